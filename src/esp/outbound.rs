@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The sending end of a security association.
+
+use super::{ALIGNMENT, Cipher, HEADER, Parameters, TRAILER};
+use crate::aead::{Aead, ICV, Job};
+use crate::frame::Frame;
+
+/// Seals inner packets. It alone draws sequence numbers under its key, and never draws one twice.
+pub struct OutboundSa {
+    pub(super) cipher: Cipher,
+    spi: u32,
+    /// The number of the last packet sealed; 0 before the first.
+    sequence: u64,
+}
+
+/// Why a packet cannot be sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsealed {
+    /// The sequence numbers are used up; only a new key helps.
+    SequenceExhausted,
+    /// The frame has no room for headers, padding and ICV.
+    NoRoom,
+}
+
+impl OutboundSa {
+    pub fn new(parameters: &Parameters, aead: &dyn Aead) -> OutboundSa {
+        OutboundSa { cipher: Cipher::new(parameters, aead), spi: parameters.spi, sequence: 0 }
+    }
+
+    pub fn spi(&self) -> u32 {
+        self.spi
+    }
+
+    /// Puts the ESP header in front of an inner packet, trailer and room for the ICV behind. A packet shorter than
+    /// `padded` bytes is extended with zeros first (traffic flow confidentiality, RFC 4303 section 2.7).
+    #[inline]
+    pub fn encapsulate(&mut self, frame: &mut Frame, next_header: u8, padded: usize) -> Result<(), Unsealed> {
+        let confidentiality = padded.saturating_sub(frame.len());
+        let unaligned = (frame.len() + confidentiality + TRAILER) % ALIGNMENT;
+        let padding = if unaligned == 0 { 0 } else { ALIGNMENT - unaligned };
+        let behind = confidentiality + padding + TRAILER + ICV;
+        if frame.headroom() < HEADER || frame.tailroom() < behind {
+            return Err(Unsealed::NoRoom);
+        }
+        //= RFC 4303 section 3.3.3: the sequence number must not cycle.
+        self.sequence = self.sequence.checked_add(1).ok_or(Unsealed::SequenceExhausted)?;
+        let added = frame.append(behind).ok_or(Unsealed::NoRoom)?;
+        let (text, _icv) = added.split_at_mut(behind - ICV);
+        text.fill(0);
+        if let [.., pad_length, next] = text {
+            (*pad_length, *next) = (padding as u8, next_header);
+        }
+        let header = frame.prepend(HEADER).ok_or(Unsealed::NoRoom)?;
+        header[..4].copy_from_slice(&self.spi.to_be_bytes());
+        header[4..8].copy_from_slice(&(self.sequence as u32).to_be_bytes());
+        header[8..16].copy_from_slice(&self.sequence.to_be_bytes());
+        Ok(())
+    }
+
+    /// The work left to do on a packet that was encapsulated: `esp` starts at the SPI. `None` if it is no such packet.
+    #[inline]
+    pub fn job<'a>(&'a self, esp: &'a mut [u8]) -> Option<Job<'a>> {
+        let (header, data) = esp.split_first_chunk_mut::<HEADER>()?;
+        let (_, iv) = header.split_last_chunk::<8>()?;
+        Some(self.cipher.job(self.spi, u64::from_be_bytes(*iv), *iv, data))
+    }
+
+    /// Continues behind `sequence`, as a test of the end of the number space needs it.
+    #[cfg(test)]
+    pub(super) fn skip_to(&mut self, sequence: u64) {
+        self.sequence = sequence;
+    }
+}
