@@ -20,6 +20,7 @@ use crate::route::{Ipv4Table, SpiTable};
 use crate::stage::*;
 use crate::wire::Mac;
 use std::net::Ipv4Addr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// One side of the gateway.
@@ -54,7 +55,7 @@ pub struct Plan {
 
 /// One worker's packet path and everything it remembers.
 pub struct Graph {
-    pub pool: Pool,
+    pub pool: Rc<Pool>,
     counters: Arc<Counters>,
     aead: &'static dyn Aead,
     protocol_port: u16,
@@ -76,7 +77,7 @@ pub struct Graph {
 }
 
 impl Graph {
-    pub fn new(pool: Pool, counters: Arc<Counters>, aead: &'static dyn Aead, plan: Plan) -> Graph {
+    pub fn new(pool: Rc<Pool>, counters: Arc<Counters>, aead: &'static dyn Aead, plan: Plan) -> Graph {
         let padded = plan.padded();
         Graph {
             pool,

@@ -3,6 +3,7 @@
 
 use etherparse::PacketBuilder;
 use std::net::Ipv4Addr;
+use std::rc::Rc;
 use std::sync::Arc;
 use vita::count::{Counters, SaCounters};
 use vita::esp::{InboundSa, OutboundSa, Parameters};
@@ -53,7 +54,7 @@ pub fn plan(near: u8, far: u8) -> Plan {
 impl Site {
     pub fn new(plan: Plan) -> Site {
         let counters = Arc::new(Counters::default());
-        let pool = Pool::new(512).unwrap();
+        let pool = Rc::new(Pool::new(512).unwrap());
         let graph = Graph::new(pool, counters.clone(), vita::aead::preferred(), plan);
         Site {
             graph,
