@@ -90,7 +90,7 @@ impl Graph {
             private_router: PrivateRouter { table: plan.table, mtu: plan.mtu },
             public_router: PublicRouter,
             outbound: Outbound { tunnels: plan.tunnels, padded },
-            open: Open::new(),
+            open: Open::default(),
             associations: plan.associations.unwrap_or_else(|| SpiTable::with_capacity(0)),
             private_icmp: Icmp4::new(plan.private.ip),
             public_icmp: Icmp4::new(plan.public.ip),

@@ -22,9 +22,11 @@ pub use inbound::{InboundSa, Unopened};
 pub use outbound::{OutboundSa, Unsealed};
 pub use replay::{WINDOW, Window};
 
-use crate::aead::{Aead, Job, Key};
+use crate::aead::Key;
+pub use crate::aead::{Aead, Job};
 
-/// What the two ends agreed on for one direction.
+/// What the two ends agreed on for one direction. Wiped when dropped.
+#[derive(zeroize::ZeroizeOnDrop)]
 pub struct Parameters {
     pub spi: u32,
     pub key: [u8; 16],

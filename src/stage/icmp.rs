@@ -4,7 +4,6 @@
 use super::Budget;
 use crate::count;
 use crate::frame::{Batch, Frame};
-use crate::wire::Mac;
 use crate::wire::icmpv4::{self, Icmpv4};
 use crate::wire::ipv4::{self, Ipv4, PROTOCOL_ICMP};
 use std::net::Ipv4Addr;
@@ -100,7 +99,7 @@ impl Icmp4 {
         answers: &mut Batch,
         count: &count::Icmp4,
     ) {
-        let allowed = Ipv4::parse(frame.data()).is_ok_and(|ip| icmpv4::may_answer(&ip, Mac::ZERO));
+        let allowed = Ipv4::parse(frame.data()).is_ok_and(|ip| icmpv4::may_answer(&ip));
         if allowed && self.may_send(now_ns, count) {
             answers.extend(self.turn_into_error(&mut frame, problem).map(|()| frame));
         }

@@ -2,9 +2,8 @@
 //! Sealing and opening, three passes over a batch each: prepare, cryptography, finish.
 
 use super::{Budget, Event, Events};
-use crate::aead::{Aead, Job};
 use crate::count::{self, SaCounters};
-use crate::esp::{InboundSa, OutboundSa, Unopened, Unsealed};
+use crate::esp::{Aead, InboundSa, Job, OutboundSa, Unopened, Unsealed};
 use crate::frame::{BATCH, Batch, Frame};
 use crate::route::SpiTable;
 use crate::wire::checksum;
@@ -118,12 +117,14 @@ impl Outbound {
     }
 }
 
-impl Open {
-    pub fn new() -> Open {
+impl Default for Open {
+    fn default() -> Open {
         // Enough to see an attack or a key mismatch in the log, too little to drown it.
         Open { audit: Budget::per_second(5, 20) }
     }
+}
 
+impl Open {
     pub fn run(
         &mut self,
         now_ns: u64,
