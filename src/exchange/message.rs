@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The four messages on the wire. A datagram is parsed once; what [`parse`] returns has exact lengths in its types.
+//!
+//! ```text
+//!   0        4      5          8
+//!   ├────────┼──────┼──────────┼─────────────────────────────┤
+//!   │  SPI   │ type │ reserved │ message, of an exact length │
+//! ```
+
+use std::fmt;
+use std::net::IpAddr;
+
+use super::report::Rejection;
+
+/// The header and the message of one datagram.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Datagram<'a> {
+    pub route_spi: u32,
+    pub message: Message<'a>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Message<'a> {
+    /// Its version is for the eyes of a packet capture only.
+    Knock,
+    Challenge {
+        version: u32,
+        aead: &'a [u8; 32],
+        nonce: &'a [u8; 32],
+    },
+    Proposal(&'a [u8; KEY_MESSAGE]),
+    Agreement(&'a [u8; KEY_MESSAGE]),
+}
+
+/// The type of a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    Knock = 11,
+    Challenge = 12,
+    Proposal = 13,
+    Agreement = 14,
+}
+
+pub(super) fn parse(bytes: &[u8]) -> Result<Datagram<'_>, Rejection> {
+    let too_short = Rejection::TooShort(bytes.len());
+    let (spi, rest) = bytes.split_first_chunk::<4>().ok_or(too_short)?;
+    let ([kind, reserved @ ..], message) = rest.split_first_chunk::<4>().ok_or(too_short)?;
+    if *reserved != [0; 3] {
+        return Err(Rejection::Reserved);
+    }
+    let kind = Kind::from_wire(*kind)?;
+    let message = Message::parse(kind, message).ok_or(Rejection::Length { kind, length: message.len() })?;
+    Ok(Datagram { route_spi: u32::from_be_bytes(*spi), message })
+}
+
+pub(super) fn knock(route_spi: u32) -> Vec<u8> {
+    datagram(route_spi, Kind::Knock, &[&VERSION.to_be_bytes()])
+}
+
+pub(super) fn challenge(route_spi: u32, nonce: &[u8; 32]) -> Vec<u8> {
+    datagram(route_spi, Kind::Challenge, &[&VERSION.to_be_bytes(), &AEAD_FIELD, nonce])
+}
+
+pub(super) fn proposal(route_spi: u32, message: &[u8; KEY_MESSAGE]) -> Vec<u8> {
+    datagram(route_spi, Kind::Proposal, &[message])
+}
+
+pub(super) fn agreement(route_spi: u32, message: &[u8; KEY_MESSAGE]) -> Vec<u8> {
+    datagram(route_spi, Kind::Agreement, &[message])
+}
+
+/// What both sides have to agree on before the first key is derived. A message that was made under another version,
+/// route, pair of addresses, AEAD or nonce does not authenticate.
+pub(super) fn prologue(
+    route_spi: u32,
+    initiator: IpAddr,
+    responder: IpAddr,
+    nonce: &[u8; 32],
+) -> [u8; PROLOGUE] {
+    let mut prologue = [0; PROLOGUE];
+    prologue[..4].copy_from_slice(&VERSION.to_be_bytes());
+    prologue[4..8].copy_from_slice(&route_spi.to_be_bytes());
+    prologue[8..24].copy_from_slice(&address_field(initiator));
+    prologue[24..40].copy_from_slice(&address_field(responder));
+    prologue[40..72].copy_from_slice(&AEAD_FIELD);
+    prologue[72..].copy_from_slice(nonce);
+    prologue
+}
+
+impl Kind {
+    /// The exact length of the message that follows the header.
+    pub(super) fn length(self) -> usize {
+        match self {
+            Kind::Knock => 4,
+            Kind::Challenge => 68,
+            Kind::Proposal | Kind::Agreement => KEY_MESSAGE,
+        }
+    }
+
+    fn from_wire(value: u8) -> Result<Kind, Rejection> {
+        match value {
+            11 => Ok(Kind::Knock),
+            12 => Ok(Kind::Challenge),
+            13 => Ok(Kind::Proposal),
+            14 => Ok(Kind::Agreement),
+            other => Err(Rejection::UnknownType(other)),
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kind::Knock => "knock",
+            Kind::Challenge => "challenge",
+            Kind::Proposal => "proposal",
+            Kind::Agreement => "agreement",
+        })
+    }
+}
+
+impl<'a> Message<'a> {
+    /// None where the length is not exact.
+    fn parse(kind: Kind, bytes: &'a [u8]) -> Option<Message<'a>> {
+        if bytes.len() != kind.length() {
+            return None;
+        }
+        match kind {
+            Kind::Knock => Some(Message::Knock),
+            Kind::Challenge => {
+                let (version, rest) = bytes.split_first_chunk::<4>()?;
+                let (aead, nonce) = rest.split_first_chunk::<32>()?;
+                let nonce = nonce.try_into().ok()?;
+                Some(Message::Challenge { version: u32::from_be_bytes(*version), aead, nonce })
+            }
+            Kind::Proposal => bytes.try_into().ok().map(Message::Proposal),
+            Kind::Agreement => bytes.try_into().ok().map(Message::Agreement),
+        }
+    }
+}
+
+fn datagram(route_spi: u32, kind: Kind, message: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEADER + kind.length());
+    bytes.extend_from_slice(&route_spi.to_be_bytes());
+    bytes.extend_from_slice(&[kind as u8, 0, 0, 0]);
+    for part in message {
+        bytes.extend_from_slice(part);
+    }
+    bytes
+}
+
+fn address_field(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(v4) => {
+            let mut field = [0; 16];
+            field[..4].copy_from_slice(&v4.octets());
+            field
+        }
+        IpAddr::V6(v6) => v6.octets(),
+    }
+}
+
+/// The one version spoken here.
+pub(super) const VERSION: u32 = 5;
+/// The one AEAD of that version.
+pub(super) const AEAD: &str = "aes-gcm-16-icv";
+/// Its name as it stands on the wire: ASCII, padded with zeros.
+pub(super) const AEAD_FIELD: [u8; 32] = *b"aes-gcm-16-icv\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+/// Public key, encrypted payload, tag.
+pub(super) const KEY_MESSAGE: usize = 32 + 32 + 16;
+/// Version, route SPI, two addresses, AEAD, nonce.
+pub(super) const PROLOGUE: usize = 4 + 4 + 16 + 16 + 32 + 32;
+
+const HEADER: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_is_built_is_parsed() {
+        let nonce = [7; 32];
+        let key_message = [9; KEY_MESSAGE];
+        for (bytes, message) in [
+            (knock(1234), Message::Knock),
+            (challenge(1234, &nonce), Message::Challenge { version: 5, aead: &AEAD_FIELD, nonce: &nonce }),
+            (proposal(1234, &key_message), Message::Proposal(&key_message)),
+            (agreement(1234, &key_message), Message::Agreement(&key_message)),
+        ] {
+            assert_eq!(parse(&bytes), Ok(Datagram { route_spi: 1234, message }));
+        }
+    }
+
+    #[test]
+    fn lengths_are_exact() {
+        for bytes in [
+            knock(1),
+            challenge(1, &[0; 32]),
+            proposal(1, &[0; KEY_MESSAGE]),
+            agreement(1, &[0; KEY_MESSAGE]),
+        ] {
+            for length in 0..HEADER {
+                assert_eq!(parse(&bytes[..length]), Err(Rejection::TooShort(length)));
+            }
+            for length in HEADER..bytes.len() {
+                assert!(matches!(parse(&bytes[..length]), Err(Rejection::Length { .. })), "{length}");
+            }
+            let mut longer = bytes;
+            longer.push(0);
+            assert!(matches!(parse(&longer), Err(Rejection::Length { .. })));
+        }
+    }
+
+    #[test]
+    fn each_reserved_byte_has_to_be_zero() {
+        for position in 5..8 {
+            let mut bytes = knock(1);
+            bytes[position] = 1;
+            assert_eq!(parse(&bytes), Err(Rejection::Reserved));
+        }
+    }
+
+    #[test]
+    fn there_are_four_types() {
+        for kind in (0..=255).filter(|kind| !(11..=14).contains(kind)) {
+            let mut bytes = knock(1);
+            bytes[4] = kind;
+            assert_eq!(parse(&bytes), Err(Rejection::UnknownType(kind)));
+        }
+    }
+
+    #[test]
+    fn the_version_of_a_knock_is_not_acted_on() {
+        let mut bytes = knock(1);
+        bytes[8..].copy_from_slice(&[0xff; 4]);
+        assert_eq!(parse(&bytes).map(|datagram| datagram.message), Ok(Message::Knock));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_parsed_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..120)) {
+            let _ = parse(&bytes);
+        }
+    }
+}
