@@ -31,7 +31,7 @@ demo:
 
 # AF_XDP sockets and network namespaces need root. Saying so at once is better than a hundred failed tests.
 test:
-	@[ "$$(id -u)" -eq 0 ] || { echo "make test: needs root for AF_XDP sockets and network namespaces: sudo make test" >&2; exit 1; }
+	@[ "$$(id -u)" -eq 0 ] || { echo "make test: needs root for AF_XDP sockets and network namespaces; try: sudo -E make test" >&2; exit 1; }
 	@$(MAKE) --no-print-directory packages
 	$(CARGO) test --locked
 
