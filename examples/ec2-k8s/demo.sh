@@ -25,6 +25,7 @@ readonly CPUS=$([ "$(nproc)" -ge 2 ] && echo 0,1 || echo 0,0)
 RESULTS=()
 
 main() {
+    [ ! -e "$STATE" ] || die "the lab is up already; remove it with: $LAB down"
     build
     if [ "$(id -u)" -ne 0 ]; then
         command -v sudo >/dev/null || die "the demo needs root for network namespaces and AF_XDP; there is no sudo here: run it as root"
@@ -195,6 +196,7 @@ received() { node internet cat "/sys/class/net/$1/statistics/rx_packets"; }
 
 stop_or_keep() {
     if [ -n "$KEEP" ]; then
+        kill "$(cat "$STATE/trap.pid")"
         summary
         cat <<KEPT
 
