@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# Rust as rustup installs it, also where the shell's profile was not read.
-export PATH := $(PATH):$(HOME)/.cargo/bin
+# Rust as rustup installs it, also where the shell's profile was not read; and tools that only root has in its path.
+export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
 SHELL := /bin/bash
 CARGO ?= cargo
 

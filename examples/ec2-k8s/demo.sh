@@ -76,7 +76,7 @@ raise() {
 watch_the_internet() {
     in_background internet sample tcpdump -i any -n -U --immediate-mode -c 24 -Z root -w "$STATE/sample.pcap" "$SEALED"
     in_background internet trap tcpdump -i any -n -U --immediate-mode -Z root -w "$STATE/trap.pcap" "$IN_CLEAR"
-    await 10 "tcpdump does not start" grep -q 'listening on' "$STATE/trap.log"
+    await 10 "tcpdump does not start" grep -qs 'listening on' "$STATE/trap.log"
 }
 
 start_gateways() {
@@ -143,7 +143,7 @@ trace_route() {
 transfer() {
     say "Transfers of $TRANSFER seconds each (both sites, both gateways and the internet share the cores of this machine)"
     in_background kube-node-tokyo iperf3 iperf3 -s --forceflush
-    await 10 "the iperf3 server does not start" grep -q 'Server listening' "$STATE/iperf3.log"
+    await 10 "the iperf3 server does not start" grep -qs 'Server listening' "$STATE/iperf3.log"
     iperf "TCP paris to tokyo"
     iperf "TCP tokyo to paris" -R
     iperf "UDP paris to tokyo, 100 Mbit/s offered" -u -b 100M -l 1300

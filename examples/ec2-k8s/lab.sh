@@ -12,6 +12,7 @@
 #
 # LAB_PREFIX is put before every namespace's name, so that several labs can stand side by side.
 set -euo pipefail
+export PATH="$PATH:/usr/sbin:/sbin"
 
 readonly PREFIX=${LAB_PREFIX:-}
 readonly STATE=/run/vita-lab/${PREFIX:-lab}
