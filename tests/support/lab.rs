@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The lab of `examples/ec2-k8s`, with the real daemon in it, for tests.
 //!
-//! `Lab::raise` builds the namespaces under a prefix of its own and `Drop` removes them with everything that runs in them.
-//! A test process that was killed could not: the next one removes what is left. One lab stands at a time, so that the two cores
+//! `Lab::raise` builds the namespaces under a prefix of its own. A keeper, a process of its own session, removes them with
+//! everything that runs in them once the lab is dropped or the test process is gone, Ctrl-C and SIGKILL included. Should the
+//! keeper be killed too, the next test process removes what is left. One lab stands at a time, so that the two cores
 //! of a small machine are there for the gateways of the test that is running.
 
 use std::fs::{self, File};
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 pub struct Lab {
     prefix: String,
     directory: tempfile::TempDir,
+    keeper: Child,
     gateways: Vec<Gateway>,
     servants: Vec<Child>,
     _turn: MutexGuard<'static, ()>,
@@ -56,8 +58,9 @@ impl Lab {
         remove_leftovers();
         let prefix = format!("{PREFIX}{}-{}-", std::process::id(), SERIAL.fetch_add(1, Ordering::Relaxed));
         let lab = Lab {
-            prefix,
             directory: tempfile::tempdir().expect("a temporary directory"),
+            keeper: keeper(&prefix),
+            prefix,
             gateways: Vec::new(),
             servants: Vec::new(),
             _turn: turn,
@@ -250,9 +253,9 @@ impl Drop for Lab {
                 eprintln!("--- the end of the log of vita-{site}:\n{end}");
             }
         }
-        let said = lab_script(&self.prefix, &["down"]);
-        if !said.status.success() {
-            eprintln!("the lab {} was not removed: {}", self.prefix, said.text);
+        drop(self.keeper.stdin.take());
+        if !self.keeper.wait().is_ok_and(|status| status.success()) {
+            eprintln!("the lab {} was not removed", self.prefix);
         }
         let daemons = self.gateways.iter_mut().map(|gateway| &mut gateway.process);
         for process in daemons.chain(&mut self.servants) {
@@ -309,9 +312,15 @@ fn remove_leftovers() {
     }
 }
 
+/// Waits for the end of its input, which comes when the lab or this process ends, and removes the lab.
+fn keeper(prefix: &str) -> Child {
+    let mut command = Command::new("setsid");
+    command.args(["sh", "-c", r#"read -r _; exec "$0" down"#, LAB_SCRIPT]).env("LAB_PREFIX", prefix);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("setsid is installed")
+}
+
 fn lab_script(prefix: &str, arguments: &[&str]) -> Said {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/ec2-k8s/lab.sh");
-    run(Command::new(script).args(arguments).env("LAB_PREFIX", prefix))
+    run(Command::new(LAB_SCRIPT).args(arguments).env("LAB_PREFIX", prefix))
 }
 
 fn run(command: &mut Command) -> Said {
@@ -328,6 +337,8 @@ pub const SITES: [&str; 2] = ["paris", "tokyo"];
 pub const KUBE_PARIS: &str = "172.31.1.50";
 pub const KUBE_TOKYO: &str = "172.32.1.50";
 pub const VITA: &str = env!("CARGO_BIN_EXE_vita");
+
+const LAB_SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/ec2-k8s/lab.sh");
 
 /// Generous: on a busy machine only the failure takes this long.
 pub const TUNNEL_WAIT: Duration = Duration::from_secs(60);
