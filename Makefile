@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+
+# Rust as rustup installs it, also where the shell's profile was not read; and tools that only root has in its path.
+export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
+SHELL := /bin/bash
+CARGO ?= cargo
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test bench bpf lint clippy clean packages
+
+help:
+	@echo "make demo      two gateways, two sites and the internet on this machine: raise it, use it, check it, remove it"
+	@echo "               (make demo KEEP=1 leaves it up to look around)"
+	@echo "make test      everything: unit tests, device tests and end-to-end tests with the real daemon (as root)"
+	@echo "make build     target/release/vita"
+	@echo "make bench     how fast one core forwards, in memory"
+	@echo "make lint      formatting and clippy, warnings are errors"
+	@echo "make bpf       rebuild the XDP program (the built object is in the repository; only needed after a change)"
+	@echo "make clean     remove what was built"
+	@echo
+	@echo "demo and test install what is missing of the packages in apt-packages.txt (Debian, Ubuntu)."
+
+packages:
+	@tools/install-packages
+
+build: packages
+	$(CARGO) build --release --locked
+
+demo:
+	@KEEP='$(KEEP)' examples/ec2-k8s/demo.sh
+
+# AF_XDP sockets and network namespaces need root. Saying so at once is better than a hundred failed tests.
+test:
+	@[ "$$(id -u)" -eq 0 ] || { echo "make test: needs root for AF_XDP sockets and network namespaces; try: sudo -E make test" >&2; exit 1; }
+	@$(MAKE) --no-print-directory packages
+	$(CARGO) test --locked
+
+bench: packages
+	$(CARGO) bench --locked --bench gateway
+
+bpf: packages
+	bpf/build.sh
+
+lint clippy: packages
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+clean:
+	$(CARGO) clean

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The real daemon, two workers per gateway, in the networks of `examples/ec2-k8s`: what a user would see.
+//!
+//! * `traffic`: packets between the sites, and what the internet sees of them
+//! * `operation`: starting, stopping, restarting, rekeying
+//! * `refusals`: configurations that are not accepted, and what that does to running traffic (nothing)
+//! * `hostile`: garbage on every interface and socket
+//!
+//! They need root, and fail without it.
+
+mod hostile;
+#[path = "../support/injector.rs"]
+mod injector;
+#[path = "../support/lab.rs"]
+mod lab;
+mod operation;
+mod refusals;
+mod traffic;
