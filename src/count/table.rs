@@ -97,6 +97,6 @@ groups! {
         rxerrors route_errors protocol_errors version_errors parameter_errors authentication_errors
         public_key_errors negotiations_initiated negotiations_expired challenges_offered challenges_accepted
         keypairs_offered keypairs_negotiated inbound_sa_expired outbound_sa_expired outbound_sa_updated
-        overflow_errors
+        overflow_errors rate_errors spi_errors
     }
 }

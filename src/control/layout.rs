@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Which devices a configuration uses, and which worker sits on which of their queues.
+
+use super::{ApplyError, Options};
+use crate::config::{Config, Link};
+use crate::frame::{CHUNK, HEADROOM};
+use crate::wire::{Mac, esp, ethernet, ipv4};
+use crate::worker::{Attachment, Seat};
+use crate::xdp::{Device, Filter};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+/// A device by name and index: an interface that was deleted and made again is another one.
+pub type Place = (String, u32);
+
+/// The seats of all workers, every device read and found fit.
+pub struct Layout {
+    seats: Vec<Seat>,
+}
+
+impl Layout {
+    /// Reads the devices. Says what is wrong with them, and changes nothing.
+    pub fn of(config: &Config, options: &Options) -> Result<Layout, ApplyError> {
+        let mut devices = BTreeMap::new();
+        let mut attach = |link: &Link, queue: u16| -> Result<Option<Attachment>, ApplyError> {
+            let Link::Interface(name) = link else { return Ok(None) };
+            let device = match devices.get(name) {
+                Some(device) => device,
+                None => devices.entry(name.clone()).or_insert(Device::inspect(name)?),
+            };
+            // Queues count from 1 in the configuration and from 0 in the device.
+            let queue = u32::from(queue) - 1;
+            device.check(queue)?;
+            Ok(Some(Attachment { device: device.clone(), queue }))
+        };
+        let mut seats = Vec::new();
+        let Some(private) = &config.private else { return Ok(Layout { seats }) };
+        for (place, public) in config.public.iter().enumerate() {
+            let cpu = options.cpus.get(place).copied();
+            if cpu.is_none() && !options.cpus.is_empty() {
+                tracing::warn!(
+                    "worker of queue {} is not pinned: --cpu names {} CPUs for {} workers",
+                    public.queue,
+                    options.cpus.len(),
+                    config.public.len()
+                );
+            }
+            seats.push(Seat {
+                queue: public.queue,
+                private: attach(&private.link, public.queue)?,
+                public: attach(&public.link, public.device_queue)?,
+                cpu,
+                busywait: options.busywait,
+                realtime: options.realtime,
+            });
+        }
+        Ok(Layout { seats })
+    }
+
+    pub fn seats(&self) -> &[Seat] {
+        &self.seats
+    }
+
+    pub fn seat(&self, queue: u16) -> Option<&Seat> {
+        self.seats.iter().find(|seat| seat.queue == queue)
+    }
+
+    /// Every device once.
+    pub fn devices(&self) -> BTreeMap<Place, &Device> {
+        let attachments = self.seats.iter().flat_map(|seat| [&seat.private, &seat.public]).flatten();
+        attachments.map(|attachment| (place(attachment), &attachment.device)).collect()
+    }
+
+    /// Which frames are the gateway's on each device.
+    pub fn filters(&self, config: &Config) -> Vec<(Place, Filter)> {
+        let mut filters = Vec::new();
+        for seat in &self.seats {
+            let private = config.private.as_ref().map(|private| (private.mac, private.ip));
+            let public = config.public(seat.queue).map(|public| (public.mac, public.ip));
+            for (attachment, configured, side) in
+                [(&seat.private, private, Side::Private), (&seat.public, public, Side::Public)]
+            {
+                if let (Some(attachment), Some((mac, IpAddr::V4(ip)))) = (attachment, configured) {
+                    let Mac(mac) = own_mac(mac, Some(attachment), ip, side);
+                    filters.push((place(attachment), Filter { mac, ipv4: Some(ip) }));
+                }
+            }
+        }
+        filters
+    }
+
+    /// The largest inner packet that every interface can carry, at most what is configured.
+    pub fn effective_mtu(&self, config: &Config) -> u16 {
+        let mut mtu = u32::from(config.mtu).min(LARGEST_IN_A_CHUNK);
+        for seat in &self.seats {
+            if let Some(private) = &seat.private {
+                mtu = mtu.min(private.device.mtu);
+            }
+            if let Some(public) = &seat.public {
+                mtu = mtu.min(inner_mtu(public.device.mtu));
+            }
+        }
+        // At most what was configured, which has this type.
+        mtu as u16
+    }
+}
+
+pub enum Side {
+    Private,
+    Public,
+}
+
+/// The address an interface has: configured, else the device's, else derived from the IP address.
+pub fn own_mac(configured: Option<Mac>, attachment: Option<&Attachment>, ip: Ipv4Addr, side: Side) -> Mac {
+    let derived = || {
+        let [a, b, c, d] = ip.octets();
+        let first = match side {
+            Side::Private => 0x2a,
+            Side::Public => 0x3a,
+        };
+        Mac([first, 0xbb, a, b, c, d])
+    };
+    configured.or(attachment.map(|attachment| Mac(attachment.device.mac))).unwrap_or_else(derived)
+}
+
+/// Whether a worker on one seat would do the same on the other.
+pub fn same(one: &Seat, other: &Seat) -> bool {
+    let on = |attachment: &Option<Attachment>| {
+        attachment.as_ref().map(|attachment| (place(attachment), attachment.queue))
+    };
+    on(&one.private) == on(&other.private)
+        && on(&one.public) == on(&other.public)
+        && (one.cpu, one.busywait, one.realtime) == (other.cpu, other.busywait, other.realtime)
+}
+
+pub fn place(attachment: &Attachment) -> Place {
+    (attachment.device.name.clone(), attachment.device.index)
+}
+
+/// The largest inner packet that fits an outer one of this size (RFC 4303: the trailer ends on four bytes).
+fn inner_mtu(outer: u32) -> u32 {
+    let sealed = outer.saturating_sub((ipv4::HEADER + esp::HEADER + esp::ICV) as u32);
+    (sealed & !3).saturating_sub(esp::TRAILER as u32)
+}
+
+/// An inner packet with everything that is put around it, in one chunk; a frame arrives behind the headroom.
+const LARGEST_IN_A_CHUNK: u32 =
+    (CHUNK - HEADROOM - ethernet::HEADER - 3 - esp::TRAILER - esp::ICV) as u32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_inner_mtu_is_what_deployed_gateways_compute() {
+        for (path, inner) in [(1500, 1446), (3498, 3442), (8500, 8446), (9001, 8946)] {
+            assert_eq!(inner_mtu(path), inner);
+        }
+        assert_eq!(inner_mtu(0), 0);
+    }
+
+    #[test]
+    fn without_a_device_the_address_follows_from_ip() {
+        let ip = [10, 20, 0, 1].into();
+        assert_eq!(own_mac(None, None, ip, Side::Private), Mac([0x2a, 0xbb, 10, 20, 0, 1]));
+        assert_eq!(own_mac(None, None, ip, Side::Public), Mac([0x3a, 0xbb, 10, 20, 0, 1]));
+        let configured = Some(Mac([2, 0, 0, 0, 0, 1]));
+        assert_eq!(own_mac(configured, None, ip, Side::Public), Mac([2, 0, 0, 0, 0, 1]));
+    }
+}

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What happened on the network, as log lines: at a limited rate, because strangers can cause them.
+
+use crate::exchange;
+use crate::stage::{Budget, Event};
+use std::time::{Duration, Instant};
+
+pub struct Log {
+    start: Instant,
+    budget: Budget,
+    suppressed: u64,
+    report_at: Instant,
+}
+
+impl Default for Log {
+    fn default() -> Log {
+        let start = Instant::now();
+        Log { start, budget: Budget::per_second(RATE, BURST), suppressed: 0, report_at: start }
+    }
+}
+
+impl Log {
+    pub fn event(&mut self, now: Instant, queue: u16, event: &Event) {
+        match event {
+            Event::Unopened { reason, spi, sequence_low, source, destination } => {
+                if self.may_write(now) {
+                    tracing::warn!(
+                        "queue {queue}: ESP packet not opened: {reason}; SPI {spi}, sequence number {sequence_low}, \
+                         from {source} to {destination}"
+                    );
+                }
+            }
+            Event::NextHop { ip, mac } => tracing::info!("queue {queue}: next hop {ip} is at {mac}"),
+        }
+    }
+
+    pub fn exchange(&mut self, queue: u16, event: &exchange::Event) {
+        if self.may_write(Instant::now()) {
+            tracing::warn!("queue {queue}: key exchange: {event}");
+        }
+    }
+
+    /// Says, once in a while, how much was not said.
+    pub fn flush(&mut self, now: Instant) {
+        if self.suppressed > 0 && now >= self.report_at {
+            tracing::warn!("{} log lines about packets suppressed; the counters have them all", self.suppressed);
+            self.suppressed = 0;
+            self.report_at = now + REPORT_EVERY;
+        }
+    }
+
+    fn may_write(&mut self, now: Instant) -> bool {
+        let now_ns = now.saturating_duration_since(self.start).as_nanos() as u64;
+        let allowed = self.budget.spend(now_ns);
+        self.suppressed += u64::from(!allowed);
+        allowed
+    }
+}
+
+/// Lines a second, and how many may come at once.
+const RATE: u64 = 5;
+const BURST: u64 = 20;
+const REPORT_EVERY: Duration = Duration::from_secs(60);

@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One queue: its worker, its key manager, and the traffic between the two.
+
+use super::ApplyError;
+use super::layout::{self, Place};
+use super::log::Log;
+use super::plan::{Making, Numbers};
+use crate::aead;
+use crate::config::Config;
+use crate::count::{Counters, KeyManager as KeyCounters, SaCounters, Totals};
+use crate::esp::{InboundSa, OutboundSa, Parameters};
+use crate::exchange::{self, KeyManager, Output, PresharedKey, SaParameters, Settings};
+use crate::stage::{Datagram, Inbound};
+use crate::worker::{Command, Seat, Worker};
+use crate::xdp::{Doorbell, Mode, Program};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+pub struct Queue {
+    seat: Seat,
+    worker: Worker,
+    keys: KeyManager,
+    counters: Arc<Counters>,
+    /// What each inbound SA counts, by SPI.
+    inbound: BTreeMap<u32, Arc<SaCounters>>,
+    /// Room for inbound SAs in the worker.
+    room: usize,
+    /// Routes that have an outbound SA, to log when that changes.
+    up: std::collections::BTreeSet<String>,
+}
+
+impl Queue {
+    /// Starts the worker. Its interfaces lead to it once [`Queue::register`] has told the XDP programs.
+    pub fn start(now: Instant, make: Making<'_>, bell: Arc<Doorbell>) -> Result<Queue, ApplyError> {
+        let plan = make.plan(0)?;
+        let room = plan.associations.as_ref().map_or(0, |table| table.capacity());
+        let settings = settings(make.config, make.seat.queue)?;
+        let seat = make.seat.clone();
+        let counters = Arc::new(Counters::default());
+        let worker = Worker::start(seat.clone(), plan, counters.clone(), bell)?;
+        let random = |bytes: &mut [u8]| {
+            getrandom::fill(bytes).expect("without the kernel's random numbers there can be no keys");
+        };
+        let mut keys = KeyManager::new(settings, Box::new(random));
+        keys.configure(now, settings, Vec::new());
+        let place = |bound: &Option<crate::worker::Bound>| match bound.as_ref().map(|bound| bound.mode) {
+            Some(Mode::ZeroCopy) => "zero copy",
+            Some(Mode::Copy) => "copy mode",
+            None => "no device",
+        };
+        let (private, public) = (place(&worker.private), place(&worker.public));
+        tracing::info!("worker of queue {} runs: private {private}, public {public}", seat.queue);
+        Ok(Queue {
+            seat,
+            worker,
+            keys,
+            counters,
+            inbound: BTreeMap::new(),
+            room,
+            up: Default::default(),
+        })
+    }
+
+    /// Has the XDP programs send this queue's frames to the worker.
+    pub fn register(&self, programs: &BTreeMap<Place, Arc<Program>>) -> Result<(), ApplyError> {
+        for (attachment, bound) in
+            [(&self.seat.private, &self.worker.private), (&self.seat.public, &self.worker.public)]
+        {
+            if let (Some(attachment), Some(bound)) = (attachment, bound)
+                && let Some(program) = programs.get(&layout::place(attachment))
+            {
+                program.register(attachment.queue, &bound.socket)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the worker a new plan.
+    pub fn replan(&mut self, make: Making<'_>) -> Result<(), ApplyError> {
+        let plan = make.plan(self.room)?;
+        if let Some(table) = &plan.associations {
+            self.room = table.capacity();
+        }
+        self.worker.command(Command::Replan(Box::new(plan)));
+        Ok(())
+    }
+
+    /// Gives the key manager its routes.
+    pub fn configure(
+        &mut self,
+        now: Instant,
+        config: &Config,
+        numbers: &Numbers,
+        log: &mut Log,
+    ) -> Result<(), ApplyError> {
+        let settings = settings(config, self.seat.queue)?;
+        let routes = config.routes.iter().filter_map(|route| {
+            Some(exchange::Route {
+                id: route.id.clone(),
+                spi: route.spi,
+                preshared_key: PresharedKey::new(*route.preshared_key.bytes()),
+                gateway: route.gateway(self.seat.queue)?.ip,
+            })
+        });
+        self.keys.configure(now, settings, routes.collect());
+        self.perform(numbers, log);
+        Ok(())
+    }
+
+    /// Waits until the worker has carried out all it was told.
+    pub fn settle(&self) -> bool {
+        self.worker.settle(PATIENCE)
+    }
+
+    /// Takes what the worker has, does what is due.
+    pub fn service(&mut self, now: Instant, numbers: &Numbers, log: &mut Log) {
+        let link = self.worker.link.clone();
+        while let Some(datagram) = link.exchange.pop() {
+            self.keys.handle(now, IpAddr::V4(datagram.peer), datagram.payload());
+            self.perform(numbers, log);
+        }
+        if self.keys.deadline().is_some_and(|deadline| now >= deadline) {
+            self.keys.timeout(now);
+            self.perform(numbers, log);
+        }
+        while let Some(event) = link.events.pop() {
+            log.event(now, self.seat.queue, &event);
+        }
+        // Freed here, where there is time.
+        while link.retired.pop().is_some() {}
+    }
+
+    /// Carries out what the key manager wants, in its order.
+    fn perform(&mut self, numbers: &Numbers, log: &mut Log) {
+        let queue = self.seat.queue;
+        while let Some(output) = self.keys.poll() {
+            match output {
+                Output::Send { to: IpAddr::V4(to), payload } => {
+                    self.worker.command(Command::Send(Datagram::new(to, &payload)));
+                }
+                Output::Send { to: IpAddr::V6(_), .. } => {
+                    // No route has such a gateway: a plan with one is refused.
+                }
+                Output::InstallInbound { route, sa } => {
+                    tracing::debug!("route {route}, queue {queue}: inbound SA {} installed", sa.spi);
+                    let count = Arc::<SaCounters>::default();
+                    self.inbound.insert(sa.spi, count.clone());
+                    let sa = InboundSa::new(&parameters(&sa), aead::preferred());
+                    self.worker.command(Command::Install(Box::new(Inbound { sa, count })));
+                }
+                Output::RemoveInbound { route, spi } => {
+                    tracing::debug!("route {route}, queue {queue}: inbound SA {spi} removed");
+                    self.inbound.remove(&spi);
+                    self.worker.command(Command::Remove { spi });
+                }
+                Output::ActivateOutbound { route, sa } => {
+                    tracing::debug!("route {route}, queue {queue}: outbound SA {} active", sa.spi);
+                    if let Some(number) = numbers.of(&route) {
+                        let sa = Some(Box::new(OutboundSa::new(&parameters(&sa), aead::preferred())));
+                        self.worker.command(Command::Activate { route: number, sa });
+                    }
+                    if self.up.insert(route.clone()) {
+                        tracing::info!("route {route}, queue {queue}: up");
+                    }
+                }
+                Output::RemoveOutbound { route } => {
+                    if let Some(number) = numbers.of(&route) {
+                        self.worker.command(Command::Activate { route: number, sa: None });
+                    }
+                    if self.up.remove(&route) {
+                        tracing::warn!("route {route}, queue {queue}: down, no outbound SA");
+                    }
+                }
+                Output::Log(event) => log.exchange(queue, &event),
+            }
+        }
+        self.worker.wake();
+    }
+
+    pub fn deadline(&self) -> Option<Instant> {
+        self.keys.deadline()
+    }
+
+    pub fn seat(&self) -> &Seat {
+        &self.seat
+    }
+
+    pub fn is_dead(&self) -> bool {
+        self.worker.is_dead()
+    }
+
+    /// Inbound SAs and what they count.
+    pub fn inbound(&self) -> impl Iterator<Item = (u32, &SaCounters)> {
+        self.inbound.iter().map(|(spi, count)| (*spi, &**count))
+    }
+
+    /// Adds what worker and key manager have counted.
+    pub fn add_to(&self, totals: &mut Totals) {
+        totals.add(&self.counters);
+        key_counters(&self.keys.counters()).visit(|leaf, value| totals.add_one("key-manager", leaf, value));
+    }
+}
+
+/// The key manager's counts under the names of the table.
+fn key_counters(counted: &exchange::Counters) -> KeyCounters {
+    let table = KeyCounters::default();
+    table.rxerrors.set(counted.rxerrors);
+    table.route_errors.set(counted.route_errors);
+    table.protocol_errors.set(counted.protocol_errors);
+    table.version_errors.set(counted.version_errors);
+    table.parameter_errors.set(counted.parameter_errors);
+    table.authentication_errors.set(counted.authentication_errors);
+    table.public_key_errors.set(counted.public_key_errors);
+    table.negotiations_initiated.set(counted.negotiations_initiated);
+    table.negotiations_expired.set(counted.negotiations_expired);
+    table.challenges_offered.set(counted.challenges_offered);
+    table.challenges_accepted.set(counted.challenges_accepted);
+    table.keypairs_offered.set(counted.keypairs_offered);
+    table.keypairs_negotiated.set(counted.keypairs_negotiated);
+    table.inbound_sa_expired.set(counted.inbound_sa_expired);
+    table.outbound_sa_expired.set(counted.outbound_sa_expired);
+    table.outbound_sa_updated.set(counted.outbound_sa_updated);
+    table.rate_errors.set(counted.rate_errors);
+    table.spi_errors.set(counted.spi_errors);
+    table
+}
+
+fn settings(config: &Config, queue: u16) -> Result<Settings, ApplyError> {
+    // A queue without a public interface has no seat.
+    let public = config.public(queue).ok_or(ApplyError::Unresponsive(queue))?;
+    Ok(Settings {
+        queue,
+        own_address: public.outside_ip(),
+        negotiation_ttl: Duration::from_secs(config.negotiation_ttl.into()),
+        sa_ttl: Duration::from_secs(config.sa_ttl.into()),
+    })
+}
+
+fn parameters(sa: &SaParameters) -> Parameters {
+    Parameters { spi: sa.spi, key: sa.key, salt: sa.salt }
+}
+
+/// How long a worker may take to carry out what it is told: it does so between two batches.
+const PATIENCE: Duration = Duration::from_secs(2);
