@@ -127,6 +127,11 @@ impl Socket {
         if self.in_flight == 0 { 0 } else { self.rings.transmit.pending() }
     }
 
+    /// Frames handed over whose chunks have not come back.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
     /// For `poll`: readable when frames have arrived.
     pub fn fd(&self) -> RawFd {
         self.fd.as_raw_fd()
