@@ -199,7 +199,7 @@ fn a_queue_without_a_socket_is_the_kernels_even_for_our_address() {
     let mut second = Socket::bind(&gateway.umem, &peer, 1, Options::default()).unwrap();
     let request = |n| arp_request(gateway.kernel_mac, Ipv4Addr::new(10, 0, 0, n), Ipv4Addr::new(10, 0, 0, 1));
     let (first_asks, second_asks) = (request(70), request(71));
-    gateway.send(&[first_asks.clone()]);
+    gateway.send(std::slice::from_ref(&first_asks));
     assert!(receive_copies(&mut gateway.socket, 1) == [first_asks]);
     send(&mut second, gateway.umem.pool(), &[second_asks]);
     eventually("the kernel sees the request on queue 1", || {

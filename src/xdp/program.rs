@@ -16,8 +16,9 @@ pub struct Program {
     hook: Hook,
     sockets: MapHandle,
     filter: MapHandle,
-    /// The kernel detaches the program when the last descriptor of its link is closed.
-    _link: OwnedFd,
+    /// The kernel detaches the program when the last descriptor of its link is closed, as the death of the
+    /// process does.
+    link: OwnedFd,
 }
 
 /// Where the program runs.
@@ -85,7 +86,7 @@ impl Program {
         let (sockets, filter) = (map("vita_sockets")?, map("vita_filter")?);
         let program = object.progs_mut().next().expect("the committed object has one program");
         let (link, hook) = attach_anywhere(device, &program.as_fd())?;
-        Ok(Program { interface: device.name.clone(), hook, sockets, filter, _link: link })
+        Ok(Program { interface: device.name.clone(), hook, sockets, filter, link })
     }
 
     /// From now on the frames that are ours on this queue go to this socket. The kernel forgets the socket by
@@ -106,6 +107,14 @@ impl Program {
 
     pub fn hook(&self) -> Hook {
         self.hook
+    }
+}
+
+impl Drop for Program {
+    /// Detaches at once, even while a child between fork and exec still has a copy of the descriptor.
+    fn drop(&mut self) {
+        // SAFETY: no memory is involved. Should it fail, closing the descriptor is what is left.
+        unsafe { sys::bpf_link_detach(self.link.as_raw_fd()) };
     }
 }
 
