@@ -1,1 +1,432 @@
 // SPDX-License-Identifier: Apache-2.0
+//! One worker: a pinned thread that moves the packets of one queue through its graph.
+//!
+//! ```text
+//!   control ── commands ──►  ┌────────┐ ◄──► private socket
+//!           ◄── retired ───  │ worker │
+//!           ◄── exchange ──  │ (graph)│ ◄──► public socket     one packet memory under both
+//!           ◄── events ────  └────────┘
+//! ```
+//!
+//! A worker never locks, never logs and, once it runs, allocates nothing; it sleeps in `poll` when nothing
+//! arrives, unless it is told to spin. All it shares with the control thread is a [`Link`] of bounded rings. What
+//! it no longer needs goes back over the link, to be freed by someone who has the time.
+
+use crate::aead;
+use crate::count::{Counters, Interface as InterfaceCount};
+use crate::esp::OutboundSa;
+use crate::frame::{Batch, Pool, Port};
+use crate::graph::{Graph, Leftover, Plan};
+use crate::stage::{Datagram, Event, Inbound};
+use crate::xdp::{self, BindError, Device, Doorbell, KernelStatistics, Mode, Options, Socket, Umem};
+use crossbeam::queue::ArrayQueue;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Where a worker sits. It does not change in a worker's life.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Seat {
+    /// The queue of the configuration, from 1.
+    pub queue: u16,
+    /// `None`: an interface that is configured to have no device.
+    pub private: Option<Attachment>,
+    pub public: Option<Attachment>,
+    pub cpu: Option<usize>,
+    /// Spin instead of sleeping.
+    pub busywait: bool,
+    /// Run as a real-time thread.
+    pub realtime: bool,
+}
+
+/// One queue of a device, counted from 0.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Attachment {
+    pub device: Device,
+    pub queue: u32,
+}
+
+/// What the control thread tells a worker.
+pub enum Command {
+    Replan(Box<Plan>),
+    Install(Box<Inbound>),
+    Remove { spi: u32 },
+    /// Makes an SA the one that packets of the route with this number are sealed with, or none.
+    Activate { route: u32, sa: Option<Box<OutboundSa>> },
+    Send(Datagram),
+}
+
+/// What a worker has no more use for.
+pub enum Retired {
+    Plan(Leftover),
+    Inbound(Box<Inbound>),
+    Outbound(Box<OutboundSa>),
+}
+
+/// All that a worker and the control thread share.
+pub struct Link {
+    commands: ArrayQueue<Command>,
+    /// Commands carried out so far.
+    obeyed: AtomicU64,
+    pub retired: ArrayQueue<Retired>,
+    pub exchange: ArrayQueue<Datagram>,
+    pub events: ArrayQueue<Event>,
+    pub counters: Arc<Counters>,
+    stop: AtomicBool,
+    /// Wakes the worker.
+    bell: Doorbell,
+    /// Wakes the control thread; one for all workers.
+    control: Arc<Doorbell>,
+}
+
+/// A running worker, as its control thread holds it. Dropping it stops the worker and waits for its end.
+pub struct Worker {
+    pub link: Arc<Link>,
+    pub private: Option<Bound>,
+    pub public: Option<Bound>,
+    thread: Option<JoinHandle<()>>,
+    commanded: u64,
+}
+
+/// A socket that a worker has bound.
+pub struct Bound {
+    /// To be entered in the XDP program's map.
+    pub socket: OwnedFd,
+    pub mode: Mode,
+}
+
+/// Why a worker did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("worker of queue {queue}: cannot run on CPU {cpu}: it does not exist or is not allowed to this process")]
+    Cpu { queue: u16, cpu: usize },
+    #[error("worker of queue {queue}: cannot become a real-time thread (is CAP_SYS_NICE there?): {source}")]
+    Realtime { queue: u16, source: io::Error },
+    #[error("worker of queue {queue}: cannot have {} MiB of packet memory: {source}", MEMORY_MIB)]
+    Memory { queue: u16, source: io::Error },
+    #[error("worker of queue {queue}: {source}")]
+    Bind { queue: u16, source: BindError },
+    #[error("worker of queue {queue}: {source}")]
+    System { queue: u16, source: io::Error },
+    #[error("worker of queue {queue}: ended before it began")]
+    Died { queue: u16 },
+}
+
+impl Worker {
+    /// Starts the thread and waits until its sockets are bound. Frames come once the sockets are registered with the
+    /// XDP programs of their interfaces.
+    pub fn start(
+        seat: Seat,
+        plan: Plan,
+        counters: Arc<Counters>,
+        control: Arc<Doorbell>,
+    ) -> Result<Worker, StartError> {
+        let queue = seat.queue;
+        let system = |source| StartError::System { queue, source };
+        let link = Arc::new(Link {
+            commands: ArrayQueue::new(COMMANDS),
+            obeyed: AtomicU64::new(0),
+            retired: ArrayQueue::new(COMMANDS),
+            exchange: ArrayQueue::new(DATAGRAMS),
+            events: ArrayQueue::new(EVENTS),
+            counters,
+            stop: AtomicBool::new(false),
+            bell: Doorbell::new().map_err(system)?,
+            control,
+        });
+        let (report, reported) = mpsc::sync_channel(1);
+        let shared = link.clone();
+        let thread = std::thread::Builder::new()
+            .name(format!("vita-queue{queue}"))
+            .spawn(move || match Running::prepare(seat, plan, shared) {
+                Ok((running, sockets)) => {
+                    // A control thread that no longer waits for this has ended; so will the worker.
+                    let _ = report.send(Ok(sockets));
+                    running.run();
+                }
+                Err(error) => {
+                    let _ = report.send(Err(error));
+                }
+            })
+            .map_err(system)?;
+        let [private, public] = reported.recv().unwrap_or(Err(StartError::Died { queue }))?;
+        Ok(Worker { link, private, public, thread: Some(thread), commanded: 0 })
+    }
+
+    /// Hands over a command. Waits when the ring is full, until the worker has caught up or is dead.
+    pub fn command(&mut self, command: Command) {
+        let mut command = command;
+        while let Err(refused) = self.link.commands.push(command) {
+            if self.is_dead() {
+                return;
+            }
+            self.link.bell.ring();
+            std::thread::sleep(Duration::from_micros(100));
+            command = refused;
+        }
+        self.commanded += 1;
+    }
+
+    /// Has the worker look at its commands.
+    pub fn wake(&self) {
+        self.link.bell.ring();
+    }
+
+    /// Waits until all commands so far are carried out; false if the worker is dead or does not get to it in time.
+    pub fn settle(&self, patience: Duration) -> bool {
+        self.wake();
+        let start = Instant::now();
+        while self.link.obeyed.load(Ordering::Acquire) < self.commanded {
+            if self.is_dead() || start.elapsed() > patience {
+                return false;
+            }
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        true
+    }
+
+    /// Whether the thread has ended, which it does not do unasked but by a fault.
+    pub fn is_dead(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.link.stop.store(true, Ordering::Release);
+        self.link.bell.ring();
+        if let Some(thread) = self.thread.take() {
+            // A panic of the worker has been printed by its thread.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The worker's own side.
+struct Running {
+    link: Arc<Link>,
+    graph: Graph,
+    private: Side,
+    public: Side,
+    busywait: bool,
+    start: Instant,
+}
+
+/// A port that may be configured to be none.
+enum Side {
+    Socket(Box<Socket>),
+    Nowhere,
+}
+
+impl Running {
+    fn prepare(seat: Seat, plan: Plan, link: Arc<Link>) -> Result<(Running, [Option<Bound>; 2]), StartError> {
+        let queue = seat.queue;
+        if let Some(cpu) = seat.cpu {
+            if !core_affinity::set_for_current(core_affinity::CoreId { id: cpu }) {
+                return Err(StartError::Cpu { queue, cpu });
+            }
+        }
+        if seat.realtime {
+            xdp::realtime().map_err(|source| StartError::Realtime { queue, source })?;
+        }
+        let pool = Pool::new(Umem::CHUNKS).map_err(|source| StartError::Memory { queue, source })?;
+        let pool = Rc::new(pool);
+        let umem = Umem::new(pool.clone());
+        let bind = |attachment: &Option<Attachment>| match attachment {
+            Some(Attachment { device, queue: device_queue }) => {
+                let socket = Socket::bind(&umem, device, *device_queue, Options::default())
+                    .map_err(|source| StartError::Bind { queue, source })?;
+                Ok(Side::Socket(Box::new(socket)))
+            }
+            None => Ok(Side::Nowhere),
+        };
+        let (mut private, mut public) = (bind(&seat.private)?, bind(&seat.public)?);
+        for side in [&mut private, &mut public] {
+            side.busy_poll(seat.busywait).map_err(|source| StartError::System { queue, source })?;
+        }
+        let bound = |side: &Side| side.bound().map_err(|source| StartError::System { queue, source });
+        let sockets = [bound(&private)?, bound(&public)?];
+        let graph = Graph::new(pool, link.counters.clone(), aead::preferred(), plan);
+        let busywait = seat.busywait;
+        Ok((Running { link, graph, private, public, busywait, start: Instant::now() }, sockets))
+    }
+
+    fn run(mut self) {
+        let mut publish_at_ns = 0;
+        while !self.link.stop.load(Ordering::Acquire) {
+            let now_ns = self.start.elapsed().as_nanos() as u64;
+            let mut work = self.obey(now_ns);
+            work += self.graph.outbound(now_ns, &mut self.private, &mut self.public);
+            let exchange = &self.link.exchange;
+            let mut delivered = false;
+            work += self.graph.inbound(now_ns, &mut self.private, &mut self.public, |datagram| {
+                delivered = true;
+                exchange.push(datagram).is_ok()
+            });
+            let due_ns = self.graph.tick(now_ns, &mut self.private, &mut self.public);
+            self.private.flush();
+            self.public.flush();
+            if delivered | self.report() {
+                self.link.control.ring();
+            }
+            self.private.count(&self.link.counters.private_interface);
+            self.public.count(&self.link.counters.public_interface);
+            if now_ns >= publish_at_ns {
+                publish_at_ns = now_ns + KERNEL_STATISTICS_EVERY_NS;
+                self.private.count_kernel(&self.link.counters.private_interface);
+                self.public.count_kernel(&self.link.counters.public_interface);
+            }
+            if work == 0 && !self.busywait {
+                self.sleep(Duration::from_nanos(due_ns.min(publish_at_ns).saturating_sub(now_ns)));
+            }
+        }
+    }
+
+    /// Carries out what has been commanded.
+    fn obey(&mut self, now_ns: u64) -> usize {
+        let mut count = 0;
+        while let Some(command) = self.link.commands.pop() {
+            let retired = match command {
+                Command::Replan(plan) => Some(Retired::Plan(self.graph.replan(*plan))),
+                Command::Install(inbound) => self.graph.install(inbound).map(Retired::Inbound),
+                Command::Remove { spi } => self.graph.remove(spi).map(Retired::Inbound),
+                Command::Activate { route, sa } => self.graph.activate(route, sa).map(Retired::Outbound),
+                Command::Send(datagram) => {
+                    self.graph.send_datagram(now_ns, &datagram, &mut self.public);
+                    None
+                }
+            };
+            if let Some(retired) = retired {
+                // Should nobody have emptied the ring for that long, it is freed here after all.
+                let _ = self.link.retired.push(retired);
+            }
+            count += 1;
+        }
+        if count > 0 {
+            self.link.obeyed.fetch_add(count as u64, Ordering::Release);
+        }
+        count
+    }
+
+    /// Passes events on; false if there were none.
+    fn report(&mut self) -> bool {
+        let any = !self.graph.events.is_empty();
+        for event in self.graph.events.drain(..) {
+            // A full ring loses a log line; the counters have what it says.
+            let _ = self.link.events.push(event);
+        }
+        any
+    }
+
+    fn sleep(&self, timeout: Duration) {
+        if self.private.unsent() + self.public.unsent() > 0 {
+            return;
+        }
+        let mut fds = arrayvec::ArrayVec::<_, 3>::new();
+        fds.push(xdp::readable(self.link.bell.fd()));
+        fds.extend(self.private.fd().map(xdp::readable));
+        fds.extend(self.public.fd().map(xdp::readable));
+        // An error here means the same as being woken: look what there is.
+        let _ = xdp::poll(&mut fds, Some(timeout));
+        if fds.first().is_some_and(|bell| bell.revents != 0) {
+            self.link.bell.hush();
+        }
+    }
+}
+
+impl Side {
+    fn bound(&self) -> io::Result<Option<Bound>> {
+        match self {
+            Side::Socket(socket) => {
+                let fd = socket.as_fd().try_clone_to_owned()?;
+                Ok(Some(Bound { socket: fd, mode: socket.mode() }))
+            }
+            Side::Nowhere => Ok(None),
+        }
+    }
+
+    fn busy_poll(&mut self, enable: bool) -> io::Result<()> {
+        match self {
+            Side::Socket(socket) if enable => socket.busy_poll(true),
+            _ => Ok(()),
+        }
+    }
+
+    fn unsent(&self) -> u32 {
+        match self {
+            Side::Socket(socket) => socket.unsent(),
+            Side::Nowhere => 0,
+        }
+    }
+
+    fn fd(&self) -> Option<i32> {
+        match self {
+            Side::Socket(socket) => Some(socket.fd()),
+            Side::Nowhere => None,
+        }
+    }
+
+    fn count(&self, count: &InterfaceCount) {
+        let Side::Socket(socket) = self else { return };
+        let seen = socket.statistics();
+        count.rxpackets.set(seen.rx_packets);
+        count.rxdmapackets.set(seen.rx_packets);
+        count.rxbytes.set(seen.rx_bytes);
+        count.rxmcast.set(seen.rx_multicast);
+        count.rxbcast.set(seen.rx_broadcast);
+        count.txpackets.set(seen.tx_packets);
+        count.txbytes.set(seen.tx_bytes);
+        count.txmcast.set(seen.tx_multicast);
+        count.txbcast.set(seen.tx_broadcast);
+        count.txdrop.set(seen.tx_dropped);
+    }
+
+    /// What only the kernel knows; a system call.
+    fn count_kernel(&self, count: &InterfaceCount) {
+        let Side::Socket(socket) = self else { return };
+        let KernelStatistics { rx_dropped, rx_invalid, tx_invalid, rx_ring_full, fill_empty, .. } =
+            socket.kernel_statistics().unwrap_or_default();
+        count.rxdrop.set(rx_dropped + rx_ring_full + fill_empty);
+        count.rxerrors.set(rx_invalid);
+        count.txerrors.set(tx_invalid + socket.statistics().tx_errors);
+    }
+}
+
+impl Port for Side {
+    #[inline]
+    fn receive(&mut self, into: &mut Batch) {
+        match self {
+            Side::Socket(socket) => socket.receive(into),
+            Side::Nowhere => {}
+        }
+    }
+
+    #[inline]
+    fn transmit(&mut self, from: &mut Batch) {
+        match self {
+            Side::Socket(socket) => socket.transmit(from),
+            Side::Nowhere => from.clear(),
+        }
+    }
+
+    #[inline]
+    fn flush(&mut self) {
+        match self {
+            Side::Socket(socket) => socket.flush(),
+            Side::Nowhere => {}
+        }
+    }
+}
+
+/// Commands that may wait. A configuration of 10,000 routes makes one plan, not 10,000 commands; what comes one by
+/// one are SAs and datagrams, at most a few hundred a second.
+const COMMANDS: usize = 1024;
+/// One second's worth of what the key exchange processes, and some to tell a flood by.
+const DATAGRAMS: usize = 128;
+const EVENTS: usize = 256;
+const KERNEL_STATISTICS_EVERY_NS: u64 = 1_000_000_000;
+const MEMORY_MIB: usize = Umem::CHUNKS as usize * crate::frame::CHUNK / (1 << 20);

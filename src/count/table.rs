@@ -71,9 +71,9 @@ groups! {
         unresolved_errors
     }
     /// The way from the private interface.
-    PrivateDispatch { ethertype_errors protocol_errors }
+    PrivateDispatch { ethertype_errors address_errors }
     /// The way from the public interface.
-    PublicDispatch { rxerrors ethertype_errors protocol_errors fragment_errors }
+    PublicDispatch { rxerrors ethertype_errors protocol_errors fragment_errors address_errors }
     /// Packets that came out of a tunnel.
     InboundDispatch { protocol_errors }
     /// TTL and header checks of forwarded packets.
@@ -81,7 +81,7 @@ groups! {
     /// From destination to route; what stops a packet before it is sealed.
     PrivateRouter { rxerrors route_errors mtu_errors sa_errors sequence_errors }
     /// From SPI to inbound SA.
-    PublicRouter { route_errors }
+    PublicRouter { route_errors protocol_errors }
     /// One inbound SA.
     InboundSa { rxerrors protocol_errors decrypt_errors }
     /// ICMPv4 received, by type and code, and what was not answered because of the rate limit.

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The receiving end of a security association.
 
-use super::{Cipher, HEADER, Parameters, TRAILER, Window};
-use crate::aead::{Aead, ICV, Job};
+use super::{Cipher, Parameters, Window};
+use crate::aead::{Aead, Job};
 use crate::frame::Frame;
+use crate::wire::Malformed;
+use crate::wire::esp::{Esp, HEADER, ICV, Trailer};
 
 /// Opens ESP packets and remembers which it has seen.
 pub struct InboundSa {
@@ -40,20 +42,14 @@ impl InboundSa {
         self.spi
     }
 
-    /// The full sequence number of a packet, if it is worth the cryptography. `esp` starts at the SPI.
+    /// The full sequence number of a packet, if it is worth the cryptography.
     #[inline]
-    pub fn inspect(&self, esp: &[u8]) -> Result<u64, Unopened> {
-        if esp.len() < HEADER + TRAILER + ICV {
-            return Err(Unopened::TooShort);
-        }
-        let Some((_, [a, b, c, d, ..])) = esp.split_first_chunk::<4>() else {
-            return Err(Unopened::TooShort);
-        };
-        let sequence = self.window.infer(u32::from_be_bytes([*a, *b, *c, *d])).ok_or(Unopened::Replayed)?;
+    pub fn inspect(&self, esp: &Esp<'_>) -> Result<u64, Unopened> {
+        let sequence = self.window.infer(esp.sequence_low()).ok_or(Unopened::Replayed)?;
         if self.window.is_fresh(sequence) { Ok(sequence) } else { Err(Unopened::Replayed) }
     }
 
-    /// The work to do on a packet that passed [`InboundSa::inspect`] with this sequence number.
+    /// The work to do on a packet that passed [`InboundSa::inspect`] with this sequence number. `esp` starts at the SPI.
     #[inline]
     pub fn job<'a>(&'a self, sequence: u64, esp: &'a mut [u8]) -> Option<Job<'a>> {
         let (header, data) = esp.split_first_chunk_mut::<HEADER>()?;
@@ -71,14 +67,15 @@ impl InboundSa {
     /// What traffic flow confidentiality added stays behind the inner packet, whose own length tells it apart.
     #[inline]
     pub fn decapsulate(frame: &mut Frame, offset: usize) -> Result<u8, Unopened> {
-        let text = frame.data().get(offset + HEADER..frame.len().saturating_sub(ICV));
-        let (payload, pad_length, next_header) = match text {
-            Some([payload @ .., pad_length, next_header]) => (payload.len(), *pad_length, *next_header),
-            _ => return Err(Unopened::TooShort),
-        };
-        let inner = payload.checked_sub(pad_length.into()).ok_or(Unopened::BadPadding)?;
+        let sealed = offset + HEADER..frame.len().saturating_sub(ICV);
+        let text = frame.data().get(sealed).ok_or(Unopened::TooShort)?;
+        let (inner, trailer) = Trailer::split(text).map_err(|problem| match problem {
+            Malformed::Padding => Unopened::BadPadding,
+            _ => Unopened::TooShort,
+        })?;
+        let inner = inner.len();
         frame.trim_front(offset + HEADER);
         frame.truncate(inner);
-        Ok(next_header)
+        Ok(trailer.next_header)
     }
 }

@@ -56,14 +56,5 @@ impl Cipher {
     }
 }
 
-/// Bytes of SPI, sequence number and IV.
-pub const HEADER: usize = 16;
-
-/// Bytes of pad length and next header.
-const TRAILER: usize = 2;
-
-/// RFC 4303 section 2.4: the trailer ends on a multiple of four bytes.
-const ALIGNMENT: usize = 4;
-
 #[cfg(test)]
 mod tests;

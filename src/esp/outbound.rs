@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The sending end of a security association.
 
-use super::{ALIGNMENT, Cipher, HEADER, Parameters, TRAILER};
-use crate::aead::{Aead, ICV, Job};
+use super::{Cipher, Parameters};
+use crate::aead::{Aead, Job};
 use crate::frame::Frame;
+use crate::wire::esp::{HEADER, Header, ICV, Trailer};
 
 /// Seals inner packets. It alone draws sequence numbers under its key, and never draws one twice.
 pub struct OutboundSa {
@@ -36,9 +37,8 @@ impl OutboundSa {
     #[inline]
     pub fn encapsulate(&mut self, frame: &mut Frame, next_header: u8, padded: usize) -> Result<(), Unsealed> {
         let confidentiality = padded.saturating_sub(frame.len());
-        let unaligned = (frame.len() + confidentiality + TRAILER) % ALIGNMENT;
-        let padding = if unaligned == 0 { 0 } else { ALIGNMENT - unaligned };
-        let behind = confidentiality + padding + TRAILER + ICV;
+        let trailer = Trailer::after(frame.len() + confidentiality, next_header);
+        let behind = confidentiality + trailer.len() + ICV;
         if frame.headroom() < HEADER || frame.tailroom() < behind {
             return Err(Unsealed::NoRoom);
         }
@@ -46,14 +46,11 @@ impl OutboundSa {
         self.sequence = self.sequence.checked_add(1).ok_or(Unsealed::SequenceExhausted)?;
         let added = frame.append(behind).ok_or(Unsealed::NoRoom)?;
         let (text, _icv) = added.split_at_mut(behind - ICV);
-        text.fill(0);
-        if let [.., pad_length, next] = text {
-            (*pad_length, *next) = (padding as u8, next_header);
-        }
-        let header = frame.prepend(HEADER).ok_or(Unsealed::NoRoom)?;
-        header[..4].copy_from_slice(&self.spi.to_be_bytes());
-        header[4..8].copy_from_slice(&(self.sequence as u32).to_be_bytes());
-        header[8..16].copy_from_slice(&self.sequence.to_be_bytes());
+        text[..confidentiality].fill(0);
+        trailer.write(text);
+        let header = frame.prepend(HEADER).and_then(<[u8]>::first_chunk_mut).ok_or(Unsealed::NoRoom)?;
+        let iv = self.sequence.to_be_bytes();
+        Header { spi: self.spi, sequence_low: self.sequence as u32, iv }.write(header);
         Ok(())
     }
 

@@ -48,15 +48,23 @@ impl<T> SpiTable<T> {
         }
     }
 
+    /// Where the entry of this SPI is. Good until the table changes.
     #[inline]
-    pub fn lookup(&self, spi: u32) -> Option<&T> {
-        self.slots[self.probe(spi)].as_ref().map(|(_, value)| value)
+    pub fn find(&self, spi: u32) -> Option<u32> {
+        let index = self.probe(spi);
+        self.slots[index].is_some().then_some(index as u32)
     }
 
+    /// The entry at a place that [`SpiTable::find`] gave.
     #[inline]
-    pub fn lookup_mut(&mut self, spi: u32) -> Option<&mut T> {
-        let index = self.probe(spi);
-        self.slots[index].as_mut().map(|(_, value)| value)
+    pub fn at(&self, place: u32) -> Option<&T> {
+        self.slots.get(place as usize)?.as_ref().map(|(_, value)| value)
+    }
+
+    /// As [`SpiTable::at`], to change it.
+    #[inline]
+    pub fn at_mut(&mut self, place: u32) -> Option<&mut T> {
+        self.slots.get_mut(place as usize)?.as_mut().map(|(_, value)| value)
     }
 
     pub fn remove(&mut self, spi: u32) -> Option<T> {
@@ -117,7 +125,7 @@ mod tests {
         assert!(table.insert(257, 'b').unwrap().is_none());
         assert_eq!(table.insert(258, 'c').unwrap_err().0, 'c');
         assert_eq!(table.insert(257, 'd').unwrap(), Some('b'));
-        assert_eq!(table.lookup(257), Some(&'d'));
+        assert_eq!(table.find(257).and_then(|place| table.at(place)), Some(&'d'));
     }
 
     proptest! {
@@ -135,7 +143,7 @@ mod tests {
                 }
                 prop_assert_eq!(table.len(), model.len());
                 for spi in 0..40 {
-                    prop_assert_eq!(table.lookup(spi), model.get(&spi));
+                    prop_assert_eq!(table.find(spi).and_then(|place| table.at(place)), model.get(&spi));
                 }
             }
         }

@@ -53,14 +53,13 @@ pub const fn update(old_checksum: u16, old_word: u16, new_word: u16) -> u16 {
     fold(!old_checksum as u32 + !old_word as u32 + new_word as u32)
 }
 
+/// From any sum of native words to the big-endian sum in 16 bits.
 #[inline]
 fn carry_around(total: u64) -> u32 {
-    let total = (total & 0xffff_ffff) + (total >> 32);
-    let total = (total & 0xffff_ffff) + (total >> 32);
-    let total = (total & 0xffff) + (total >> 16);
-    let total = (total & 0xffff) + (total >> 16);
-    // Two rounds from 32 bits leave at most 17 bits worth 0x10000 + 0xfffe: one more settles it.
-    let total = (total & 0xffff) + (total >> 16);
+    let total = (total & 0xffff_ffff) + (total >> 32); // at most 33 bits
+    let total = (total & 0xffff_ffff) + (total >> 32); // 32
+    let total = (total & 0xffff) + (total >> 16); // 17, and 0x1fffe at most
+    let total = (total & 0xffff) + (total >> 16); // 16
     u32::from(u16::from_be(total as u16))
 }
 

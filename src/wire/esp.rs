@@ -131,3 +131,119 @@ pub const TRAILER: usize = 2;
 pub const ICV: usize = 16;
 
 const ALIGNMENT: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::super::ipv4::{Ipv4, PROTOCOL_ESP, PROTOCOL_IPIP};
+    use super::super::testing::{deployed_packets, needs_exactly};
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_packet_without_room_for_header_trailer_and_icv_is_refused_at_every_length() {
+        needs_exactly(HEADER + TRAILER + ICV, &[0; 60], Esp::parse);
+    }
+
+    #[test]
+    fn packets_of_deployed_gateways_have_the_sizes_we_compute() {
+        for (outer, inner) in deployed_packets() {
+            // Etherparse stops at ESP, so what it says is where the packet begins.
+            let slices = etherparse::SlicedPacket::from_ip(&outer).unwrap();
+            let payload = slices.net.unwrap();
+            let payload = payload.ip_payload_ref().unwrap();
+            assert_eq!(payload.ip_number.0, PROTOCOL_ESP);
+            assert_eq!(Ipv4::parse(&outer).unwrap().payload(), payload.payload);
+
+            let view = Esp::parse(payload.payload).unwrap();
+            assert!(view.spi() == 2001 || view.spi() == 2002);
+            assert!((1..=5).contains(&view.sequence_low()));
+            assert_eq!(u64::from_le_bytes(view.iv()), u64::from(view.sequence_low()));
+            let trailer = Trailer::after(inner.len(), PROTOCOL_IPIP);
+            assert_eq!(view.sealed().len(), inner.len() + trailer.len() + ICV);
+        }
+    }
+
+    #[test]
+    fn the_shortest_trailer_ends_on_a_four_byte_boundary() {
+        for inner_len in 0..100 {
+            let trailer = Trailer::after(inner_len, PROTOCOL_IPIP);
+            assert!(trailer.pad_length < 4);
+            assert_eq!((inner_len + trailer.len()) % 4, 0, "inner length {inner_len}");
+        }
+        assert!(Trailer::after(usize::MAX, 0).pad_length < 4);
+    }
+
+    #[test]
+    fn padding_counts_up_from_one() {
+        let mut plaintext = *b"innerxxxxx";
+        assert!(Trailer { pad_length: 3, next_header: 4 }.write(&mut plaintext));
+        assert_eq!(&plaintext, b"inner\x01\x02\x03\x03\x04");
+    }
+
+    #[test]
+    fn the_longest_padding_is_written_and_read() {
+        let mut plaintext = [0; 257];
+        let longest = Trailer { pad_length: 255, next_header: 41 };
+        assert!(longest.write(&mut plaintext));
+        assert_eq!(plaintext[254..], [255, 255, 41]);
+        assert_eq!(Trailer::split(&plaintext), Ok((&[][..], longest)));
+    }
+
+    #[test]
+    fn a_trailer_without_room_is_not_written() {
+        let trailer = Trailer { pad_length: 2, next_header: 4 };
+        for length in 0..trailer.len() {
+            let mut plaintext = vec![0xaa; length];
+            assert!(!trailer.write(&mut plaintext));
+            assert_eq!(plaintext, vec![0xaa; length]);
+        }
+    }
+
+    #[test]
+    fn padding_of_zeros_as_deployed_gateways_send_it_is_accepted() {
+        let (inner, trailer) = Trailer::split(b"inner\0\0\0\x03\x04").unwrap();
+        assert_eq!((inner, trailer.next_header), (&b"inner"[..], PROTOCOL_IPIP));
+    }
+
+    #[test]
+    fn padding_longer_than_the_packet_and_plaintext_without_trailer_are_refused() {
+        assert_eq!(Trailer::split(&[]), Err(Malformed::Truncated));
+        assert_eq!(Trailer::split(&[4]), Err(Malformed::Truncated));
+        assert_eq!(Trailer::split(&[1, 4]), Err(Malformed::Padding));
+        assert_eq!(Trailer::split(&[0, 0, 3, 4]), Err(Malformed::Padding));
+        assert!(Trailer::split(&[0, 0, 2, 4]).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn a_written_header_reads_back(spi: u32, sequence_low: u32, iv: [u8; 8]) {
+            let header = Header { spi, sequence_low, iv };
+            let mut bytes = [0; HEADER + TRAILER + ICV];
+            header.write(bytes.first_chunk_mut().unwrap());
+            let view = Esp::parse(&bytes).unwrap();
+            let read = Header { spi: view.spi(), sequence_low: view.sequence_low(), iv: view.iv() };
+            prop_assert_eq!(read, header);
+        }
+
+        #[test]
+        fn an_inner_packet_comes_back_from_behind_its_trailer(inner in vec(any::<u8>(), 0..100), next_header: u8) {
+            let trailer = Trailer::after(inner.len(), next_header);
+            let mut plaintext = inner.clone();
+            plaintext.resize(inner.len() + trailer.len(), 0);
+            prop_assert!(trailer.write(&mut plaintext));
+            prop_assert_eq!(Trailer::split(&plaintext), Ok((&inner[..], trailer)));
+        }
+
+        #[test]
+        fn random_bytes_never_panic(bytes in vec(any::<u8>(), 0..300)) {
+            if let Ok(view) = Esp::parse(&bytes) {
+                let _ = (view.spi(), view.sequence_low(), view.iv());
+                prop_assert_eq!(view.sealed().len(), bytes.len() - HEADER);
+            }
+            if let Ok((inner, trailer)) = Trailer::split(&bytes) {
+                prop_assert_eq!(inner.len() + trailer.len(), bytes.len());
+            }
+        }
+    }
+}

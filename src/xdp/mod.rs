@@ -30,8 +30,10 @@ mod program;
 mod ring;
 mod socket;
 mod umem;
+mod wait;
 
 pub use device::{Device, DeviceError, Queues};
 pub use program::{Filter, Hook, Program, ProgramError};
 pub use socket::{BindError, InterfaceStatistics, KernelStatistics, Mode, Options, Socket};
 pub use umem::Umem;
+pub use wait::{Doorbell, poll, readable, realtime};

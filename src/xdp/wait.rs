@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Sleeping until there is something to do, and the scheduling of the thread that does it.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+/// Wakes a thread that sleeps in [`poll`] with this descriptor among others.
+#[derive(Debug)]
+pub struct Doorbell(OwnedFd);
+
+impl Doorbell {
+    pub fn new() -> io::Result<Doorbell> {
+        // SAFETY: no pointers; a descriptor that comes back is nobody else's.
+        unsafe {
+            let fd = libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC);
+            if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(Doorbell(OwnedFd::from_raw_fd(fd))) }
+        }
+    }
+
+    /// Wakes whoever sleeps, or keeps from sleeping who is about to.
+    pub fn ring(&self) {
+        let one = 1u64.to_ne_bytes();
+        // SAFETY: the buffer is as long as said. It cannot fail but by having been rung 2^64 times unheard.
+        unsafe { libc::write(self.0.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+    }
+
+    /// Forgets the rings so far.
+    pub fn hush(&self) {
+        let mut rings = [0u8; 8];
+        // SAFETY: the buffer is as long as said. Nothing to read is no error here.
+        unsafe { libc::read(self.0.as_raw_fd(), rings.as_mut_ptr().cast(), rings.len()) };
+    }
+
+    pub fn fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+/// The entry for [`poll`] that waits for something to read.
+pub fn readable(fd: RawFd) -> libc::pollfd {
+    libc::pollfd { fd, events: libc::POLLIN, revents: 0 }
+}
+
+/// Sleeps until a descriptor is ready, a signal arrives or the time is over (`None`: never). True if one is ready.
+pub fn poll(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> io::Result<bool> {
+    let time = timeout.map(|timeout| libc::timespec {
+        tv_sec: timeout.as_secs().min(A_DAY) as libc::time_t,
+        tv_nsec: timeout.subsec_nanos().into(),
+    });
+    let time = time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: the slice is as long as said; the time, if any, outlives the call.
+    let ready = unsafe { libc::ppoll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, time, std::ptr::null()) };
+    match ready {
+        0.. => Ok(ready > 0),
+        _ => match io::Error::last_os_error() {
+            interrupted if interrupted.kind() == io::ErrorKind::Interrupted => Ok(false),
+            error => Err(error),
+        },
+    }
+}
+
+/// Makes the calling thread a real-time one (`SCHED_FIFO`, lowest priority of that class).
+pub fn realtime() -> io::Result<()> {
+    // SAFETY: asks for a number, then passes a structure that outlives the call; 0 is the calling thread.
+    let result = unsafe {
+        let parameters = libc::sched_param { sched_priority: libc::sched_get_priority_min(libc::SCHED_FIFO) };
+        libc::sched_setscheduler(0, libc::SCHED_FIFO, &parameters)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+const A_DAY: u64 = 86_400;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bell_rung_before_the_sleep_is_heard() {
+        let bell = Doorbell::new().unwrap();
+        let mut fds = [readable(bell.fd())];
+        assert!(!poll(&mut fds, Some(Duration::ZERO)).unwrap());
+        bell.ring();
+        bell.ring();
+        assert!(poll(&mut fds, None).unwrap());
+        bell.hush();
+        assert!(!poll(&mut fds, Some(Duration::ZERO)).unwrap());
+    }
+}
