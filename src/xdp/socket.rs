@@ -159,8 +159,8 @@ impl Socket {
         })
     }
 
-    /// Has the driver's receive loop run in this thread's system calls instead of interrupts: for a worker that
-    /// never sleeps. Drivers without such a loop, and veth, take no notice.
+    /// Has the driver's receive loop run in this thread's system calls instead of interrupts: for a worker
+    /// that never sleeps. Drivers without such a loop, and veth, take no notice.
     pub fn busy_poll(&mut self, enable: bool) -> io::Result<()> {
         let (microseconds, budget) = if enable { (BUSY_POLL_US, BATCH as i32) } else { (0, 0) };
         umem::set_option(&self.fd, libc::SOL_SOCKET, SO_PREFER_BUSY_POLL, i32::from(enable))?;
