@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     #[error(
-        "queue {queue} of interface {interface} is in use, by another worker or another process: give each its own queue"
+        "queue {queue} of interface {interface} is in use, by another worker or another process: \
+         give each its own queue"
     )]
     Busy { interface: String, queue: u32 },
     #[error(
@@ -23,11 +24,13 @@ pub enum BindError {
     )]
     Permission { source: io::Error },
     #[error(
-        "the kernel does not lend {bytes} bytes of packet memory: raise LimitMEMLOCK or add CAP_IPC_LOCK ({source})"
+        "the kernel does not pin {bytes} bytes of packet memory: raise LimitMEMLOCK or add \
+         CAP_IPC_LOCK ({source})"
     )]
     Memory { bytes: usize, source: io::Error },
     #[error(
-        "queue {queue} of interface {interface}: the kernel refuses it; `ethtool --show-channels {interface}` shows its queues ({source})"
+        "queue {queue} of interface {interface}: the kernel refuses it; \
+         `ethtool --show-channels {interface}` shows its queues ({source})"
     )]
     Refused { interface: String, queue: u32, source: io::Error },
     #[error("queue {queue} of interface {interface}: cannot {step}: {source}")]
@@ -216,8 +219,8 @@ impl Attempt<'_> {
 /// Frames that one `sendto` may send in copy mode; without it 32 (linux/if_xdp.h since 6.17).
 const XDP_MAX_TX_SKB_BUDGET: i32 = 9;
 
-/// In copy mode sent packets count against the socket's buffer, with the kernel's own overhead on each: a full
-/// ring of full chunks.
+/// In copy mode sent packets count against the socket's buffer, with the kernel's own overhead on each: a
+/// full ring of full chunks.
 const SEND_BUFFER: i32 = 2 * (RING * CHUNK as u32) as i32;
 
 /// A queue is usually free again after 40 ms.

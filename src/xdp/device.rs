@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! An interface is read before it is used: what is wrong with it is said together with the command that mends it.
+//! An interface is read before it is used: what is wrong with it is said together with the command that
+//! mends it.
 
 use crate::frame::{CHUNK, HEADROOM};
 use std::ffi::CString;

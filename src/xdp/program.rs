@@ -16,8 +16,9 @@ pub struct Program {
     hook: Hook,
     sockets: MapHandle,
     filter: MapHandle,
-    /// The kernel detaches the program when the last descriptor of its link is closed.
-    _link: OwnedFd,
+    /// The kernel detaches the program when the last descriptor of its link is closed, as the death of the
+    /// process does.
+    link: OwnedFd,
 }
 
 /// Where the program runs.
@@ -53,13 +54,15 @@ pub enum ProgramError {
     #[error("the kernel refuses to load the XDP program (are CAP_BPF, CAP_NET_ADMIN there?): {source}")]
     Load { source: libbpf_rs::Error },
     #[error(
-        "interface {interface}: cannot attach the XDP program, neither in the driver ({driver}) nor generic ({generic})"
+        "interface {interface}: cannot attach the XDP program, neither in the driver ({driver}) nor \
+         generic ({generic})"
     )]
     Attach { interface: String, driver: io::Error, generic: io::Error },
     #[error("interface {interface}: cannot ask which XDP program is attached: {source}")]
     Query { interface: String, source: io::Error },
     #[error(
-        "interface {interface}: the socket of queue {queue} does not fit the XDP program (queues 0 to 255): {source}"
+        "interface {interface}: the socket of queue {queue} does not fit the XDP program \
+         (queues 0 to 255): {source}"
     )]
     Register { interface: String, queue: u32, source: libbpf_rs::Error },
     #[error("interface {interface}: cannot change the addresses in the XDP program: {source}")]
@@ -85,7 +88,7 @@ impl Program {
         let (sockets, filter) = (map("vita_sockets")?, map("vita_filter")?);
         let program = object.progs_mut().next().expect("the committed object has one program");
         let (link, hook) = attach_anywhere(device, &program.as_fd())?;
-        Ok(Program { interface: device.name.clone(), hook, sockets, filter, _link: link })
+        Ok(Program { interface: device.name.clone(), hook, sockets, filter, link })
     }
 
     /// From now on the frames that are ours on this queue go to this socket. The kernel forgets the socket by
@@ -106,6 +109,14 @@ impl Program {
 
     pub fn hook(&self) -> Hook {
         self.hook
+    }
+}
+
+impl Drop for Program {
+    /// Detaches at once, even while a child between fork and exec still has a copy of the descriptor.
+    fn drop(&mut self) {
+        // SAFETY: no memory is involved. Should it fail, closing the descriptor is what is left.
+        unsafe { sys::bpf_link_detach(self.link.as_raw_fd()) };
     }
 }
 
@@ -148,12 +159,14 @@ fn attach_anywhere(device: &Device, program: &impl AsFd) -> Result<(OwnedFd, Hoo
             let interface = &device.name;
             match device.channels_for_xdp() {
                 Some(channels) => tracing::warn!(
-                    "interface {interface}: the driver refuses XDP ({driver}), generic mode is used and slower; \
+                    "interface {interface}: the driver refuses XDP ({driver}), generic mode is used and \
+                     slower; \
                      older ENA drivers need half of the queues for themselves: \
                      ethtool --set-channels {interface} combined {channels}"
                 ),
                 None => tracing::warn!(
-                    "interface {interface}: driver {:?} refuses XDP ({driver}), generic mode is used and slower",
+                    "interface {interface}: driver {:?} refuses XDP ({driver}), generic mode is used and \
+                     slower",
                     device.driver
                 ),
             }
@@ -211,12 +224,19 @@ fn log_libbpf() {
 
 static OBJECT: &[u8] = include_bytes!("../../bpf/vita.bpf.o");
 
-/// What fits one 4096-byte page next to XDP's headroom and the kernel's own trailer, on veth and most drivers.
+/// What fits one 4096-byte page next to XDP's headroom and the kernel's own trailer, on veth and most
+/// drivers.
 const MTU_OF_ONE_PAGE: u32 = 3498;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_program_serves_the_workers_of_all_queues() {
+        fn shared<T: Send + Sync>() {}
+        shared::<Program>();
+    }
 
     #[test]
     fn the_filter_lies_in_memory_as_the_program_reads_it() {

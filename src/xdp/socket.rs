@@ -127,6 +127,11 @@ impl Socket {
         if self.in_flight == 0 { 0 } else { self.rings.transmit.pending() }
     }
 
+    /// Frames handed over whose chunks have not come back.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
     /// For `poll`: readable when frames have arrived.
     pub fn fd(&self) -> RawFd {
         self.fd.as_raw_fd()
@@ -154,8 +159,8 @@ impl Socket {
         })
     }
 
-    /// Has the driver's receive loop run in this thread's system calls instead of interrupts: for a worker that
-    /// never sleeps. Drivers without such a loop, and veth, take no notice.
+    /// Has the driver's receive loop run in this thread's system calls instead of interrupts: for a worker
+    /// that never sleeps. Drivers without such a loop, and veth, take no notice.
     pub fn busy_poll(&mut self, enable: bool) -> io::Result<()> {
         let (microseconds, budget) = if enable { (BUSY_POLL_US, BATCH as i32) } else { (0, 0) };
         umem::set_option(&self.fd, libc::SOL_SOCKET, SO_PREFER_BUSY_POLL, i32::from(enable))?;

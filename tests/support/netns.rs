@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Network namespaces for tests that need real interfaces. A namespace has no name in the file system: it
+//! lives as long as its descriptor or a process in it, so that nothing stays behind however a test ends.
+//!
+//! Use it from a test with `#[path = "support/netns.rs"] mod netns;`.
+#![allow(dead_code, reason = "every test file uses its own part of this")]
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A network namespace with its loopback interface up.
+pub struct Netns {
+    file: File,
+    name: String,
+}
+
+impl Netns {
+    /// Makes one; panics with what is missing where that is not allowed.
+    pub fn new() -> Netns {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        // SAFETY: takes and touches nothing.
+        assert!(unsafe { libc::geteuid() } == 0, "this test makes network namespaces and must run as root");
+        let file = std::thread::spawn(|| {
+            // SAFETY: changes this thread only, which ends right after.
+            let result = unsafe { libc::unshare(libc::CLONE_NEWNET) };
+            assert!(result == 0, "cannot make a network namespace: {}", io::Error::last_os_error());
+            File::open("/proc/thread-self/ns/net").expect("the namespace of a thread can be opened")
+        })
+        .join()
+        .expect("making a network namespace needs CAP_SYS_ADMIN");
+        let name = format!("vita-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let netns = Netns { file, name };
+        netns.run("ip link set dev lo up");
+        netns
+    }
+
+    /// Unique on this machine; for messages and host names.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What `ip link set dev X netns PATH` and `nsenter --net=PATH` take, while this process lives.
+    pub fn path(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd())
+    }
+
+    /// Moves the calling thread into the namespace for good, with /sys showing its interfaces. Threads and
+    /// processes that it starts are there too.
+    pub fn enter(&self) {
+        enter(self.file.as_raw_fd()).expect("root may enter a namespace it made");
+    }
+
+    /// A command that will run inside.
+    pub fn command(&self, program: &str) -> Command {
+        let fd = self.file.as_raw_fd();
+        let mut command = Command::new(program);
+        // SAFETY: between fork and exec only system calls are made, nothing is allocated.
+        unsafe { command.pre_exec(move || enter(fd)) };
+        command
+    }
+
+    /// Runs a command line (words apart by spaces, no quoting) and gives its output; panics when it fails.
+    pub fn run(&self, line: &str) -> String {
+        self.try_run(line).unwrap_or_else(|output| panic!("{}: `{line}` failed: {output}", self.name))
+    }
+
+    /// As [`Netns::run`], with the outcome as a value: the output of success or of failure.
+    pub fn try_run(&self, line: &str) -> Result<String, String> {
+        let mut words = line.split_whitespace();
+        let mut command = self.command(words.next().expect("a command line has a first word"));
+        let output = command.args(words).output().map_err(|error| error.to_string())?;
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        if output.status.success() { Ok(text) } else { Err(text) }
+    }
+
+    /// A cable: `here` in this namespace and `there` in the other one, both up, each with `queues` queues.
+    pub fn veth(&self, here: &str, other: &Netns, there: &str, queues: u32) {
+        let ends = format!("numtxqueues {queues} numrxqueues {queues}");
+        self.run(&format!(
+            "ip link add {here} {ends} type veth peer name {there} {ends} netns {}",
+            other.path()
+        ));
+        for (netns, end) in [(self, here), (other, there)] {
+            // The kernel's own neighbour and router solicitations would come in between.
+            netns.run(&format!("sysctl -q -w net.ipv6.conf.{end}.disable_ipv6=1"));
+            netns.run(&format!("ip link set dev {end} up"));
+        }
+    }
+}
+
+/// setns, and a private mount of /sys, which otherwise shows the namespace in which it was mounted.
+fn enter(fd: libc::c_int) -> io::Result<()> {
+    let sysfs: &CStr = c"sysfs";
+    // SAFETY: all strings are terminated constants; the flags change the calling thread only.
+    unsafe {
+        if libc::setns(fd, libc::CLONE_NEWNET) != 0 || libc::unshare(libc::CLONE_NEWNS) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let private = libc::MS_REC | libc::MS_PRIVATE;
+        let none = std::ptr::null();
+        if libc::mount(none, c"/".as_ptr(), none, private, none.cast()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // Where /sys cannot be mounted again, tests do without it.
+        libc::mount(sysfs.as_ptr(), c"/sys".as_ptr(), sysfs.as_ptr(), 0, none.cast());
+    }
+    Ok(())
+}
