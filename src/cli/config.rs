@@ -177,7 +177,8 @@ fn format_name(format: Format) -> &'static str {
 const INTRODUCTION: &str = "Syntax error in ";
 
 /// Some instances answer a value they cannot parse with nothing but a status.
-const UNEXPLAINED: &str = "The instance refused this without saying why; is there a syntax error in the value?";
+const UNEXPLAINED: &str =
+    "The instance refused this without saying why; is there a syntax error in the value?";
 
 #[cfg(test)]
 mod tests {

@@ -47,7 +47,9 @@ fn online() -> Vec<usize> {
         let ranges = text.trim().split(',').filter_map(|word| range(word).ok());
         ranges.flat_map(|(first, last)| first..=last.min(MAX_CPUS)).collect()
     });
-    listed.unwrap_or_else(|| core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect())
+    listed.unwrap_or_else(|| {
+        core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect()
+    })
 }
 
 fn range(word: &str) -> Result<(usize, usize), CpuListError> {

@@ -37,7 +37,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let is_config = args.get(1).is_some_and(|word| word == "config");
     match Vita::try_parse_from(args) {
-        Ok(Vita { command: Some(Command::Config { action }), .. }) => config::run(action).unwrap_or_else(fail),
+        Ok(Vita { command: Some(Command::Config { action }), .. }) => {
+            config::run(action).unwrap_or_else(fail)
+        }
         Ok(Vita { command: None, gateway }) => run_gateway(gateway),
         Err(error) if is_config => explain_config(&error),
         Err(error) => explain(&error),
@@ -49,10 +51,13 @@ fn run_gateway(gateway: Gateway) -> ExitCode {
         return keygen().map_or_else(fail, |()| ExitCode::SUCCESS);
     }
     if gateway.config_help {
-        return print(&model::describe());
+        return model::describe(crate::config::schema_source())
+            .map_or_else(|| fail("the model in this binary cannot be read"), |text| print(&text));
     }
     let Some(name) = gateway.name else {
-        return fail("--name is missing: say what this instance is called, e.g. vita --name paris (see vita --help)");
+        return fail(
+            "--name is missing: say what this instance is called, e.g. vita --name paris (see vita --help)",
+        );
     };
     if let Err(error) = crate::leader::rundir::check_name(&name) {
         return fail(format_args!("--name: {error}"));
@@ -89,7 +94,10 @@ fn keygen() -> Result<(), String> {
         digits[1] = HEX[usize::from(byte & 15)];
     }
     let mut output = io::stdout();
-    output.write_all(&*line).and_then(|()| output.flush()).map_err(|error| format!("cannot write the key: {error}"))
+    output
+        .write_all(&*line)
+        .and_then(|()| output.flush())
+        .map_err(|error| format!("cannot write the key: {error}"))
 }
 
 fn print(text: &str) -> ExitCode {

@@ -22,7 +22,11 @@ pub fn canonical(args: impl IntoIterator<Item = OsString>) -> Result<Vec<OsStrin
         let mut rest = args.peekable();
         // `snabb --help` and a bare `snabb` are questions to the whole program.
         let option = rest.peek().is_none_or(|first| first.as_encoded_bytes().starts_with(b"-"));
-        name = if option { "vita".to_owned() } else { rest.next().map(|word| program(&word)).unwrap_or_default() };
+        name = if option {
+            "vita".to_owned()
+        } else {
+            rest.next().map(|word| program(&word)).unwrap_or_default()
+        };
         return assemble(&name, rest);
     }
     // A renamed or linked binary of any other name is the gateway.

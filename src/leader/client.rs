@@ -77,7 +77,8 @@ impl Client {
         {
             return Err(error.into());
         }
-        let text = String::from_utf8(received?).map_err(|_| ClientError::WrongReply { rpc: request.rpc().into() })?;
+        let text = String::from_utf8(received?)
+            .map_err(|_| ClientError::WrongReply { rpc: request.rpc().into() })?;
         let reply = message::parse_reply(request.rpc(), &text)?;
         reply.ok_or_else(|| ClientError::WrongReply { rpc: request.rpc().into() })
     }

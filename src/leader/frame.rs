@@ -12,7 +12,9 @@ use thiserror::Error;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum FrameError {
-    #[error("the frame does not start with a decimal length and a newline; send e.g. \"13\\n\" and then 13 bytes")]
+    #[error(
+        "the frame does not start with a decimal length and a newline; send e.g. \"13\\n\" and then 13 bytes"
+    )]
     Length,
     #[error("the frame announces {announced} bytes, and at most {limit} are accepted; send smaller parts")]
     TooLong { announced: usize, limit: usize },
@@ -144,9 +146,18 @@ mod tests {
 
     #[test]
     fn only_canonical_decimal_lengths_are_understood() {
-        for garbage in
-            [&b"012\n"[..], b" 12\n", b"12 \n", b"12\r\n", b"-1\n", b"+1\n", b"\n", b"00\n", b"1e1\n", b"GET / HTTP"]
-        {
+        for garbage in [
+            &b"012\n"[..],
+            b" 12\n",
+            b"12 \n",
+            b"12\r\n",
+            b"-1\n",
+            b"+1\n",
+            b"\n",
+            b"00\n",
+            b"1e1\n",
+            b"GET / HTTP",
+        ] {
             assert_eq!(decode(garbage), Err(FrameError::Length), "{garbage:?}");
         }
     }

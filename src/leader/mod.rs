@@ -25,6 +25,7 @@ mod connection;
 mod dispatch;
 mod frame;
 mod message;
+mod notation;
 mod peer;
 pub mod rundir;
 mod server;

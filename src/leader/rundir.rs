@@ -166,7 +166,8 @@ impl RunDir {
 
     /// Deletes the directory of a process that is gone. Best effort: it only takes space.
     fn remove_remains(&self, dead: &Path) {
-        let pid = dead.strip_prefix(&self.root).ok().and_then(Path::to_str).and_then(|pid| pid.parse::<u32>().ok());
+        let pid =
+            dead.strip_prefix(&self.root).ok().and_then(Path::to_str).and_then(|pid| pid.parse::<u32>().ok());
         if let Some(pid) = pid
             && dead != self.path
             && !Path::new("/proc").join(pid.to_string()).exists()

@@ -97,7 +97,8 @@ impl Server {
 
     /// A new peer is somebody who wants something now; the one silent for the longest wants it least.
     fn close_idlest(&mut self) {
-        let idlest = self.connections.iter().enumerate().min_by_key(|(_, connection)| connection.last_progress());
+        let idlest =
+            self.connections.iter().enumerate().min_by_key(|(_, connection)| connection.last_progress());
         if let Some((index, _)) = idlest {
             debug!("closed the control connection that was idle for the longest to make room for another");
             self.connections.swap_remove(index);
@@ -109,9 +110,12 @@ impl Server {
     fn shed_buffers(&mut self) -> bool {
         let mut shed = false;
         while self.connections.iter().map(Connection::buffered).sum::<usize>() > MAX_BUFFERED {
-            let largest = self.connections.iter().enumerate().max_by_key(|(_, connection)| connection.buffered());
+            let largest =
+                self.connections.iter().enumerate().max_by_key(|(_, connection)| connection.buffered());
             let Some((index, _)) = largest else { break };
-            warn!("closed the control connection with the most unread data: all of them hold too much together");
+            warn!(
+                "closed the control connection with the most unread data: all of them hold too much together"
+            );
             self.connections.swap_remove(index);
             shed = true;
         }
