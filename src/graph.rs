@@ -1,1 +1,293 @@
 // SPDX-License-Identifier: Apache-2.0
+//! The stages of one worker, wired.
+//!
+//! ```text
+//! private rx ─► dispatch ─► ttl ─► private router ─► seal ─► public next hop ─► public tx
+//!                 │  └ arp      └► private icmp ◄┘ (expired, too big)  ▲
+//! public rx ──► dispatch ─► public router ─► open ─► inbound dispatch ─┼► ttl ─► private next hop ─► private tx
+//!                 ├ arp                                       │        │    │
+//!                 ├► key exchange                             └► inbound icmp ─► private router (the answer goes back sealed)
+//!                 └► public icmp ─► public next hop
+//! ```
+//!
+//! The graph neither knows sockets nor the clock: it is driven through [`Port`]s, with the time as an argument.
+
+use crate::aead::Aead;
+use crate::count::Counters;
+use crate::esp::OutboundSa;
+use crate::frame::{Batch, Pool, Port};
+use crate::route::{Ipv4Table, SpiTable};
+use crate::stage::*;
+use crate::wire::Mac;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+/// One side of the gateway.
+#[derive(Clone)]
+pub struct Interface {
+    pub ip: Ipv4Addr,
+    pub mac: Mac,
+    pub next_hop_ip: Ipv4Addr,
+    /// The next hop's address, if it is not to be asked for.
+    pub next_hop_mac: Option<Mac>,
+    /// Where its address is kept.
+    pub next_hop: Arc<Resolved>,
+    /// Whether this worker asks for it.
+    pub asks: bool,
+}
+
+/// All that a configuration says to one worker. Made by the control thread, memory for the worker included.
+pub struct Plan {
+    pub private: Interface,
+    pub public: Interface,
+    pub protocol_port: u16,
+    /// The largest inner packet, in bytes.
+    pub mtu: u16,
+    /// Whether shorter packets are extended to that.
+    pub tfc: bool,
+    pub table: Arc<Ipv4Table>,
+    /// By route number. Outbound associations move from the old plan to the new.
+    pub tunnels: Vec<Option<Tunnel>>,
+    /// Room for inbound associations, if there is to be more than before.
+    pub associations: Option<SpiTable<Box<Inbound>>>,
+}
+
+/// One worker's packet path and everything it remembers.
+pub struct Graph {
+    pub pool: Pool,
+    counters: Arc<Counters>,
+    aead: &'static dyn Aead,
+    protocol_port: u16,
+    private_dispatch: PrivateDispatch,
+    public_dispatch: PublicDispatch,
+    inbound_dispatch: InboundDispatch,
+    private_router: PrivateRouter,
+    public_router: PublicRouter,
+    outbound: Outbound,
+    open: Open,
+    associations: SpiTable<Box<Inbound>>,
+    private_icmp: Icmp4,
+    public_icmp: Icmp4,
+    inbound_icmp: Icmp4,
+    private_next_hop: NextHop,
+    public_next_hop: NextHop,
+    /// For the log; whoever drives the graph takes them.
+    pub events: Events,
+}
+
+impl Graph {
+    pub fn new(pool: Pool, counters: Arc<Counters>, aead: &'static dyn Aead, plan: Plan) -> Graph {
+        let padded = plan.padded();
+        Graph {
+            pool,
+            counters,
+            aead,
+            protocol_port: plan.protocol_port,
+            private_dispatch: PrivateDispatch { address: plan.private.ip },
+            public_dispatch: PublicDispatch { address: plan.public.ip, protocol_port: plan.protocol_port },
+            inbound_dispatch: InboundDispatch { address: plan.private.ip },
+            private_router: PrivateRouter { table: plan.table, mtu: plan.mtu },
+            public_router: PublicRouter,
+            outbound: Outbound { tunnels: plan.tunnels, padded },
+            open: Open::new(),
+            associations: plan.associations.unwrap_or_else(|| SpiTable::with_capacity(0)),
+            private_icmp: Icmp4::new(plan.private.ip),
+            public_icmp: Icmp4::new(plan.public.ip),
+            inbound_icmp: Icmp4::new(plan.private.ip),
+            private_next_hop: plan.private.next_hop(),
+            public_next_hop: plan.public.next_hop(),
+            events: Events::new(),
+        }
+    }
+
+    /// Packets from the private side: sealed, or answered.
+    pub fn outbound(&mut self, now_ns: u64, private: &mut impl Port, public: &mut impl Port) -> usize {
+        let count = self.counters.clone();
+        let [mut received, mut forward, mut local, mut arp] = batches();
+        private.receive(&mut received);
+        let work = received.len();
+        if work == 0 {
+            return 0;
+        }
+        self.private_dispatch.run(&mut received, &mut forward, &mut local, &mut arp, &count.private_dispatch);
+        let [mut alive, mut expired, mut answers] = batches();
+        decrement(&mut forward, &mut alive, &mut expired, &count.outbound_ttl);
+        self.private_icmp.receive(now_ns, &mut local, &mut answers, &count.private_icmp4);
+        self.private_icmp.report(now_ns, Problem::TimeExceeded, &mut expired, &mut answers, &count.private_icmp4);
+        let mut too_big = self.seal(now_ns, &mut alive, public);
+        let problem = Problem::FragmentationNeeded(self.private_router.mtu);
+        self.private_icmp.report(now_ns, problem, &mut too_big, &mut answers, &count.private_icmp4);
+        self.private_next_hop.send(now_ns, &mut answers, private, &count.private_next_hop);
+        self.private_next_hop.learn(&mut arp, private, &count.private_next_hop, &mut self.events);
+        work
+    }
+
+    /// Packets from the public side: opened, answered, or, those of the key exchange, given to `deliver`.
+    pub fn inbound(
+        &mut self,
+        now_ns: u64,
+        private: &mut impl Port,
+        public: &mut impl Port,
+        deliver: impl FnMut(Datagram) -> bool,
+    ) -> usize {
+        let count = self.counters.clone();
+        let [mut received, mut esp, mut exchange, mut local, mut arp] = batches();
+        public.receive(&mut received);
+        let work = received.len();
+        if work == 0 {
+            return 0;
+        }
+        self.public_dispatch.run(
+            &mut received,
+            &mut esp,
+            &mut exchange,
+            &mut local,
+            &mut arp,
+            &count.public_dispatch,
+        );
+        collect(&mut exchange, deliver, &count.key_manager);
+
+        let [mut associated, mut opened, mut forward, mut inner] = batches();
+        self.public_router.run(&mut esp, &mut associated, &self.associations, &count.public_router);
+        self.open.run(
+            now_ns,
+            &mut associated,
+            &mut opened,
+            &mut self.associations,
+            self.aead,
+            &mut self.events,
+        );
+        self.inbound_dispatch.run(&mut opened, &mut forward, &mut inner, &count.inbound_dispatch);
+        let [mut alive, mut expired, mut answers] = batches();
+        decrement(&mut forward, &mut alive, &mut expired, &count.inbound_ttl);
+        self.private_next_hop.send(now_ns, &mut alive, private, &count.private_next_hop);
+
+        self.inbound_icmp.receive(now_ns, &mut inner, &mut answers, &count.inbound_icmp4);
+        self.inbound_icmp.report(now_ns, Problem::TimeExceeded, &mut expired, &mut answers, &count.inbound_icmp4);
+        // An answer of ours that is too big for the tunnel is not worth an error to ourselves.
+        drop(self.seal(now_ns, &mut answers, public));
+
+        let [mut answers] = batches();
+        self.public_icmp.receive(now_ns, &mut local, &mut answers, &count.public_icmp4);
+        self.public_next_hop.send(now_ns, &mut answers, public, &count.public_next_hop);
+        self.public_next_hop.learn(&mut arp, public, &count.public_next_hop, &mut self.events);
+        work
+    }
+
+    /// Inner packets into their tunnels. Gives back those that are too big and may not be fragmented.
+    fn seal(&mut self, now_ns: u64, packets: &mut Batch, public: &mut impl Port) -> Batch {
+        let count = self.counters.clone();
+        let [mut routed, mut sealed, mut too_big] = batches();
+        self.private_router.run(packets, &mut routed, &mut too_big, &count.private_router);
+        self.outbound.run(&mut routed, &mut sealed, self.aead, &count.private_router);
+        self.public_next_hop.send(now_ns, &mut sealed, public, &count.public_next_hop);
+        too_big
+    }
+
+    /// Does what is due. Gives the time of the next call.
+    pub fn tick(&mut self, now_ns: u64, private: &mut impl Port, public: &mut impl Port) -> u64 {
+        let count = &self.counters;
+        let private_due = self.private_next_hop.tick(now_ns, &self.pool, private, &count.private_next_hop);
+        let public_due = self.public_next_hop.tick(now_ns, &self.pool, public, &count.public_next_hop);
+        private_due.min(public_due)
+    }
+
+    /// Sends a datagram of the key exchange.
+    pub fn send_datagram(&mut self, now_ns: u64, datagram: &Datagram, public: &mut impl Port) {
+        let source = self.public_icmp.address();
+        let mut batch = Batch::new();
+        batch.extend(datagram_frame(&self.pool, source, self.protocol_port, datagram));
+        self.public_next_hop.send(now_ns, &mut batch, public, &self.counters.public_next_hop);
+    }
+
+    /// Goes over to another plan and gives back what is left of the old one. Associations live on.
+    pub fn replan(&mut self, mut plan: Plan) -> Leftover {
+        for (new, old) in plan.tunnels.iter_mut().zip(&mut self.outbound.tunnels) {
+            if let (Some(new), Some(old)) = (new, old) {
+                new.sa = old.sa.take();
+            }
+        }
+        let old_table = plan.associations.map(|mut roomier| {
+            for (spi, inbound) in self.associations.drain() {
+                // The control thread makes the table large enough for all there can be.
+                let _ = roomier.insert(spi, inbound);
+            }
+            std::mem::replace(&mut self.associations, roomier)
+        });
+        if self.private_dispatch.address != plan.private.ip {
+            self.private_dispatch.address = plan.private.ip;
+            self.inbound_dispatch.address = plan.private.ip;
+            self.private_icmp = Icmp4::new(plan.private.ip);
+            self.inbound_icmp = Icmp4::new(plan.private.ip);
+        }
+        if self.public_dispatch.address != plan.public.ip {
+            self.public_icmp = Icmp4::new(plan.public.ip);
+        }
+        self.protocol_port = plan.protocol_port;
+        self.public_dispatch =
+            PublicDispatch { address: plan.public.ip, protocol_port: plan.protocol_port };
+        for (ours, theirs) in
+            [(&mut self.private_next_hop, &plan.private), (&mut self.public_next_hop, &plan.public)]
+        {
+            let next = theirs.next_hop();
+            if !ours.is_same(&next) {
+                *ours = next;
+            }
+        }
+        self.outbound.padded = if plan.tfc { plan.mtu.into() } else { 0 };
+        let router = PrivateRouter { table: plan.table, mtu: plan.mtu };
+        Leftover {
+            _router: std::mem::replace(&mut self.private_router, router),
+            _tunnels: std::mem::replace(&mut self.outbound.tunnels, plan.tunnels),
+            _associations: old_table,
+        }
+    }
+
+    /// Adds an inbound association; gives back one of the same SPI that it replaces, or itself if there is no room.
+    pub fn install(&mut self, inbound: Box<Inbound>) -> Option<Box<Inbound>> {
+        self.associations.insert(inbound.sa.spi(), inbound).unwrap_or_else(|full| Some(full.0))
+    }
+
+    pub fn remove(&mut self, spi: u32) -> Option<Box<Inbound>> {
+        self.associations.remove(spi)
+    }
+
+    /// Makes an association the one that a route's packets are sealed with, or none. Gives back the one before.
+    pub fn activate(&mut self, route: u32, sa: Option<Box<OutboundSa>>) -> Option<Box<OutboundSa>> {
+        match self.outbound.tunnels.get_mut(route as usize).and_then(Option::as_mut) {
+            Some(tunnel) => std::mem::replace(&mut tunnel.sa, sa),
+            None => sa,
+        }
+    }
+}
+
+/// What a worker no longer needs: memory to be freed, by someone who has the time.
+pub struct Leftover {
+    _router: PrivateRouter,
+    _tunnels: Vec<Option<Tunnel>>,
+    _associations: Option<SpiTable<Box<Inbound>>>,
+}
+
+impl Plan {
+    fn padded(&self) -> usize {
+        if self.tfc { self.mtu.into() } else { 0 }
+    }
+}
+
+impl Interface {
+    fn next_hop(&self) -> NextHop {
+        NextHop::new(
+            self.ip,
+            self.mac,
+            self.next_hop_ip,
+            self.next_hop_mac,
+            self.next_hop.clone(),
+            self.asks,
+        )
+    }
+}
+
+#[inline(always)]
+fn batches<const N: usize>() -> [Batch; N] {
+    [const { Batch::new_const() }; N]
+}

@@ -1,1 +1,60 @@
 // SPDX-License-Identifier: Apache-2.0
+//! Security associations: what turns an inner packet into ESP and back (RFC 4303 tunnel mode, RFC 4106 AES-GCM,
+//! extended sequence numbers always).
+//!
+//! ```text
+//!   inner IP packet │ padding │ pad length │ next header          becomes, where it lies,
+//!   SPI │ sequence low │ IV │ ── encrypted: the line above ── │ ICV
+//! ```
+//!
+//! Each direction works in three steps, so that the cryptography of a whole batch is one call: `encapsulate` or
+//! `inspect` a packet, run the [`Job`]s of the batch through an [`Aead`](crate::aead::Aead), then send or
+//! `accept` and `decapsulate`.
+//!
+//! Limits: an SA never lives on after its last sequence number; there is no resynchronisation after a loss of
+//! more than 2^32 packets (RFC 4303 appendix A3).
+
+mod inbound;
+mod outbound;
+mod replay;
+
+pub use inbound::{InboundSa, Unopened};
+pub use outbound::{OutboundSa, Unsealed};
+pub use replay::{WINDOW, Window};
+
+use crate::aead::{Aead, Job, Key};
+
+/// What the two ends agreed on for one direction.
+pub struct Parameters {
+    pub spi: u32,
+    pub key: [u8; 16],
+    pub salt: [u8; 4],
+}
+
+/// Key and salt, ready for use.
+struct Cipher {
+    key: Key,
+    salt: [u8; 4],
+}
+
+impl Cipher {
+    fn new(parameters: &Parameters, aead: &dyn Aead) -> Cipher {
+        Cipher { key: aead.expand(&parameters.key), salt: parameters.salt }
+    }
+
+    /// The job for one packet: `data` is everything behind the IV, ICV included.
+    #[inline]
+    fn job<'a>(&'a self, spi: u32, sequence: u64, iv: [u8; 8], data: &'a mut [u8]) -> Job<'a> {
+        let mut nonce = [0; 12];
+        nonce[..4].copy_from_slice(&self.salt);
+        nonce[4..].copy_from_slice(&iv);
+        //= RFC 4106 section 5: the AAD is SPI and 64-bit extended sequence number.
+        let mut associated = [0; 12];
+        associated[..4].copy_from_slice(&spi.to_be_bytes());
+        associated[4..].copy_from_slice(&sequence.to_be_bytes());
+        Job { key: &self.key, nonce, associated, data, authentic: false }
+    }
+}
+
+#[cfg(test)]
+mod tests;

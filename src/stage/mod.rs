@@ -1,1 +1,88 @@
 // SPDX-License-Identifier: Apache-2.0
+//! The steps of the packet path, one file per kind of node. A stage takes a batch and deals its frames out to
+//! further batches; `graph.rs` wires them. What a frame starts with differs by place:
+//!
+//! ```text
+//!   port ─[Ethernet]─► dispatch ─[IP]─► ttl, router, icmp, seal / open ─[IP]─► next hop ─[Ethernet]─► port
+//! ```
+//!
+//! Every frame that does not reach an output is counted under the leaf that says why. The batches a stage fills
+//! are empty when it is called and each holds as many frames as the one it empties, so they never overflow.
+//!
+//! IPv4 only: where IPv6 goes, each stage has its match on the EtherType or version.
+
+mod dispatch;
+mod exchange;
+mod icmp;
+mod next_hop;
+mod router;
+mod ttl;
+mod tunnel;
+
+pub use dispatch::{InboundDispatch, PrivateDispatch, PublicDispatch};
+pub use exchange::{Datagram, collect, datagram_frame};
+pub use icmp::{Icmp4, Problem};
+pub use next_hop::{NextHop, Resolved};
+pub use router::{PrivateRouter, PublicRouter};
+pub use ttl::decrement;
+pub use tunnel::{Inbound, Open, Outbound, Tunnel};
+
+use std::net::Ipv4Addr;
+
+/// Something for the log, which a worker does not write itself.
+#[derive(Clone, Copy, Debug)]
+pub enum Event {
+    /// An ESP packet that was not opened (RFC 4303 section 3.4.3: an auditable event).
+    Unopened {
+        reason: crate::esp::Unopened,
+        spi: u32,
+        sequence_low: u32,
+        source: Ipv4Addr,
+        destination: Ipv4Addr,
+    },
+    /// A next hop has a new address.
+    NextHop { ip: Ipv4Addr, mac: crate::wire::Mac },
+}
+
+/// Events of one pass through the graph; what exceeds it is dropped, the counters have it.
+pub type Events = arrayvec::ArrayVec<Event, 16>;
+
+/// A rate limit: on average one message per interval, but this many at once after a quiet time.
+pub struct Budget {
+    interval_ns: u64,
+    burst: u64,
+    /// When all that was spent will have been earned again.
+    even_at_ns: u64,
+}
+
+impl Budget {
+    pub const fn per_second(rate: u64, burst: u64) -> Budget {
+        Budget { interval_ns: 1_000_000_000 / rate, burst, even_at_ns: 0 }
+    }
+
+    /// Whether there is one more to spend.
+    pub fn spend(&mut self, now_ns: u64) -> bool {
+        let even_at = self.even_at_ns.max(now_ns);
+        let allowed = even_at - now_ns <= (self.burst - 1) * self.interval_ns;
+        if allowed {
+            self.even_at_ns = even_at + self.interval_ns;
+        }
+        allowed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_allows_a_burst_and_then_its_rate() {
+        let mut budget = Budget::per_second(50, 100);
+        let start = 7_000_000_000;
+        assert_eq!((0..1000).filter(|_| budget.spend(start)).count(), 100);
+        let spent = (1..=1000).filter(|ms| budget.spend(start + ms * 1_000_000)).count();
+        assert_eq!(spent, 50);
+        let later = start + 60_000_000_000;
+        assert_eq!((0..1000).filter(|_| budget.spend(later)).count(), 100);
+    }
+}

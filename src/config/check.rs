@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the model cannot say, and what this version of the program cannot do.
+
+use super::typed::{Config, Link, PublicInterface};
+use crate::yang::data::Container;
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+/// Why a configuration that conforms to the model is refused nevertheless.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("/{0}: IPv6 gateways are not supported by this version; use the IPv4 nodes")]
+    Ipv6(&'static str),
+    #[error(
+        "/data-plane true: associations with configured keys are not supported by this version; \
+         remove data-plane or set it to false"
+    )]
+    DataPlane,
+    #[error("{path}: expected ifname with the name of a network interface (or pci 00:00.0 for no device)")]
+    NoDevice { path: String },
+    #[error(
+        "{path}/pci {address}: PCI devices are not driven directly; \
+         use ifname with the name of the network interface"
+    )]
+    Pci { path: String, address: String },
+    #[error(
+        "{path}: device queue {device_queue} of {interface} is already used by {other}; \
+         expected one that no other interface uses (see device-queue, queue)"
+    )]
+    SharedDeviceQueue { path: String, interface: String, device_queue: u16, other: String },
+    #[error("{path}/queue {queue}: expected the queue of a public interface, one of {expected}")]
+    NoSuchQueue { path: String, queue: u16, expected: String },
+    #[error("{path}/{leaf} {ip}: expected the address of a host")]
+    NotAHost { path: String, leaf: &'static str, ip: IpAddr },
+    #[error("/route4[id={route}]/net {net}: the same network as that of route {other}")]
+    SameNet { route: String, net: String, other: String },
+    #[error("/route4[id={route}]/preshared-key: the same key as that of route {other}")]
+    SameKey { route: String, other: String },
+    #[error("{path}: the value cannot be used")]
+    Unreadable { path: String },
+}
+
+/// Refuses trees that use what there is not, before they are converted.
+pub(super) fn supported(root: &Container) -> Result<(), Refusal> {
+    if let Some(name) = IPV6.into_iter().find(|name| root.members.contains_key(*name)) {
+        return Err(Refusal::Ipv6(name));
+    }
+    match root.value("data-plane").and_then(|value| value.as_bool()) {
+        Some(true) => Err(Refusal::DataPlane),
+        _ => Ok(()),
+    }
+}
+
+/// Checks a configuration as a whole.
+pub(super) fn check(config: &Config) -> Result<(), Refusal> {
+    devices(config)?;
+    hosts(config)?;
+    queues(config)?;
+    routes(config)
+}
+
+/// Every device is one that can be driven, and every device queue has one user.
+fn devices(config: &Config) -> Result<(), Refusal> {
+    let private = config.private.as_ref().map(|private| ("/private-interface4".to_string(), &private.link));
+    let public = |public: &PublicInterface| format!("/public-interface4[ip={}]", public.ip);
+    let links = config.public.iter().map(|interface| (public(interface), &interface.link));
+    for (path, link) in private.iter().cloned().chain(links) {
+        if let Link::Pci(address) = link {
+            return Err(Refusal::Pci { path, address: address.clone() });
+        }
+    }
+    let mut users: HashMap<(&str, u16), String> = HashMap::new();
+    for interface in &config.public {
+        // The private interface serves each worker by the device queue of the worker's number.
+        if let Some((path, link)) = &private {
+            claim(&mut users, path.clone(), link, interface.queue)?;
+        }
+        claim(&mut users, public(interface), &interface.link, interface.device_queue)?;
+    }
+    Ok(())
+}
+
+fn claim<'a>(
+    users: &mut HashMap<(&'a str, u16), String>,
+    path: String,
+    link: &'a Link,
+    device_queue: u16,
+) -> Result<(), Refusal> {
+    let Link::Interface(interface) = link else { return Ok(()) };
+    match users.insert((interface, device_queue), path.clone()) {
+        Some(other) => {
+            Err(Refusal::SharedDeviceQueue { path, interface: interface.clone(), device_queue, other })
+        }
+        None => Ok(()),
+    }
+}
+
+fn hosts(config: &Config) -> Result<(), Refusal> {
+    if let Some(private) = &config.private {
+        host("/private-interface4", "ip", private.ip)?;
+        host("/private-interface4", "nexthop-ip", private.nexthop_ip)?;
+    }
+    for public in &config.public {
+        let path = format!("/public-interface4[ip={}]", public.ip);
+        host(&path, "ip", public.ip)?;
+        host(&path, "nexthop-ip", public.nexthop_ip)?;
+        host(&path, "nat-ip", public.outside_ip())?;
+    }
+    for route in &config.routes {
+        for gateway in &route.gateways {
+            host(&format!("/route4[id={}]/gateway", route.id), "ip", gateway.ip)?;
+        }
+    }
+    Ok(())
+}
+
+fn host(path: &str, leaf: &'static str, ip: IpAddr) -> Result<(), Refusal> {
+    let broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
+    if ip.is_unspecified() || ip.is_multicast() || broadcast {
+        return Err(Refusal::NotAHost { path: path.to_string(), leaf, ip });
+    }
+    Ok(())
+}
+
+/// A gateway entry is for the worker of its number, so there has to be one. While no public interface is configured
+/// there is no worker at all, and the order in which nodes are configured is free.
+fn queues(config: &Config) -> Result<(), Refusal> {
+    let mut entries =
+        config.routes.iter().flat_map(|route| route.gateways.iter().map(move |gateway| (route, gateway)));
+    let lost = entries.find(|(_, gateway)| config.public(gateway.queue).is_none());
+    match lost.filter(|_| !config.public.is_empty()) {
+        Some((route, gateway)) => {
+            let expected: Vec<_> = config.public.iter().map(|public| public.queue.to_string()).collect();
+            Err(Refusal::NoSuchQueue {
+                path: format!("/route4[id={}]/gateway[ip={}]", route.id, gateway.ip),
+                queue: gateway.queue,
+                expected: expected.join(", "),
+            })
+        }
+        None => Ok(()),
+    }
+}
+
+/// The model compares text, and the same network or key can be written in more ways than one.
+fn routes(config: &Config) -> Result<(), Refusal> {
+    let mut nets = HashMap::with_capacity(config.routes.len());
+    let mut keys = HashMap::with_capacity(config.routes.len());
+    for route in &config.routes {
+        if let Some(other) = nets.insert(route.net, &route.id) {
+            let (route, net, other) = (route.id.clone(), route.net.to_string(), other.clone());
+            return Err(Refusal::SameNet { route, net, other });
+        }
+        if let Some(other) = keys.insert(&route.preshared_key, &route.id) {
+            return Err(Refusal::SameKey { route: route.id.clone(), other: other.clone() });
+        }
+    }
+    Ok(())
+}
+
+const IPV6: [&str; 3] = ["private-interface6", "public-interface6", "route6"];

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What is different between two configurations, so that a change touches only what it names.
+
+use super::typed::{Config, PublicInterface, Route};
+use std::cmp::Ordering;
+
+/// From an old configuration to a new one.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Difference<'a> {
+    /// The private interface, which all workers share.
+    pub private: bool,
+    /// Public interfaces, matched by queue; there is a worker for each.
+    pub public: Changes<'a, PublicInterface>,
+    /// Routes, matched by id.
+    pub routes: Changes<'a, Route>,
+    pub mtu: bool,
+    pub tfc: bool,
+    pub protocol_port: bool,
+    pub negotiation_ttl: bool,
+    pub sa_ttl: bool,
+    pub data_plane: bool,
+}
+
+/// Elements that one configuration has and the other has not, or has in another form.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Changes<'a, T> {
+    pub added: Vec<&'a T>,
+    pub removed: Vec<&'a T>,
+    /// Old and new.
+    pub changed: Vec<(&'a T, &'a T)>,
+}
+
+impl<'a> Difference<'a> {
+    pub fn between(old: &'a Config, new: &'a Config) -> Difference<'a> {
+        Difference {
+            private: old.private != new.private,
+            public: Changes::between(&old.public, &new.public, |public| public.queue),
+            routes: Changes::between(&old.routes, &new.routes, |route| route.id.as_str()),
+            mtu: old.mtu != new.mtu,
+            tfc: old.tfc != new.tfc,
+            protocol_port: old.protocol_port != new.protocol_port,
+            negotiation_ttl: old.negotiation_ttl != new.negotiation_ttl,
+            sa_ttl: old.sa_ttl != new.sa_ttl,
+            data_plane: old.data_plane != new.data_plane,
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        let leaves = [
+            self.private,
+            self.mtu,
+            self.tfc,
+            self.protocol_port,
+            self.negotiation_ttl,
+            self.sa_ttl,
+            self.data_plane,
+        ];
+        !leaves.contains(&true) && self.public.is_empty() && self.routes.is_empty()
+    }
+
+    /// Whether the devices or addresses that the worker of that number uses are different, so that it has to be
+    /// started, stopped, or bound anew.
+    pub fn touches_interfaces_of(&self, queue: u16) -> bool {
+        let Changes { added, removed, changed } = &self.public;
+        let mut alone = added.iter().chain(removed);
+        self.private
+            || alone.any(|public| public.queue == queue)
+            || changed.iter().any(|(_, new)| new.queue == queue)
+    }
+}
+
+impl<'a, T: PartialEq> Changes<'a, T> {
+    pub fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
+    }
+
+    /// Compares two slices that are sorted by the same key.
+    fn between<K: Ord>(old: &'a [T], new: &'a [T], key: impl Fn(&'a T) -> K) -> Self {
+        let mut changes = Changes { added: Vec::new(), removed: Vec::new(), changed: Vec::new() };
+        let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
+        loop {
+            let order = match (old.peek(), new.peek()) {
+                (Some(old), Some(new)) => key(old).cmp(&key(new)),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (None, None) => return changes,
+            };
+            match order {
+                Ordering::Less => changes.removed.extend(old.next()),
+                Ordering::Greater => changes.added.extend(new.next()),
+                Ordering::Equal => {
+                    let pair = old.next().zip(new.next());
+                    changes.changed.extend(pair.filter(|(old, new)| old != new));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Documents, the edits that clients make, and why one is rejected.
+
+use super::check::{self, Refusal};
+use super::{Config, convert, schema};
+use crate::yang::data::{Container, Data};
+use crate::yang::edit::{self, EditError};
+use crate::yang::path::{Path, PathError, Target};
+use crate::yang::print::Shown;
+use crate::yang::validate::{self, Invalid};
+use std::fmt;
+use std::sync::Arc;
+
+/// A valid configuration, as a tree and as types.
+#[derive(Clone)]
+pub struct Document {
+    root: Arc<Container>,
+    config: Arc<Config>,
+    ignored_associations: usize,
+}
+
+/// Why a request was rejected. The message names the path, the value, and what was expected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    #[error(transparent)]
+    Path(#[from] PathError),
+    #[error(transparent)]
+    Edit(#[from] EditError),
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error("{0}: the list of associations is kept by the key manager (data-plane option is not set)")]
+    AutoManaged(String),
+    #[error("{0} is configuration: it can be read with get only")]
+    NotState(String),
+    #[error("{0} is no leaf of state that could have this value")]
+    NoSuchState(String),
+}
+
+impl Document {
+    /// What a gateway has before it is configured.
+    pub fn empty() -> Document {
+        Document::parse("")
+            .expect("the model has no mandatory node at the top, and a test reads the empty text")
+    }
+
+    /// Reads a whole configuration.
+    pub fn parse(text: &str) -> Result<Document, Rejected> {
+        let path = Path { steps: Vec::new(), target: Target::Root(&schema().root) };
+        Document::accept(edit::set(&schema().root, &Arc::default(), &path, text)?)
+    }
+
+    /// Replaces what stands at a path.
+    pub fn set(&self, path: &str, value: &str) -> Result<Document, Rejected> {
+        let path = writable(path)?;
+        Document::accept(edit::set(&schema().root, &self.root, &path, value)?)
+    }
+
+    /// Adds entries to a list.
+    pub fn add(&self, path: &str, value: &str) -> Result<Document, Rejected> {
+        Document::accept(edit::add(&self.root, &writable(path)?, value)?)
+    }
+
+    /// Removes an entry from a list.
+    pub fn remove(&self, path: &str) -> Result<Document, Rejected> {
+        Document::accept(edit::remove(&self.root, &writable(path)?)?)
+    }
+
+    /// The text of what stands at a path. That of `/` can be parsed again, and yields the same document.
+    pub fn get(&self, path: &str, print_default: bool) -> Result<String, Rejected> {
+        let path = Path::resolve(&schema().root, path)?;
+        if path.begins_with(STATE) {
+            return Err(EditError::State(path.to_string()).into());
+        }
+        let shown = if print_default { Shown::WithDefaults } else { Shown::Explicit };
+        Ok(edit::print(&schema().root, &self.root, &path, shown)?)
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// How many associations the text contained that led to this document. They were left out, because the key
+    /// manager keeps these lists; an operator who wrote them should be told.
+    pub fn ignored_associations(&self) -> usize {
+        self.ignored_associations
+    }
+
+    fn accept(mut root: Arc<Container>) -> Result<Document, Rejected> {
+        validate::validate(&schema().root, &root)?;
+        check::supported(&root)?;
+        let mut ignored_associations = 0;
+        for name in ASSOCIATIONS {
+            if let Some(Data::List(list)) = root.members.get(name) {
+                ignored_associations += list.entries.len();
+                Arc::make_mut(&mut root).members.remove(name);
+            }
+        }
+        let config = convert::convert(&root)?;
+        check::check(&config)?;
+        Ok(Document { root, config: Arc::new(config), ignored_associations })
+    }
+}
+
+/// Documents are equal if their text is.
+impl PartialEq for Document {
+    fn eq(&self, other: &Self) -> bool {
+        self.root == other.root
+    }
+}
+
+/// Shows no text: it contains keys.
+impl fmt::Debug for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.config.fmt(f)
+    }
+}
+
+/// A path that clients may change.
+fn writable(path: &str) -> Result<Path<'static>, Rejected> {
+    let path = Path::resolve(&schema().root, path)?;
+    if ASSOCIATIONS.iter().any(|name| path.begins_with(name)) {
+        return Err(Rejected::AutoManaged(path.to_string()));
+    }
+    Ok(path)
+}
+
+/// The container of all state.
+pub(super) const STATE: &str = "gateway-state";
+/// Lists that the key manager keeps.
+const ASSOCIATIONS: [&str; 2] = ["outbound-sa", "inbound-sa"];

@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One story per constraint: what is refused, and that the message names path, value and expectation.
+
+use super::*;
+
+/// Applies replacements to the example and returns the message with which it is refused.
+fn refused(replacements: &[(&str, &str)]) -> String {
+    let mut text = PARIS.to_string();
+    for (from, to) in replacements {
+        assert!(text.contains(from), "the example has no {from:?}");
+        text = text.replacen(from, to, 1);
+    }
+    Document::parse(&text).expect_err(&text).to_string()
+}
+
+#[test]
+fn values_outside_of_their_type_are_refused() {
+    for (from, to, expected) in [
+        ("mtu 1440", "mtu 8924", "mtu: '8924' is not a valid uint16: expected a whole number in 0..8923"),
+        ("mtu 1440", "mtu abc", "expected a whole number in 0..8923"),
+        ("mtu 1440", "mtu 1317.5", "'1317.5'"),
+        ("mtu 1440", "mtu -1", "'-1'"),
+        ("spi 1234", "spi 255", "spi: '255' is not a valid spi: expected a whole number in 256..4294967295"),
+        ("spi 1234", "spi 4294967296", "256..4294967295"),
+        ("queue 1;", "queue 0;", "queue: '0' is not a valid queue: expected a whole number in 1..65535"),
+        ("device-queue 1;", "device-queue 0;", "device-queue: '0'"),
+        ("mtu 1440", "sa-ttl 0", "sa-ttl: '0' is not a valid time-to-live"),
+        ("mtu 1440", "negotiation-ttl 0", "negotiation-ttl: '0'"),
+        ("mtu 1440", "protocol-port 65536", "protocol-port: '65536' is not a valid port-number"),
+        ("mtu 1440", "tfc yes", "tfc: 'yes' is not a valid boolean: expected true or false"),
+        (
+            "id tokyo",
+            "id \"to kyo\"",
+            "id: 'to kyo' is not a valid id: expected text of type id, matching [\\w_]+",
+        ),
+        ("id tokyo", "id to-kyo", "id: 'to-kyo'"),
+        ("\"172.32.0.0/16\"", "\"172.32.0.0\"", "net: '172.32.0.0' is not a valid ipv4-prefix"),
+        ("\"172.32.0.0/16\"", "\"172.32.0.0/33\"", "net: '172.32.0.0/33'"),
+        ("\"172.32.0.0/16\"", "\"172.32.0.256/16\"", "net: '172.32.0.256/16'"),
+        ("ip 172.31.1.20", "ip 172.31.1", "ip: '172.31.1' is not a valid ipv4-address-no-zone"),
+        ("ip 172.31.1.20", "ip 172.31.1.20%eth0", "ip: '172.31.1.20%eth0'"),
+        ("0a:cc:b1:e4:24:d2", "0a:cc:b1:e4:24", "mac: '0a:cc:b1:e4:24' is not a valid mac-address"),
+        ("ACAB129A", "ACAB129", "preshared-key: the value (not shown) is not a valid key32"),
+        ("ACAB129A", "ACAB129G", "preshared-key: the value (not shown) is not a valid key32"),
+        ("ACAB129A", "ACAB129AAA", "preshared-key: the value (not shown)"),
+        ("ifname eth1", "pci 1:2", "pci: '1:2' is not a valid pci-address"),
+        (
+            "ifname eth1",
+            "ifname interface-name-x",
+            "ifname: 'interface-name-x' is not a valid interface-name",
+        ),
+        ("ifname eth1", "ifname \"a/b\"", "ifname: 'a/b'"),
+    ] {
+        let message = refused(&[(from, to)]);
+        assert!(message.contains(expected), "{to}: {message}");
+    }
+}
+
+#[test]
+fn values_at_the_border_of_their_type_are_accepted() {
+    for (from, to) in [
+        ("mtu 1440", "mtu 0"),
+        ("mtu 1440", "mtu 8923"),
+        ("mtu 1440", "mtu 0x5a0"),
+        ("spi 1234", "spi 256"),
+        ("spi 1234", "spi 4294967295"),
+        ("id tokyo", "id T_0"),
+        ("\"172.32.0.0/16\"", "\"0.0.0.0/0\""),
+        ("ifname eth1", "ifname interface-name-"),
+        ("mtu 1440", "sa-ttl 4294967295"),
+    ] {
+        Document::parse(&PARIS.replacen(from, to, 1)).unwrap_or_else(|error| panic!("{to}: {error}"));
+    }
+}
+
+#[test]
+fn mandatory_leaves_must_be_there() {
+    for (from, leaf) in [
+        ("ip 172.31.1.20;\n", "ip"),
+        ("nexthop-ip 172.31.0.1;\n", "nexthop-ip"),
+        ("id tokyo;", "id"),
+        ("spi 1234;", "spi"),
+        ("net \"172.32.0.0/16\";", "net"),
+        ("ip 203.0.113.5;", "ip"),
+        ("ip 172.31.1.30;\n", "ip"),
+    ] {
+        let message = refused(&[(from, "")]);
+        assert!(message.contains(&format!("missing scalar value: {leaf}\n")), "{message}");
+    }
+}
+
+#[test]
+fn a_mandatory_leaf_is_missed_in_a_container_that_came_to_be_leaf_by_leaf() {
+    let message = Document::empty().set("/private-interface4/ip", "192.0.2.1").unwrap_err().to_string();
+    assert_eq!(message, "/private-interface4: missing scalar value: nexthop-ip");
+}
+
+#[test]
+fn keys_are_not_repeated() {
+    let message = refused(&[("ip 172.31.1.40", "ip 172.31.1.30")]);
+    assert!(message.contains("duplicate key: 172.31.1.30"), "{message}");
+}
+
+#[test]
+fn unique_leaves_are_unique_in_the_merged_result() {
+    let route = |id: &str, spi: u32, net: &str, key: &str| {
+        let key = key.repeat(32);
+        format!("{{ id {id}; spi {spi}; net \"{net}\"; preshared-key {key}; gateway {{ ip 192.0.2.9; }} }}")
+    };
+    let one = paris().add("/route4", &route("a", 300, "10.0.0.0/8", "0a")).unwrap();
+    for (entry, leaf) in [
+        (route("b", 300, "10.1.0.0/16", "0b"), "spi"),
+        (route("b", 301, "10.0.0.0/8", "0b"), "net"),
+        (route("b", 301, "10.1.0.0/16", "0a"), "preshared-key"),
+    ] {
+        let message = one.add("/route4", &entry).unwrap_err().to_string();
+        assert_eq!(message, format!("/route4[id=b]: not unique: {leaf} is also in entry /route4[id=a]"));
+    }
+    let message = one.add("/route4[id=tokyo]/gateway", "{ ip 192.0.2.1; queue 2; }").unwrap_err().to_string();
+    assert!(message.contains("not unique: queue is also in entry /route4[id=tokyo]/gateway["), "{message}");
+    let message = one.set("/public-interface4[ip=172.31.1.40]/queue", "1").unwrap_err().to_string();
+    assert!(message.contains("not unique: queue"), "{message}");
+}
+
+#[test]
+fn an_absent_leaf_is_as_good_as_its_default_when_it_comes_to_uniqueness() {
+    let message = refused(&[("gateway { queue 2; ip", "gateway { ip")]);
+    assert!(message.contains("not unique: queue"), "{message}");
+}
+
+#[test]
+fn the_same_network_or_key_in_another_spelling_is_refused() {
+    let second = |net: &str, key: &str| {
+        format!("{{ id b; spi 300; net \"{net}\"; preshared-key \"{key}\"; gateway {{ ip 192.0.2.9; }} }}")
+    };
+    let message = paris().add("/route4", &second("172.32.9.9/16", &"0a".repeat(32))).unwrap_err().to_string();
+    assert_eq!(message, "/route4[id=tokyo]/net 172.32.0.0/16: the same network as that of route b");
+    let spelled = "ac ab 12 9a ".repeat(8);
+    let message = paris().add("/route4", &second("10.0.0.0/8", spelled.trim())).unwrap_err().to_string();
+    assert_eq!(message, "/route4[id=tokyo]/preshared-key: the same key as that of route b");
+}
+
+#[test]
+fn a_route_has_a_gateway() {
+    let message = refused(&[
+        ("gateway { queue 1; ip 203.0.113.5; }", ""),
+        ("gateway { queue 2; ip 203.0.113.6; }", ""),
+    ]);
+    assert_eq!(message, "/route4[id=tokyo]/gateway: expected at least 1 in this list, found 0");
+    let one = paris().remove("/route4[id=tokyo]/gateway[ip=203.0.113.5]").unwrap();
+    assert!(one.remove("/route4[id=tokyo]/gateway[ip=203.0.113.6]").is_err());
+}
+
+#[test]
+fn cases_of_a_choice_exclude_each_other() {
+    let message = refused(&[("ifname eth1;", "ifname eth1; pci 00:00.0;")]);
+    assert!(message.contains("only one choice set can exist at one time: link"), "{message}");
+    let message = paris().set("/private-interface4/pci", "00:00.0").unwrap_err().to_string();
+    assert!(
+        message.starts_with("/private-interface4: only one choice set can exist at one time: link"),
+        "{message}"
+    );
+    let message = paris().set("/private-interface6", "ip 2001:db8::1; nexthop-ip 2001:db8::2;").unwrap_err();
+    assert!(
+        message.to_string().starts_with("/: only one choice set can exist at one time: gateway"),
+        "{message}"
+    );
+}
+
+#[test]
+fn ipv6_gateways_conform_to_the_model_but_are_not_there_yet() {
+    let message =
+        Document::parse("route6 { id a; spi 300; net \"2001:db8::/32\"; gateway { ip 2001:db8::1; } }");
+    assert!(message.unwrap_err().to_string().contains("missing scalar value: preshared-key"));
+    let message = Document::empty()
+        .set("/private-interface6", "ifname eth1; ip 2001:db8::1; nexthop-ip 2001:db8::2;")
+        .unwrap_err()
+        .to_string();
+    assert!(message.starts_with("/private-interface6: IPv6 gateways are not supported"), "{message}");
+    let bad =
+        Document::empty().set("/private-interface6", "ip 2001:db8:::1; nexthop-ip 2001:db8::2;").unwrap_err();
+    assert!(bad.to_string().contains("'2001:db8:::1' is not a valid ipv6-address-no-zone"), "{bad}");
+}
+
+#[test]
+fn real_pci_devices_are_refused_with_a_hint() {
+    let message = refused(&[("ifname eth1", "pci 01:00.0")]);
+    assert_eq!(
+        message,
+        "/private-interface4/pci 01:00.0: PCI devices are not driven directly; use ifname with the name of the \
+         network interface"
+    );
+    assert!(refused(&[("ifname eth2", "pci 0000:01:00.1")]).contains("use ifname"));
+}
+
+#[test]
+fn an_interface_needs_a_device() {
+    let message = refused(&[("ifname eth2;", "")]);
+    assert!(message.starts_with("/public-interface4[ip=172.31.1.30]: expected ifname"), "{message}");
+}
+
+#[test]
+fn a_device_queue_has_one_user() {
+    let message = refused(&[("ifname eth3", "ifname eth2")]);
+    assert!(
+        message.contains("device queue 1 of eth2 is already used by /public-interface4[ip=172.31.1.30]"),
+        "{message}"
+    );
+    let message = refused(&[("ifname eth2", "ifname eth1")]);
+    assert!(message.contains("device queue 1 of eth1 is already used by /private-interface4"), "{message}");
+    // Different queues of one device are fine, as is any number of interfaces without a device.
+    let shared = PARIS.replace("ifname eth3;\n  device-queue 1;", "ifname eth2;\n  device-queue 2;");
+    Document::parse(&shared).unwrap();
+    let none = PARIS.replace("ifname eth2", "pci 00:00.0").replace("ifname eth3", "pci 00:00.0");
+    Document::parse(&none).unwrap();
+}
+
+#[test]
+fn a_gateway_entry_is_for_a_worker_that_exists() {
+    let message = refused(&[("gateway { queue 2;", "gateway { queue 3;")]);
+    assert_eq!(
+        message,
+        "/route4[id=tokyo]/gateway[ip=203.0.113.6]/queue 3: expected the queue of a public interface, one of 1, 2"
+    );
+    assert!(paris().remove("/public-interface4[ip=172.31.1.40]").is_err());
+    // Before there are workers, routes may be configured already.
+    let routes = PARIS.get(PARIS.find("route4").unwrap()..).unwrap();
+    Document::parse(routes).unwrap();
+}
+
+#[test]
+fn addresses_are_those_of_hosts() {
+    for (from, to) in [
+        ("ip 172.31.1.20", "ip 0.0.0.0"),
+        ("ip 203.0.113.5", "ip 224.0.0.1"),
+        ("nat-ip 203.0.113.2", "nat-ip 255.255.255.255"),
+    ] {
+        assert!(refused(&[(from, to)]).contains("expected the address of a host"));
+    }
+}
+
+#[test]
+fn manually_keyed_associations_are_not_there_yet() {
+    let message = paris().set("/data-plane", "true").unwrap_err().to_string();
+    assert!(message.starts_with("/data-plane true: "), "{message}");
+    assert!(refused(&[("mtu 1440", "data-plane true")]).starts_with("/data-plane true: "));
+    paris().set("/data-plane", "false").unwrap();
+}
+
+#[test]
+fn tfc_is_carried_into_the_configuration() {
+    assert!(paris().set("/tfc", "true").unwrap().config().tfc);
+}

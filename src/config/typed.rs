@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The configuration as types.
+
+use crate::wire::Mac;
+use ipnet::IpNet;
+use std::fmt;
+use std::net::IpAddr;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// Everything that can be configured, defaults included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    pub private: Option<PrivateInterface>,
+    /// Sorted by queue.
+    pub public: Vec<PublicInterface>,
+    /// Sorted by id.
+    pub routes: Vec<Route>,
+    /// Longest inner packet, in bytes.
+    pub mtu: u16,
+    pub tfc: bool,
+    pub protocol_port: u16,
+    /// In seconds.
+    pub negotiation_ttl: u32,
+    /// In seconds.
+    pub sa_ttl: u32,
+    pub data_plane: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrivateInterface {
+    pub link: Link,
+    pub mac: Option<Mac>,
+    pub nexthop_mac: Option<Mac>,
+    pub ip: IpAddr,
+    pub nexthop_ip: IpAddr,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicInterface {
+    pub queue: u16,
+    /// Counted from 1; the same as `queue` unless configured.
+    pub device_queue: u16,
+    pub link: Link,
+    pub mac: Option<Mac>,
+    pub nexthop_mac: Option<Mac>,
+    pub ip: IpAddr,
+    pub nexthop_ip: IpAddr,
+    pub nat_ip: Option<IpAddr>,
+}
+
+/// How an interface reaches its device.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Link {
+    /// No device: PCI address 00:00.0.
+    None,
+    /// A real PCI address, for drivers that are not part of this program.
+    Pci(String),
+    /// A network interface of the kernel.
+    Interface(String),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    pub id: String,
+    pub spi: u32,
+    pub preshared_key: Key32,
+    pub net: IpNet,
+    /// Sorted by queue, never empty.
+    pub gateways: Vec<Gateway>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gateway {
+    pub ip: IpAddr,
+    pub queue: u16,
+}
+
+/// A secret of 32 bytes. It is wiped from memory when dropped, and not shown by `Debug`.
+#[derive(Clone, PartialEq, Eq, Hash, Zeroize, ZeroizeOnDrop)]
+pub struct Key32([u8; 32]);
+
+impl Config {
+    /// The public interface that the worker of that number serves.
+    pub fn public(&self, queue: u16) -> Option<&PublicInterface> {
+        self.public.iter().find(|interface| interface.queue == queue)
+    }
+}
+
+impl PublicInterface {
+    /// The address under which other gateways know this interface.
+    pub fn outside_ip(&self) -> IpAddr {
+        self.nat_ip.unwrap_or(self.ip)
+    }
+}
+
+impl Route {
+    /// The gateway that a worker sends to: the one with its number, else the one with the lowest.
+    pub fn gateway(&self, queue: u16) -> Option<&Gateway> {
+        self.gateways.iter().find(|gateway| gateway.queue == queue).or_else(|| self.gateways.first())
+    }
+}
+
+impl Key32 {
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Key32(bytes)
+    }
+
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Key32 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key32(..)")
+    }
+}

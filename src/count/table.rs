@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The table of counters. A field `arp_requests` of a group `private_next_hop` is the leaf
+//! `gateway-state/private-next-hop/arp-requests`.
+
+use super::Counter;
+
+/// What one SA counts apart from the table, because SAs come and go: `gateway-state/inbound-sa/sa-state`.
+pub type SaCounters = InboundSa;
+
+macro_rules! groups {
+    ($($(#[$doc:meta])* $group:ident { $($leaf:ident)* })*) => { $(
+        $(#[$doc])*
+        #[derive(Default, Debug)]
+        pub struct $group { $(pub $leaf: Counter),* }
+
+        impl $group {
+            /// Calls `each` with every leaf's name and value.
+            pub fn visit(&self, mut each: impl FnMut(&str, u64)) {
+                $( each(&stringify!($leaf).replace('_', "-"), self.$leaf.value()); )*
+            }
+        }
+    )* };
+}
+
+macro_rules! counters {
+    ($($member:ident: $group:ident,)*) => {
+        /// All counters of one worker, on cache lines of their own.
+        #[derive(Default, Debug)]
+        #[repr(align(128))]
+        pub struct Counters { $(pub $member: $group),* }
+
+        impl Counters {
+            /// Calls `each` with the group, leaf and value of every counter.
+            pub fn visit(&self, mut each: impl FnMut(&str, &str, u64)) {
+                $(
+                    let group = stringify!($member).replace('_', "-");
+                    self.$member.visit(|leaf, value| each(&group, leaf, value));
+                )*
+            }
+        }
+    };
+}
+
+counters! {
+    private_interface: Interface,
+    public_interface: Interface,
+    private_next_hop: NextHop,
+    public_next_hop: NextHop,
+    private_dispatch: PrivateDispatch,
+    public_dispatch: PublicDispatch,
+    inbound_dispatch: InboundDispatch,
+    outbound_ttl: Ttl,
+    inbound_ttl: Ttl,
+    private_router: PrivateRouter,
+    public_router: PublicRouter,
+    private_icmp4: Icmp4,
+    public_icmp4: Icmp4,
+    inbound_icmp4: Icmp4,
+    key_manager: KeyManager,
+}
+
+groups! {
+    /// Frames and bytes (without the frame check sequence) through one interface.
+    Interface {
+        rxbytes rxpackets rxmcast rxbcast rxdrop rxerrors
+        txbytes txpackets txmcast txbcast txdrop txerrors rxdmapackets
+    }
+    /// Address resolution, and packets that waited for it in vain.
+    NextHop {
+        arp_requests arp_replies arp_errors ns_requests na_replies nd_errors addresses_added addresses_updated
+        unresolved_errors
+    }
+    /// The way from the private interface.
+    PrivateDispatch { ethertype_errors address_errors }
+    /// The way from the public interface.
+    PublicDispatch { rxerrors ethertype_errors protocol_errors fragment_errors address_errors }
+    /// Packets that came out of a tunnel.
+    InboundDispatch { protocol_errors }
+    /// TTL and header checks of forwarded packets.
+    Ttl { protocol_errors checksum_errors }
+    /// From destination to route; what stops a packet before it is sealed.
+    PrivateRouter { rxerrors route_errors mtu_errors sa_errors sequence_errors }
+    /// From SPI to inbound SA.
+    PublicRouter { route_errors protocol_errors }
+    /// One inbound SA.
+    InboundSa { rxerrors protocol_errors decrypt_errors }
+    /// ICMPv4 received, by type and code, and what was not answered because of the rate limit.
+    Icmp4 {
+        rxerrors protocol_errors type_not_implemented_errors code_not_implemented_errors
+        destination_unreachable net_unreachable host_unreachable protocol_unreachable port_unreachable
+        fragmentation_needed source_route_failed time_exceeded transit_ttl_exceeded
+        fragment_reassembly_time_exceeded parameter_problem redirect redirect_net redirect_host
+        redirect_tos_net redirect_tos_host echo_request rate_limited
+    }
+    /// The key exchange.
+    KeyManager {
+        rxerrors route_errors protocol_errors version_errors parameter_errors authentication_errors
+        public_key_errors negotiations_initiated negotiations_expired challenges_offered challenges_accepted
+        keypairs_offered keypairs_negotiated inbound_sa_expired outbound_sa_expired outbound_sa_updated
+        overflow_errors
+    }
+}

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The receiving end of a security association.
+
+use super::{Cipher, Parameters, Window};
+use crate::aead::{Aead, Job};
+use crate::frame::Frame;
+use crate::wire::Malformed;
+use crate::wire::esp::{Esp, HEADER, ICV, Trailer};
+
+/// Opens ESP packets and remembers which it has seen.
+pub struct InboundSa {
+    cipher: Cipher,
+    spi: u32,
+    window: Window,
+}
+
+/// Why a packet was not opened. What an audit record says (RFC 4303 section 3.4.3 and 3.4.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unopened {
+    #[error("too short for ESP")]
+    TooShort,
+    #[error("sequence number replayed or too old")]
+    Replayed,
+    #[error("integrity check failed")]
+    Forged,
+    #[error("pad length exceeds the packet")]
+    BadPadding,
+    #[error("next header is not that of the tunnel")]
+    BadNextHeader,
+}
+
+impl InboundSa {
+    pub fn new(parameters: &Parameters, aead: &dyn Aead) -> InboundSa {
+        InboundSa {
+            cipher: Cipher::new(parameters, aead),
+            spi: parameters.spi,
+            window: Window::default(),
+        }
+    }
+
+    pub fn spi(&self) -> u32 {
+        self.spi
+    }
+
+    /// The full sequence number of a packet, if it is worth the cryptography.
+    #[inline]
+    pub fn inspect(&self, esp: &Esp<'_>) -> Result<u64, Unopened> {
+        let sequence = self.window.infer(esp.sequence_low()).ok_or(Unopened::Replayed)?;
+        if self.window.is_fresh(sequence) { Ok(sequence) } else { Err(Unopened::Replayed) }
+    }
+
+    /// The work to do on a packet that passed [`InboundSa::inspect`] with this sequence number. `esp` starts at the SPI.
+    #[inline]
+    pub fn job<'a>(&'a self, sequence: u64, esp: &'a mut [u8]) -> Option<Job<'a>> {
+        let (header, data) = esp.split_first_chunk_mut::<HEADER>()?;
+        let (_, iv) = header.split_last_chunk::<8>()?;
+        Some(self.cipher.job(self.spi, sequence, *iv, data))
+    }
+
+    /// Notes the number of an authentic packet. Fails for the second of two equal packets in one batch.
+    #[inline]
+    pub fn accept(&mut self, sequence: u64) -> Result<(), Unopened> {
+        if self.window.accept(sequence) { Ok(()) } else { Err(Unopened::Replayed) }
+    }
+
+    /// Cuts an opened packet, whose ESP header starts at `offset`, down to the inner packet. Gives its next header.
+    /// What traffic flow confidentiality added stays behind the inner packet, whose own length tells it apart.
+    #[inline]
+    pub fn decapsulate(frame: &mut Frame, offset: usize) -> Result<u8, Unopened> {
+        let sealed = offset + HEADER..frame.len().saturating_sub(ICV);
+        let text = frame.data().get(sealed).ok_or(Unopened::TooShort)?;
+        let (inner, trailer) = Trailer::split(text).map_err(|problem| match problem {
+            Malformed::Padding => Unopened::BadPadding,
+            _ => Unopened::TooShort,
+        })?;
+        let inner = inner.len();
+        frame.trim_front(offset + HEADER);
+        frame.truncate(inner);
+        Ok(trailer.next_header)
+    }
+}

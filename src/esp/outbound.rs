@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The sending end of a security association.
+
+use super::{Cipher, Parameters};
+use crate::aead::{Aead, Job};
+use crate::frame::Frame;
+use crate::wire::esp::{HEADER, Header, ICV, Trailer};
+
+/// Seals inner packets. It alone draws sequence numbers under its key, and never draws one twice.
+pub struct OutboundSa {
+    pub(super) cipher: Cipher,
+    spi: u32,
+    /// The number of the last packet sealed; 0 before the first.
+    sequence: u64,
+}
+
+/// Why a packet cannot be sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsealed {
+    /// The sequence numbers are used up; only a new key helps.
+    SequenceExhausted,
+    /// The frame has no room for headers, padding and ICV.
+    NoRoom,
+}
+
+impl OutboundSa {
+    pub fn new(parameters: &Parameters, aead: &dyn Aead) -> OutboundSa {
+        OutboundSa { cipher: Cipher::new(parameters, aead), spi: parameters.spi, sequence: 0 }
+    }
+
+    pub fn spi(&self) -> u32 {
+        self.spi
+    }
+
+    /// Puts the ESP header in front of an inner packet, trailer and room for the ICV behind. A packet shorter than
+    /// `padded` bytes is extended with zeros first (traffic flow confidentiality, RFC 4303 section 2.7).
+    #[inline]
+    pub fn encapsulate(&mut self, frame: &mut Frame, next_header: u8, padded: usize) -> Result<(), Unsealed> {
+        let confidentiality = padded.saturating_sub(frame.len());
+        let trailer = Trailer::after(frame.len() + confidentiality, next_header);
+        let behind = confidentiality + trailer.len() + ICV;
+        if frame.headroom() < HEADER || frame.tailroom() < behind {
+            return Err(Unsealed::NoRoom);
+        }
+        //= RFC 4303 section 3.3.3: the sequence number must not cycle.
+        self.sequence = self.sequence.checked_add(1).ok_or(Unsealed::SequenceExhausted)?;
+        let added = frame.append(behind).ok_or(Unsealed::NoRoom)?;
+        let (text, _icv) = added.split_at_mut(behind - ICV);
+        text[..confidentiality].fill(0);
+        trailer.write(text);
+        let header = frame.prepend(HEADER).and_then(<[u8]>::first_chunk_mut).ok_or(Unsealed::NoRoom)?;
+        let iv = self.sequence.to_be_bytes();
+        Header { spi: self.spi, sequence_low: self.sequence as u32, iv }.write(header);
+        Ok(())
+    }
+
+    /// The work left to do on a packet that was encapsulated: `esp` starts at the SPI. `None` if it is no such packet.
+    #[inline]
+    pub fn job<'a>(&'a self, esp: &'a mut [u8]) -> Option<Job<'a>> {
+        let (header, data) = esp.split_first_chunk_mut::<HEADER>()?;
+        let (_, iv) = header.split_last_chunk::<8>()?;
+        Some(self.cipher.job(self.spi, u64::from_be_bytes(*iv), *iv, data))
+    }
+
+    /// Continues behind `sequence`, as a test of the end of the number space needs it.
+    #[cfg(test)]
+    pub(super) fn skip_to(&mut self, sequence: u64) {
+        self.sequence = sequence;
+    }
+}

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The anti-replay window (RFC 4303 section 3.4.3 and appendix A), as a ring of words (after RFC 6479): moving it
+//! forward clears whole words instead of shifting bits.
+
+/// How far behind the newest packet one may be. More than the 1024 that packets of one SA, spread over the queues
+/// of a NIC, need.
+pub const WINDOW: u64 = (WORDS as u64 - 1) * 64;
+
+/// Which of the latest sequence numbers have been seen.
+#[derive(Default)]
+pub struct Window {
+    /// The highest number accepted; 0 before the first.
+    top: u64,
+    seen: [u64; WORDS],
+}
+
+impl Window {
+    /// The 64-bit number that the 32 bits on the wire most likely stand for; `None` if it would lie before the
+    /// first packet.
+    #[inline]
+    pub fn infer(&self, low: u32) -> Option<u64> {
+        let (epoch, top_low) = (self.top >> 32, self.top as u32);
+        let bottom = top_low.wrapping_sub(WINDOW as u32 - 1);
+        let epoch = match (top_low >= WINDOW as u32 - 1, low >= bottom) {
+            // The window lies within one epoch: below its bottom means the next one.
+            (true, true) => epoch,
+            (true, false) => epoch.checked_add(1).filter(|epoch| *epoch <= u64::from(u32::MAX))?,
+            // The window reaches back into the epoch before.
+            (false, true) => epoch.checked_sub(1)?,
+            (false, false) => epoch,
+        };
+        Some(epoch << 32 | u64::from(low))
+    }
+
+    /// Whether the number is neither too old nor seen before.
+    #[inline]
+    pub fn is_fresh(&self, sequence: u64) -> bool {
+        if sequence > self.top {
+            return true;
+        }
+        sequence != 0 && self.top - sequence < WINDOW && self.seen[word(sequence)] & bit(sequence) == 0
+    }
+
+    /// Marks the number of an authenticated packet as seen; false if it was not fresh.
+    #[inline]
+    pub fn accept(&mut self, sequence: u64) -> bool {
+        if !self.is_fresh(sequence) {
+            return false;
+        }
+        if sequence > self.top {
+            let skipped = (sequence / 64 - self.top / 64).min(WORDS as u64);
+            for step in 1..=skipped {
+                self.seen[((self.top / 64).wrapping_add(step) % WORDS as u64) as usize] = 0;
+            }
+            self.top = sequence;
+        }
+        self.seen[word(sequence)] |= bit(sequence);
+        true
+    }
+}
+
+#[inline]
+fn word(sequence: u64) -> usize {
+    (sequence / 64 % WORDS as u64) as usize
+}
+
+#[inline]
+fn bit(sequence: u64) -> u64 {
+    1 << (sequence % 64)
+}
+
+const WORDS: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_number_counts_once() {
+        let mut window = Window::default();
+        assert!(!window.is_fresh(0));
+        for sequence in [1, 3, 2, 1000, 999] {
+            assert!(window.accept(sequence), "{sequence}");
+            assert!(!window.accept(sequence), "{sequence} again");
+        }
+    }
+
+    #[test]
+    fn what_is_older_than_the_window_is_refused() {
+        let mut window = Window::default();
+        assert!(window.accept(5000));
+        assert!(!window.is_fresh(5000 - WINDOW));
+        assert!(window.accept(5000 - WINDOW + 1));
+        const { assert!(WINDOW >= 1024) };
+    }
+
+    #[test]
+    fn the_high_half_follows_the_window_across_an_epoch() {
+        let mut window = Window::default();
+        assert_eq!(window.infer(u32::MAX), None, "before the first packet there is nothing to be late for");
+        let end = u64::from(u32::MAX);
+        assert!(window.accept(end - 10));
+        assert_eq!(window.infer(u32::MAX), Some(end));
+        assert_eq!(window.infer(5), Some((1 << 32) + 5));
+        assert!(window.accept((1 << 32) + 5));
+        assert_eq!(window.infer(u32::MAX - 3), Some(end - 3), "late packets of the epoch before");
+        assert!(window.accept(end - 3));
+        assert!(!window.accept(end - 10));
+    }
+
+    #[test]
+    fn the_last_epoch_has_no_next() {
+        let mut window = Window::default();
+        assert!(window.accept(u64::MAX));
+        assert_eq!(window.infer(3), None);
+        assert_eq!(window.infer(u32::MAX), Some(u64::MAX));
+    }
+
+    proptest! {
+        /// A set of all numbers seen, and the newest of them, decide the same.
+        #[test]
+        fn agrees_with_a_set(start in 0u64..1 << 40, steps in prop::collection::vec(-2500i64..3000, 1..400)) {
+            let mut window = Window::default();
+            let (mut seen, mut top, mut at) = (BTreeSet::new(), 0u64, start);
+            for step in steps {
+                at = at.saturating_add_signed(step);
+                let expected = at != 0 && (at > top || top - at < WINDOW) && !seen.contains(&at);
+                if at + WINDOW > top && at < top + (1 << 31) {
+                    prop_assert_eq!(window.infer(at as u32), Some(at));
+                }
+                prop_assert_eq!(window.is_fresh(at), expected);
+                prop_assert_eq!(window.accept(at), expected);
+                if expected {
+                    seen.insert(at);
+                    top = top.max(at);
+                }
+            }
+        }
+    }
+}

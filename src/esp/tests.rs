@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Packets of deployed gateways, and our own through both ends.
+
+use super::*;
+use crate::aead;
+use crate::wire::esp::{Esp, HEADER, ICV, TRAILER};
+use crate::frame::{Frame, Pool};
+use serde_json::Value;
+
+fn bytes(vector: &Value, field: &str) -> Vec<u8> {
+    let text = vector[field].as_str().unwrap();
+    (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap()).collect()
+}
+
+fn vectors() -> Vec<Value> {
+    serde_json::from_str(include_str!("../../tests/vectors/esp-static.json")).unwrap()
+}
+
+fn parameters(vector: &Value) -> Parameters {
+    Parameters {
+        spi: vector["spi"].as_u64().unwrap() as u32,
+        key: bytes(vector, "key").try_into().unwrap(),
+        salt: bytes(vector, "salt").try_into().unwrap(),
+    }
+}
+
+fn seal(sa: &mut OutboundSa, frame: &mut Frame, padded: usize) -> Result<(), Unsealed> {
+    sa.encapsulate(frame, 4, padded)?;
+    aead::preferred().seal(&mut [sa.job(frame.data_mut()).unwrap()]);
+    Ok(())
+}
+
+fn open(sa: &mut InboundSa, frame: &mut Frame, offset: usize) -> Result<u8, Unopened> {
+    let esp = Esp::parse(&frame.data()[offset..]).map_err(|_| Unopened::TooShort)?;
+    let sequence = sa.inspect(&esp)?;
+    let mut jobs = [sa.job(sequence, &mut frame.data_mut()[offset..]).unwrap()];
+    aead::preferred().open(&mut jobs);
+    if !jobs[0].authentic {
+        return Err(Unopened::Forged);
+    }
+    sa.accept(sequence)?;
+    InboundSa::decapsulate(frame, offset)
+}
+
+#[test]
+fn packets_of_deployed_gateways_open_to_their_plaintext() {
+    let pool = Pool::new(1).unwrap();
+    let mut sas: Vec<InboundSa> = Vec::new();
+    for vector in vectors() {
+        let parameters = parameters(&vector);
+        if sas.last().is_none_or(|sa| sa.spi() != parameters.spi) {
+            sas.push(InboundSa::new(&parameters, aead::preferred()));
+        }
+        let mut frame = pool.copy_of(&bytes(&vector, "outer_ip_packet")).unwrap();
+        assert_eq!(open(sas.last_mut().unwrap(), &mut frame, 20), Ok(4));
+        assert_eq!(frame.data(), bytes(&vector, "inner_ip_packet"));
+    }
+    assert_eq!(sas.len(), 2);
+}
+
+/// Deployed gateways write the IV in little-endian order and leave the padding zero; with both put in place of ours
+/// every byte is theirs.
+#[test]
+fn we_seal_as_deployed_gateways_do_but_for_iv_and_padding() {
+    let pool = Pool::new(1).unwrap();
+    for vector in vectors() {
+        let mut sa = OutboundSa::new(&parameters(&vector), aead::preferred());
+        let sequence = vector["sequence"].as_u64().unwrap();
+        sa.skip_to(sequence - 1);
+        let mut frame = pool.copy_of(&bytes(&vector, "inner_ip_packet")).unwrap();
+        sa.encapsulate(&mut frame, 4, 0).unwrap();
+        let expected = &bytes(&vector, "outer_ip_packet")[20..];
+        assert_eq!(frame.len(), expected.len());
+        assert_eq!(frame.data()[..8], expected[..8]);
+        let padding = 16 + bytes(&vector, "inner_ip_packet").len()..frame.len() - ICV - TRAILER;
+        frame.data_mut()[padding].fill(0);
+        let iv = sequence.to_le_bytes();
+        frame.data_mut()[8..16].copy_from_slice(&iv);
+        let job = sa.cipher.job(sa.spi(), sequence, iv, &mut frame.data_mut()[HEADER..]);
+        aead::preferred().seal(&mut [job]);
+        assert_eq!(frame.data(), expected);
+    }
+}
+
+fn pair() -> (OutboundSa, InboundSa) {
+    let parameters = Parameters { spi: 300, key: [9; 16], salt: [4; 4] };
+    (OutboundSa::new(&parameters, aead::preferred()), InboundSa::new(&parameters, aead::preferred()))
+}
+
+#[test]
+fn every_length_survives_and_grows_as_little_as_it_may() {
+    let pool = Pool::new(1).unwrap();
+    let (mut outbound, mut inbound) = pair();
+    for len in 0..200 {
+        let inner: Vec<u8> = (0..len).map(|i| i as u8).collect();
+        let mut frame = pool.copy_of(&inner).unwrap();
+        seal(&mut outbound, &mut frame, 0).unwrap();
+        let growth = frame.len() - inner.len();
+        assert!((HEADER + TRAILER + ICV..HEADER + TRAILER + ICV + 4).contains(&growth));
+        assert_eq!((frame.len() - HEADER - ICV) % 4, 0);
+        assert_eq!(open(&mut inbound, &mut frame, 0), Ok(4));
+        assert_eq!(frame.data(), inner);
+    }
+}
+
+#[test]
+fn traffic_flow_confidentiality_hides_the_length() {
+    let pool = Pool::new(2).unwrap();
+    let (mut outbound, mut inbound) = pair();
+    let (mut short, mut long) = (pool.copy_of(b"short").unwrap(), pool.copy_of(&[1; 90]).unwrap());
+    seal(&mut outbound, &mut short, 100).unwrap();
+    seal(&mut outbound, &mut long, 100).unwrap();
+    assert_eq!(short.len(), long.len());
+    assert_eq!(open(&mut inbound, &mut short, 0), Ok(4));
+    assert_eq!(short.data()[..5], *b"short");
+    assert_eq!(short.data()[5..], [0; 95]);
+}
+
+#[test]
+fn a_packet_opens_once_and_a_forged_one_never() {
+    let pool = Pool::new(1).unwrap();
+    let (mut outbound, mut inbound) = pair();
+    let mut frame = pool.copy_of(b"inner packet").unwrap();
+    seal(&mut outbound, &mut frame, 0).unwrap();
+    let sealed = frame.data().to_vec();
+    drop(frame);
+    for position in 4..sealed.len() {
+        let mut forged = sealed.clone();
+        forged[position] ^= 0x10;
+        let mut frame = pool.copy_of(&forged).unwrap();
+        assert_eq!(open(&mut inbound, &mut frame, 0), Err(Unopened::Forged), "byte {position}");
+    }
+    assert_eq!(open(&mut inbound, &mut pool.copy_of(&sealed).unwrap(), 0), Ok(4));
+    assert_eq!(open(&mut inbound, &mut pool.copy_of(&sealed).unwrap(), 0), Err(Unopened::Replayed));
+    for len in 0..HEADER + TRAILER + ICV {
+        assert_eq!(open(&mut inbound, &mut pool.copy_of(&sealed[..len]).unwrap(), 0), Err(Unopened::TooShort));
+    }
+}
+
+#[test]
+fn a_pad_length_beyond_the_packet_is_refused() {
+    let pool = Pool::new(1).unwrap();
+    let (mut outbound, mut inbound) = pair();
+    let mut frame = pool.copy_of(b"abcdef").unwrap();
+    outbound.encapsulate(&mut frame, 4, 0).unwrap();
+    let pad_length = frame.len() - ICV - TRAILER;
+    frame.data_mut()[pad_length] = 7;
+    aead::preferred().seal(&mut [outbound.job(frame.data_mut()).unwrap()]);
+    assert_eq!(open(&mut inbound, &mut frame, 0), Err(Unopened::BadPadding));
+}
+
+#[test]
+fn the_last_sequence_number_is_the_end() {
+    let pool = Pool::new(1).unwrap();
+    let (mut outbound, _) = pair();
+    outbound.skip_to(u64::MAX - 1);
+    assert_eq!(seal(&mut outbound, &mut pool.copy_of(b"last").unwrap(), 0), Ok(()));
+    let mut frame = pool.copy_of(b"one too many").unwrap();
+    assert_eq!(seal(&mut outbound, &mut frame, 0), Err(Unsealed::SequenceExhausted));
+    assert_eq!(frame.data(), b"one too many");
+}
+
+#[test]
+fn a_frame_without_room_is_left_alone_and_costs_no_number() {
+    let pool = Pool::new(1).unwrap();
+    let (mut outbound, _) = pair();
+    let mut frame = pool.copy_of(&[0; 4096 - 256]).unwrap();
+    assert_eq!(outbound.encapsulate(&mut frame, 4, 0), Err(Unsealed::NoRoom));
+    assert_eq!(frame.len(), 4096 - 256);
+    let mut frame = {
+        drop(frame);
+        pool.copy_of(b"fits").unwrap()
+    };
+    outbound.encapsulate(&mut frame, 4, 0).unwrap();
+    assert_eq!(frame.data()[4..8], [0, 0, 0, 1]);
+}

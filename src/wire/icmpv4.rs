@@ -1,0 +1,407 @@
+// SPDX-License-Identifier: Apache-2.0
+//! ICMP for IPv4 (RFC 792), and when to keep silent (RFC 1122 section 3.2.2).
+
+use super::ipv4::{self, Ipv4};
+use super::{Mac, Malformed, checksum};
+use std::net::Ipv4Addr;
+
+/// A message whose header is complete.
+#[derive(Clone, Copy, Debug)]
+pub struct Icmpv4<'a> {
+    header: &'a [u8; HEADER],
+    message: &'a [u8],
+}
+
+impl<'a> Icmpv4<'a> {
+    /// Takes the payload of an IPv4 packet that is not a fragment.
+    #[inline]
+    pub fn parse(bytes: &'a [u8]) -> Result<Icmpv4<'a>, Malformed> {
+        let header = bytes.first_chunk().ok_or(Malformed::Truncated)?;
+        Ok(Icmpv4 { header, message: bytes })
+    }
+
+    /// The field named "type" in RFC 792.
+    #[inline]
+    pub fn kind(&self) -> u8 {
+        self.header[0]
+    }
+
+    #[inline]
+    pub fn code(&self) -> u8 {
+        self.header[1]
+    }
+
+    /// The last four bytes of the header, which each type uses in its own way.
+    #[inline]
+    pub fn rest(&self) -> [u8; 4] {
+        let [.., a, b, c, d] = *self.header;
+        [a, b, c, d]
+    }
+
+    /// What follows the header: echo data, or the quoted packet of an error.
+    #[inline]
+    pub fn body(&self) -> &'a [u8] {
+        self.message.get(HEADER..).unwrap_or_default()
+    }
+
+    #[inline]
+    pub fn checksum_ok(&self) -> bool {
+        checksum::internet(self.message) == 0
+    }
+}
+
+/// Turns an echo request into its reply, in place; false, and nothing changed, if it is none.
+///
+/// The checksum is patched, not recomputed, so a damaged message stays recognisably damaged.
+#[inline]
+pub fn echo_reply(message: &mut [u8]) -> bool {
+    let Some([kind, code, checksum @ .., _, _, _, _]) = message.first_chunk_mut::<HEADER>() else {
+        return false;
+    };
+    if (*kind, *code) != (ECHO_REQUEST, 0) {
+        return false;
+    }
+    let old = u16::from_be_bytes([*kind, *code]);
+    *kind = ECHO_REPLY;
+    let new = u16::from_be_bytes([*kind, *code]);
+    *checksum = checksum::update(u16::from_be_bytes(*checksum), old, new).to_be_bytes();
+    true
+}
+
+/// Writes an error message that ends with `quote` to the front of `out` and returns its length.
+///
+/// Zero, and nothing written, if `out` is too short.
+#[inline]
+pub fn error(out: &mut [u8], kind: u8, code: u8, rest: [u8; 4], quote: &[u8]) -> usize {
+    let length = HEADER + quote.len();
+    let Some((header, body)) = out.get_mut(..length).and_then(<[u8]>::split_first_chunk_mut::<HEADER>) else {
+        return 0;
+    };
+    let [a, b, c, d] = rest;
+    *header = [kind, code, 0, 0, a, b, c, d];
+    body.copy_from_slice(quote);
+    let checksum = checksum::fold(checksum::sum(header) + checksum::sum(body));
+    header[2..4].copy_from_slice(&checksum.to_be_bytes());
+    length
+}
+
+/// What an error says about the packet that caused it: "the internet header plus the first 64 bits of
+/// the original datagram's data" (RFC 792).
+#[inline]
+pub fn quote<'a>(packet: &Ipv4<'a>) -> &'a [u8] {
+    let bytes = packet.packet();
+    bytes.get(..packet.header_len() + QUOTED_PAYLOAD).unwrap_or(bytes)
+}
+
+/// The `rest` of "fragmentation needed" (RFC 1191 section 4).
+#[inline]
+pub const fn next_hop_mtu(mtu: u16) -> [u8; 4] {
+    let [high, low] = mtu.to_be_bytes();
+    [0, 0, high, low]
+}
+
+/// Whether an error about `packet` may be sent, given the link-layer address it was sent to.
+///
+/// RFC 1122 section 3.2.2: "An ICMP error message MUST NOT be sent as the result of receiving: an ICMP
+/// error message, or a datagram destined to an IP broadcast or IP multicast address, or a datagram sent
+/// as a link-layer broadcast, or a non-initial fragment, or a datagram whose source address does not
+/// define a single host". The broadcast address of a subnet cannot be told from a host's without its
+/// prefix: such a packet shows by its link-layer address.
+#[inline]
+pub fn may_answer(packet: &Ipv4<'_>, destination: Mac) -> bool {
+    !destination.is_multicast()
+        && packet.fragment_offset() == 0
+        && is_single_destination(packet.destination())
+        && is_single_host(packet.source())
+        && (packet.protocol() != ipv4::PROTOCOL_ICMP
+            || packet.payload().first().is_some_and(|kind| is_query(*kind)))
+}
+
+/// Whether a source address defines a single host that an answer can reach: RFC 1122 section 3.2.2 rules
+/// out "a zero address, a loopback address, a broadcast address, a multicast address, or a Class E address".
+#[inline]
+pub fn is_single_host(source: Ipv4Addr) -> bool {
+    !matches!(source.octets(), [0 | 127 | 224..=255, ..])
+}
+
+/// Whether the type asks or answers a question. A type nobody assigned is taken for an error, because
+/// two nodes that take it for a question could answer each other for ever.
+#[inline]
+pub const fn is_query(kind: u8) -> bool {
+    // Echo, router discovery (RFC 1256), timestamp, information, address mask (RFC 950), extended echo (RFC 8335).
+    matches!(kind, ECHO_REPLY | ECHO_REQUEST | 9 | 10 | 13..=18 | 42 | 43)
+}
+
+/// Neither multicast nor limited broadcast; 0.0.0.0 is a broadcast address of old (RFC 1122 section 3.3.6).
+#[inline]
+fn is_single_destination(destination: Ipv4Addr) -> bool {
+    !(destination.is_multicast() || destination.is_broadcast() || destination.is_unspecified())
+}
+
+pub const HEADER: usize = 8;
+
+pub const ECHO_REPLY: u8 = 0;
+pub const DESTINATION_UNREACHABLE: u8 = 3;
+pub const REDIRECT: u8 = 5;
+pub const ECHO_REQUEST: u8 = 8;
+pub const TIME_EXCEEDED: u8 = 11;
+pub const PARAMETER_PROBLEM: u8 = 12;
+
+/// Codes of `DESTINATION_UNREACHABLE`.
+pub const PROTOCOL_UNREACHABLE: u8 = 2;
+pub const FRAGMENTATION_NEEDED: u8 = 4;
+/// Code of `TIME_EXCEEDED`.
+pub const TTL_EXCEEDED: u8 = 0;
+
+const QUOTED_PAYLOAD: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{deployed_packets, needs_exactly};
+    use super::*;
+    use etherparse::icmpv4::{DestUnreachableHeader, TimeExceededCode};
+    use etherparse::{IcmpEchoHeader, Icmpv4Header, Icmpv4Slice, Icmpv4Type};
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    const OUR_MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
+    const HEADER_OF_IP: usize = ipv4::HEADER;
+
+    /// A packet from 10.0.0.1 to 10.0.0.2 whose payload is the given bytes.
+    fn packet(protocol: u8, payload: &[u8]) -> Vec<u8> {
+        let header = ipv4::Header {
+            tos: 0,
+            id: 1,
+            dont_fragment: false,
+            ttl: 64,
+            protocol,
+            source: Ipv4Addr::new(10, 0, 0, 1),
+            destination: Ipv4Addr::new(10, 0, 0, 2),
+            payload_len: payload.len() as u16,
+        };
+        let mut bytes = vec![0; HEADER_OF_IP];
+        header.write(bytes.first_chunk_mut().unwrap());
+        bytes.extend(payload);
+        bytes
+    }
+
+    fn answered(bytes: &[u8]) -> bool {
+        may_answer(&Ipv4::parse(bytes).unwrap(), OUR_MAC)
+    }
+
+    fn echo_request(data: &[u8]) -> Vec<u8> {
+        let kind = Icmpv4Type::EchoRequest(IcmpEchoHeader { id: 7, seq: 9 });
+        [&Icmpv4Header::with_checksum(kind, data).to_bytes()[..], data].concat()
+    }
+
+    #[test]
+    fn a_message_shorter_than_its_header_is_refused_at_every_length() {
+        needs_exactly(HEADER, &echo_request(b"data"), Icmpv4::parse);
+    }
+
+    #[test]
+    fn each_flipped_bit_breaks_the_checksum() {
+        let message = echo_request(b"odd");
+        assert!(Icmpv4::parse(&message).unwrap().checksum_ok());
+        for bit in 0..message.len() * 8 {
+            let mut damaged = message.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(!Icmpv4::parse(&damaged).unwrap().checksum_ok(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn an_echo_of_deployed_traffic_is_answered_with_its_data() {
+        let (_, inner) = deployed_packets().swap_remove(0);
+        let mut message = Ipv4::parse(&inner).unwrap().payload().to_vec();
+        let request = message.clone();
+        assert!(echo_reply(&mut message));
+        let reply = Icmpv4::parse(&message).unwrap();
+        assert_eq!((reply.kind(), reply.code()), (ECHO_REPLY, 0));
+        assert_eq!(message[4..], request[4..]);
+        assert!(reply.checksum_ok());
+    }
+
+    #[test]
+    fn only_echo_requests_are_echoed() {
+        for (kind, code) in [(ECHO_REPLY, 0), (DESTINATION_UNREACHABLE, 0), (13, 0), (ECHO_REQUEST, 1)] {
+            let mut message = echo_request(b"data");
+            message[..2].copy_from_slice(&[kind, code]);
+            let before = message.clone();
+            assert!(!echo_reply(&mut message));
+            assert_eq!(message, before, "type {kind} code {code}");
+        }
+        let request = echo_request(b"");
+        for length in 0..HEADER {
+            assert!(!echo_reply(&mut request[..length].to_vec()), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn an_error_quotes_the_ip_header_and_eight_bytes() {
+        let long = packet(ipv4::PROTOCOL_UDP, &[0x55; 100]);
+        assert_eq!(quote(&Ipv4::parse(&long).unwrap()), &long[..28]);
+        let short = packet(ipv4::PROTOCOL_UDP, &[0x55; 3]);
+        assert_eq!(quote(&Ipv4::parse(&short).unwrap()), &short[..]);
+
+        let mut padded = short.clone();
+        padded.resize(46, 0);
+        assert_eq!(quote(&Ipv4::parse(&padded).unwrap()), &short[..], "no byte of the frame's padding");
+    }
+
+    #[test]
+    fn a_quote_includes_the_options() {
+        let mut bytes = packet(ipv4::PROTOCOL_UDP, &[0; 60]);
+        bytes[0] = 0x4f;
+        assert_eq!(quote(&Ipv4::parse(&bytes).unwrap()).len(), 68);
+    }
+
+    #[test]
+    fn fragmentation_needed_carries_the_mtu_as_etherparse_writes_it() {
+        let offender = packet(ipv4::PROTOCOL_UDP, &[0x55; 100]);
+        let quote = quote(&Ipv4::parse(&offender).unwrap());
+        let mut out = [0; 100];
+        let length =
+            error(&mut out, DESTINATION_UNREACHABLE, FRAGMENTATION_NEEDED, next_hop_mtu(1446), quote);
+        let kind = Icmpv4Type::DestinationUnreachable(DestUnreachableHeader::FragmentationNeeded {
+            next_hop_mtu: 1446,
+        });
+        let theirs = Icmpv4Header::with_checksum(kind, quote);
+        assert_eq!(out[..length], [&theirs.to_bytes()[..], quote].concat());
+    }
+
+    #[test]
+    fn our_other_errors_are_those_etherparse_knows_by_name() {
+        let mut out = [0; 8];
+        for (kind, code, expected) in [
+            (TIME_EXCEEDED, TTL_EXCEEDED, Icmpv4Type::TimeExceeded(TimeExceededCode::TtlExceededInTransit)),
+            (
+                DESTINATION_UNREACHABLE,
+                PROTOCOL_UNREACHABLE,
+                Icmpv4Type::DestinationUnreachable(DestUnreachableHeader::Protocol),
+            ),
+        ] {
+            assert_eq!(error(&mut out, kind, code, [0; 4], &[]), 8);
+            assert_eq!(Icmpv4Slice::from_slice(&out).unwrap().icmp_type(), expected);
+        }
+    }
+
+    #[test]
+    fn an_error_that_does_not_fit_is_not_written() {
+        let mut out = [0xaa; 35];
+        assert_eq!(error(&mut out, TIME_EXCEEDED, TTL_EXCEEDED, [0; 4], &[0; 28]), 0);
+        assert_eq!(out, [0xaa; 35]);
+    }
+
+    #[test]
+    fn an_ordinary_packet_may_be_answered_with_an_error() {
+        assert!(answered(&packet(ipv4::PROTOCOL_UDP, b"data")));
+        assert!(answered(&packet(ipv4::PROTOCOL_UDP, b"")));
+        assert!(answered(&packet(ipv4::PROTOCOL_ICMP, &echo_request(b"data"))));
+    }
+
+    #[test]
+    fn no_error_about_an_error_or_about_what_might_be_one() {
+        for kind in 0..=255 {
+            let message = [kind, 0, 0, 0, 0, 0, 0, 0];
+            let question = [0, 8, 9, 10, 13, 14, 15, 16, 17, 18, 42, 43].contains(&kind);
+            assert_eq!(answered(&packet(ipv4::PROTOCOL_ICMP, &message)), question, "type {kind}");
+        }
+        assert!(!answered(&packet(ipv4::PROTOCOL_ICMP, b"")), "a message without a type");
+    }
+
+    #[test]
+    fn no_error_about_what_was_sent_to_many() {
+        for destination in [[224, 0, 0, 5], [239, 255, 255, 250], [255, 255, 255, 255], [0, 0, 0, 0]] {
+            let mut bytes = packet(ipv4::PROTOCOL_UDP, b"data");
+            bytes[16..20].copy_from_slice(&destination);
+            assert!(!answered(&bytes), "{destination:?}");
+        }
+        let bytes = packet(ipv4::PROTOCOL_UDP, b"data");
+        let view = Ipv4::parse(&bytes).unwrap();
+        assert!(!may_answer(&view, Mac::BROADCAST));
+        assert!(!may_answer(&view, Mac([0x01, 0x00, 0x5e, 0, 0, 5])));
+    }
+
+    #[test]
+    fn no_error_about_a_fragment_but_the_first() {
+        let mut bytes = packet(ipv4::PROTOCOL_UDP, b"data");
+        bytes[6..8].copy_from_slice(&[0x20, 0]);
+        assert!(answered(&bytes), "the first fragment");
+        for offset in [[0x20, 1], [0, 1], [0x1f, 0xff]] {
+            bytes[6..8].copy_from_slice(&offset);
+            assert!(!answered(&bytes), "{offset:?}");
+        }
+    }
+
+    #[test]
+    fn no_error_to_a_source_that_is_no_single_host() {
+        let mut bytes = packet(ipv4::PROTOCOL_UDP, b"data");
+        for source in [
+            [0, 0, 0, 0],
+            [0, 1, 2, 3],
+            [127, 0, 0, 1],
+            [224, 0, 0, 1],
+            [239, 1, 1, 1],
+            [240, 0, 0, 1],
+            [255, 255, 255, 255],
+        ] {
+            bytes[12..16].copy_from_slice(&source);
+            assert!(!answered(&bytes), "{source:?}");
+        }
+        for source in [[1, 0, 0, 1], [126, 0, 0, 1], [128, 0, 0, 1], [223, 255, 255, 254]] {
+            bytes[12..16].copy_from_slice(&source);
+            assert!(answered(&bytes), "{source:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_written_error_reads_back(kind: u8, code: u8, rest: [u8; 4], quote in vec(any::<u8>(), 0..69)) {
+            let mut out = [0; 80];
+            let length = error(&mut out, kind, code, rest, &quote);
+            prop_assert_eq!(length, HEADER + quote.len());
+            let view = Icmpv4::parse(&out[..length]).unwrap();
+            prop_assert_eq!((view.kind(), view.code(), view.rest()), (kind, code, rest));
+            prop_assert_eq!(view.body(), &quote);
+            prop_assert!(view.checksum_ok());
+        }
+
+        #[test]
+        fn etherparse_answers_an_echo_with_the_same_bytes(data in vec(any::<u8>(), 0..100)) {
+            let mut message = echo_request(&data);
+            prop_assert!(echo_reply(&mut message));
+            let kind = Icmpv4Type::EchoReply(IcmpEchoHeader { id: 7, seq: 9 });
+            let theirs = [&Icmpv4Header::with_checksum(kind, &data).to_bytes()[..], &data].concat();
+            prop_assert_eq!(message, theirs);
+        }
+
+        #[test]
+        fn random_bytes_never_panic_and_etherparse_reads_the_same(mut bytes in vec(any::<u8>(), 0..64)) {
+            if let Ok(ours) = Icmpv4::parse(&bytes) {
+                let _ = ours.checksum_ok();
+                prop_assert_eq!(ours.body(), &bytes[HEADER..]);
+                // It has longer headers for timestamps, and refuses shorter ones.
+                if let Ok(theirs) = Icmpv4Slice::from_slice(&bytes) {
+                    prop_assert_eq!(ours.kind(), theirs.type_u8());
+                    prop_assert_eq!(ours.code(), theirs.code_u8());
+                    prop_assert_eq!(ours.rest(), theirs.bytes5to8());
+                }
+            }
+            let _ = echo_reply(&mut bytes);
+        }
+
+        #[test]
+        fn any_packet_that_parses_is_judged_and_quoted(
+            mut bytes in vec(any::<u8>(), 0..64), words in 5u8..16, total_len in 20u8..64, destination: [u8; 6],
+        ) {
+            if let Some(start) = bytes.first_chunk_mut() {
+                *start = [0x40 | words, 0, 0, total_len];
+            }
+            if let Ok(view) = Ipv4::parse(&bytes) {
+                let _ = may_answer(&view, Mac(destination));
+                prop_assert!(quote(&view).len() <= view.header_len() + 8);
+            }
+        }
+    }
+}

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Paths: `/route4[id=a]/gateway[ip=192.0.2.1]/queue`.
+//!
+//! The leading slash may be left out, and repeated or trailing slashes mean nothing. What stands in brackets is
+//! taken literally, slashes and dots included. Choices and cases are no elements of a path, and key leaves have
+//! none of their own.
+
+use super::MAX_DEPTH;
+use super::data::{Key, Value};
+use super::schema::{Kind, List, Members, Node};
+use super::types::ValueError;
+use std::fmt;
+use std::sync::Arc;
+
+/// A path that leads to a node of the schema.
+#[derive(Debug)]
+pub struct Path<'s> {
+    pub steps: Vec<Step>,
+    pub target: Target<'s>,
+}
+
+/// What a path leads to.
+#[derive(Debug, Clone, Copy)]
+pub enum Target<'s> {
+    Root(&'s Members),
+    Node(&'s Node),
+    /// One entry of a list; its key is in the last step.
+    Entry(&'s List),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    pub name: Arc<str>,
+    /// Names of key leaves and their values, in the order of the list's key statement.
+    pub key: Option<(Vec<Arc<str>>, Key)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PathError {
+    #[error("Syntax error in path '{0}': expected name or name[key=value]")]
+    Syntax(String),
+    #[error("Invalid path: {place} has no field named '{name}'")]
+    NoSuchNode { place: String, name: String },
+    #[error("Invalid path: {place} is not a list, so it has no entries to choose by [{key}=...]")]
+    NotAList { place: String, key: String },
+    #[error("Invalid path: '{name}' is not a key of {place}")]
+    NotAKey { place: String, name: String },
+    #[error("Invalid path: the entry of {place} is not determined, give [{key}=...]")]
+    MissingKey { place: String, key: String },
+    #[error("Invalid path: {place}: {name}: {error}")]
+    Value { place: String, name: String, error: Box<ValueError> },
+    #[error("Invalid path: too long")]
+    TooDeep,
+}
+
+impl<'s> Path<'s> {
+    /// Finds the node of the schema that a path leads to. The instance need not exist.
+    pub fn resolve(schema: &'s Members, text: &str) -> Result<Path<'s>, PathError> {
+        let mut path = Path { steps: Vec::new(), target: Target::Root(schema) };
+        for element in elements(text)? {
+            path.descend(&element)?;
+        }
+        Ok(path)
+    }
+
+    /// Whether a node of that name is the root's child on the way.
+    pub fn begins_with(&self, name: &str) -> bool {
+        self.steps.first().is_some_and(|step| *step.name == *name)
+    }
+
+    fn descend(&mut self, element: &Element) -> Result<(), PathError> {
+        if self.steps.len() >= MAX_DEPTH {
+            return Err(PathError::TooDeep);
+        }
+        let members = match self.target {
+            Target::Root(members) | Target::Node(Node { kind: Kind::Container(members), .. }) => members,
+            Target::Entry(list) => &list.members,
+            Target::Node(Node { kind: Kind::List(list), .. }) => {
+                let key = list.keys.iter().map(|key| key.to_string()).collect::<Vec<_>>().join("=...][");
+                return Err(PathError::MissingKey { place: self.to_string(), key });
+            }
+            Target::Node(_) => return Err(self.no_such(element.name)),
+        };
+        let is_key = match self.target {
+            Target::Entry(list) => list.keys.iter().any(|key| **key == *element.name),
+            _ => false,
+        };
+        let node =
+            members.node(element.name).filter(|node| !is_key && !matches!(node.kind, Kind::LeafList(_)));
+        let node = node.ok_or_else(|| self.no_such(element.name))?;
+        self.steps.push(Step { name: node.name.clone(), key: None });
+        self.target = Target::Node(node);
+        let Some((first, _)) = element.predicates.first() else { return Ok(()) };
+        let Kind::List(list) = &node.kind else {
+            return Err(PathError::NotAList { place: self.to_string(), key: first.to_string() });
+        };
+        let key = self.key(list, &element.predicates)?;
+        if let Some(step) = self.steps.last_mut() {
+            step.key = Some((list.keys.clone(), key));
+        }
+        self.target = Target::Entry(list);
+        Ok(())
+    }
+
+    fn key(&self, list: &List, predicates: &[(&str, &str)]) -> Result<Key, PathError> {
+        let place = || self.to_string();
+        for (index, (name, _)) in predicates.iter().enumerate() {
+            let repeated = predicates[..index].iter().any(|(other, _)| other == name);
+            if repeated || !list.keys.iter().any(|key| **key == **name) {
+                return Err(PathError::NotAKey { place: place(), name: name.to_string() });
+            }
+        }
+        let value =
+            |name: &Arc<str>| -> Result<Value, PathError> {
+                let leaf = list.members.leaf(name);
+                let given = predicates.iter().find(|(given, _)| **given == **name);
+                match (leaf, given) {
+                    (Some(leaf), Some((_, text))) => leaf.kind.parse(text).map_err(|error| {
+                        PathError::Value { place: place(), name: name.to_string(), error: Box::new(error) }
+                    }),
+                    (leaf, _) => leaf
+                        .and_then(|leaf| leaf.default.clone())
+                        .ok_or_else(|| PathError::MissingKey { place: place(), key: name.to_string() }),
+                }
+            };
+        list.keys.iter().map(value).collect::<Result<_, _>>().map(Key)
+    }
+
+    fn no_such(&self, name: &str) -> PathError {
+        PathError::NoSuchNode { place: self.to_string(), name: name.to_string() }
+    }
+}
+
+/// The form that other programs compare: a leading slash, keys sorted by name.
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.steps.is_empty() {
+            return write!(f, "/");
+        }
+        self.steps.iter().try_for_each(|step| write!(f, "/{step}"))
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.name)?;
+        let Some((names, key)) = &self.key else { return Ok(()) };
+        let mut pairs: Vec<_> = names.iter().zip(&key.0).collect();
+        pairs.sort();
+        pairs.iter().try_for_each(|(name, value)| write!(f, "[{name}={value}]"))
+    }
+}
+
+impl Step {
+    pub(super) fn sorted(names: &[Arc<str>]) -> Vec<&str> {
+        let mut names: Vec<&str> = names.iter().map(|name| &**name).collect();
+        names.sort_unstable();
+        names
+    }
+}
+
+/// `name[key=value]...`
+struct Element<'t> {
+    name: &'t str,
+    predicates: Vec<(&'t str, &'t str)>,
+}
+
+fn elements(text: &str) -> Result<Vec<Element<'_>>, PathError> {
+    let error = || PathError::Syntax(text.chars().take(MAX_SHOWN).collect());
+    let mut elements = Vec::new();
+    let mut rest = text.trim_start_matches('/');
+    while !rest.is_empty() {
+        let end = rest.find(['/', '[', ']']).unwrap_or(rest.len());
+        let mut element = Element { name: &rest[..end], predicates: Vec::new() };
+        rest = &rest[end..];
+        while let Some(predicate) = rest.strip_prefix('[') {
+            let (inside, after) = predicate.split_once(']').ok_or_else(error)?;
+            element.predicates.push(inside.split_once('=').ok_or_else(error)?);
+            rest = after;
+        }
+        if element.name.is_empty() || !(rest.is_empty() || rest.starts_with('/')) {
+            return Err(error());
+        }
+        elements.push(element);
+        rest = rest.trim_start_matches('/');
+    }
+    Ok(elements)
+}
+
+/// Longest path that a message repeats.
+const MAX_SHOWN: usize = 200;

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Rules that relate several nodes: mandatory leaves, choices, unique leaves, numbers of entries.
+//!
+//! They are checked on whole trees, so that an edit is judged by its outcome. A container that is absent is no
+//! fault, even if it has mandatory leaves: configurations are put together one container at a time.
+
+use super::data::{Container, Data, List, Value};
+use super::path::Step;
+use super::schema::{self, Kind, Leaf, Members};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// A rule that is broken, and the node where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {problem}")]
+pub struct Invalid {
+    pub path: String,
+    pub problem: Problem,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    #[error("missing scalar value: {0}")]
+    Missing(String),
+    #[error(
+        "only one choice set can exist at one time: {choice} (here are {first} and {second}); \
+         to go from one to the other set the node that contains them"
+    )]
+    Choice { choice: String, first: String, second: String },
+    #[error("not unique: {leaves} is also in entry {other}")]
+    NotUnique { leaves: String, other: String },
+    #[error("expected at least {expected} in this list, found {found}")]
+    TooFew { expected: usize, found: usize },
+}
+
+/// Checks a tree against the schema of its root.
+pub fn validate(schema: &Members, root: &Container) -> Result<(), Invalid> {
+    Place { parent: None, step: None }.members(schema, root)
+}
+
+/// A leaf that ought to be in a container and is not. One inside of a case is needed if the case is taken
+/// (RFC 7950, section 7.6.5).
+pub(super) fn missing<'s>(schema: &'s Members, container: &Container) -> Option<&'s str> {
+    let taken = |cases: &[schema::Case]| {
+        let present = container.members.keys().filter_map(|name| schema.node(name));
+        cases.is_empty() || { present }.any(|node| node.cases.starts_with(cases))
+    };
+    let absent = schema.iter().find(|node| {
+        matches!(&node.kind, Kind::Leaf(Leaf { mandatory: true, .. }))
+            && !container.members.contains_key(&node.name)
+            && taken(&node.cases)
+    });
+    absent.map(|node| &*node.name)
+}
+
+/// A node on the way from the root; the path is put together only when something is wrong.
+struct Place<'a> {
+    parent: Option<&'a Place<'a>>,
+    step: Option<(&'a str, Option<(&'a schema::List, &'a Container)>)>,
+}
+
+impl Place<'_> {
+    fn members(&self, schema: &Members, container: &Container) -> Result<(), Invalid> {
+        if let Some(name) = missing(schema, container) {
+            return Err(self.invalid(Problem::Missing(name.to_string())));
+        }
+        self.choices(schema, container)?;
+        for node in schema.iter() {
+            let place = Place { parent: Some(self), step: Some((&node.name, None)) };
+            match (&node.kind, container.members.get(&node.name)) {
+                (Kind::Container(schema), Some(Data::Container(inner))) => place.members(schema, inner)?,
+                (Kind::List(schema), Some(Data::List(list))) => self.list(&node.name, schema, list)?,
+                (Kind::List(schema), None) if schema.min_elements > 0 => {
+                    return Err(place.invalid(Problem::TooFew { expected: schema.min_elements, found: 0 }));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn choices(&self, schema: &Members, container: &Container) -> Result<(), Invalid> {
+        let mut with_cases = container.members.keys().filter_map(|name| schema.node(name));
+        let Some(first) = with_cases.find(|node| !node.cases.is_empty()) else { return Ok(()) };
+        for second in with_cases {
+            if let Some((case, _)) = first.conflict(second) {
+                return Err(self.invalid(Problem::Choice {
+                    choice: case.choice.to_string(),
+                    first: first.name.to_string(),
+                    second: second.name.to_string(),
+                }));
+            }
+        }
+        Ok(())
+    }
+
+    fn list(&self, name: &str, schema: &schema::List, list: &List) -> Result<(), Invalid> {
+        if list.entries.len() < schema.min_elements {
+            let problem = Problem::TooFew { expected: schema.min_elements, found: list.entries.len() };
+            return Err(Place { parent: Some(self), step: Some((name, None)) }.invalid(problem));
+        }
+        let entry_place = |entry| Place { parent: Some(self), step: Some((name, Some((schema, entry)))) };
+        for leaves in &schema.unique {
+            let mut seen: HashMap<Vec<&Value>, &Container> = HashMap::with_capacity(list.entries.len());
+            for entry in list.entries.values() {
+                let Some(values) = unique_values(schema, leaves, entry) else { continue };
+                if let Some(other) = seen.insert(values, entry) {
+                    let other = entry_place(other).to_string();
+                    let leaves = leaves.join(" ");
+                    return Err(entry_place(entry).invalid(Problem::NotUnique { leaves, other }));
+                }
+            }
+        }
+        for entry in list.entries.values() {
+            entry_place(entry).members(&schema.members, entry)?;
+        }
+        Ok(())
+    }
+
+    fn invalid(&self, problem: Problem) -> Invalid {
+        Invalid { path: self.to_string(), problem }
+    }
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some((name, entry)) = &self.step else {
+            return if f.alternate() { Ok(()) } else { write!(f, "/") };
+        };
+        if let Some(parent) = self.parent {
+            write!(f, "{parent:#}")?;
+        }
+        write!(f, "/{name}")?;
+        let Some((schema, entry)) = entry else { return Ok(()) };
+        for key in Step::sorted(&schema.keys) {
+            if let Some(value) = entry.value(key) {
+                write!(f, "[{key}={value}]")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The values of a unique statement; absent leaves count with their default, and without one the entry is exempt
+/// (RFC 7950, section 7.8.3).
+fn unique_values<'a>(
+    schema: &'a schema::List,
+    leaves: &[Arc<str>],
+    entry: &'a Container,
+) -> Option<Vec<&'a Value>> {
+    let default = |name: &str| schema.members.leaf(name).and_then(|leaf| leaf.default.as_ref());
+    leaves.iter().map(|name| entry.value(name).or_else(|| default(name))).collect()
+}

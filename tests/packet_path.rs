@@ -1,0 +1,495 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What happens to a packet, told with two gateways in memory.
+
+mod support {
+    pub mod site;
+}
+
+use etherparse::{Icmpv4Type, IpNumber, NetSlice, SlicedPacket, TransportSlice, icmpv4};
+use proptest::prelude::*;
+use std::sync::Arc;
+use support::site::*;
+use vita::wire::checksum;
+
+/// Sets a byte of the IP header and repairs its checksum.
+fn with_header_byte(mut frame: Vec<u8>, offset: usize, value: u8) -> Vec<u8> {
+    frame[14 + offset] = value;
+    frame[24..26].fill(0);
+    let sum = checksum::internet(&frame[14..34]);
+    frame[24..26].copy_from_slice(&sum.to_be_bytes());
+    frame
+}
+
+/// The one frame of a list.
+#[track_caller]
+fn only(mut frames: Vec<Vec<u8>>) -> Vec<u8> {
+    assert_eq!(frames.len(), 1, "{frames:02x?}");
+    frames.remove(0)
+}
+
+/// Checks an ICMP error: who sent it, to whom, what it says, and which packet it quotes.
+#[track_caller]
+fn assert_error(frame: &[u8], from: &str, to: &str, expected: Icmpv4Type, quoted: &[u8]) {
+    let packet = SlicedPacket::from_ethernet(frame).unwrap();
+    let Some(NetSlice::Ipv4(ip)) = packet.net else { panic!("not IPv4") };
+    let header = ip.header().to_header();
+    assert_eq!(header.calc_header_checksum(), header.header_checksum);
+    assert_eq!((header.source, header.destination), (address(from), address(to)));
+    // An error of the far gateway was forwarded once, by the near one.
+    let far = from == "172.32.1.20";
+    assert_eq!(header.time_to_live, 64 - u8::from(far));
+    let Some(TransportSlice::Icmpv4(icmp)) = packet.transport else { panic!("not ICMP") };
+    assert_eq!(icmp.icmp_type(), expected);
+    assert_eq!(checksum::internet(ip.payload().payload), 0);
+    assert_eq!(icmp.payload(), quoted);
+}
+
+#[test]
+fn a_packet_arrives_at_the_other_site_two_hops_older_and_unreadable_on_the_way() {
+    let (mut paris, mut tokyo) = pair();
+    let sent = udp("172.31.1.50", "172.32.1.50", 64, b"hello tokyo");
+    paris.arrive_private(&sent);
+    let sealed = only(paris.sent_public());
+    assert!(!sealed.windows(5).any(|window| window == b"hello"));
+    let outer = SlicedPacket::from_ethernet(&sealed).unwrap();
+    let Some(NetSlice::Ipv4(ip)) = &outer.net else { panic!() };
+    let header = ip.header().to_header();
+    assert_eq!(header.protocol, IpNumber::ENCAPSULATING_SECURITY_PAYLOAD);
+    assert_eq!((header.source, header.destination), (address("192.0.2.31"), address("192.0.2.32")));
+    assert_eq!((header.time_to_live, header.dont_fragment, header.identification), (64, true, 0));
+    assert_eq!((header.dscp.value(), header.ecn.value()), (0, 0));
+    assert_eq!(header.header_checksum, header.calc_header_checksum());
+
+    tokyo.arrive_public(&sealed);
+    let arrived = only(tokyo.sent_private());
+    let expected = with_header_byte(sent, 8, 62);
+    assert_eq!(arrived[14..], expected[14..]);
+    assert_eq!(arrived[..6], HOST_MAC);
+    paris.counted(&[]);
+    tokyo.counted(&[]);
+    paris.leaked_nothing();
+    tokyo.leaked_nothing();
+}
+
+#[test]
+fn every_length_up_to_the_mtu_passes_with_and_without_padding() {
+    for tfc in [false, true] {
+        let (mut paris, mut tokyo) = pair();
+        let mut tfc_plan = plan(31, 32);
+        tfc_plan.tfc = tfc;
+        paris.graph.replan(tfc_plan);
+        for len in 0..=usize::from(MTU) - 28 {
+            let sent = udp("172.31.1.50", "172.32.1.50", 64, &vec![len as u8; len]);
+            paris.arrive_private(&sent);
+            let sealed = only(paris.sent_public());
+            if tfc {
+                assert_eq!(sealed.len(), 14 + 20 + 16 + 1440 + 2 + 2 + 16);
+            }
+            tokyo.arrive_public(&sealed);
+            assert_eq!(only(tokyo.sent_private())[34..], sent[34..], "{len} bytes");
+        }
+    }
+}
+
+#[test]
+fn a_batch_is_sealed_and_opened_in_order() {
+    let (mut paris, mut tokyo) = pair();
+    for number in 0..200u8 {
+        let frame = udp("172.31.1.50", "172.32.1.50", 64, &[number; 20]);
+        paris.private.arriving.push_back(paris.graph.pool.copy_of(&frame).unwrap());
+    }
+    paris.run();
+    for frame in paris.sent_public() {
+        tokyo.public.arriving.push_back(tokyo.graph.pool.copy_of(&frame).unwrap());
+    }
+    tokyo.run();
+    let numbers: Vec<u8> = tokyo.sent_private().iter().map(|frame| frame[60]).collect();
+    assert_eq!(numbers, (0..200).collect::<Vec<u8>>());
+}
+
+#[test]
+fn the_far_gateway_answers_through_the_tunnel() {
+    let (mut paris, mut tokyo) = pair();
+    paris.arrive_private(&echo("172.31.1.50", "172.32.1.20", 64));
+    tokyo.arrive_public(&only(paris.sent_public()));
+    assert!(tokyo.sent_private().is_empty());
+    paris.arrive_public(&only(tokyo.sent_public()));
+    let reply = only(paris.sent_private());
+    let packet = SlicedPacket::from_ethernet(&reply).unwrap();
+    let Some(TransportSlice::Icmpv4(icmp)) = packet.transport else { panic!() };
+    assert!(matches!(icmp.icmp_type(), Icmpv4Type::EchoReply(_)));
+    assert_eq!(icmp.payload(), b"payload of an echo request");
+    tokyo.counted(&[("inbound-icmp4/echo-request", 1)]);
+}
+
+#[test]
+fn both_own_addresses_answer_echo_requests_with_sound_checksums() {
+    let (mut paris, _) = pair();
+    paris.arrive_private(&echo("172.31.1.50", "172.31.1.20", 1));
+    paris.arrive_public(&echo("198.51.100.7", "192.0.2.31", 1));
+    for (reply, from) in
+        [(only(paris.sent_private()), "172.31.1.20"), (only(paris.sent_public()), "192.0.2.31")]
+    {
+        let packet = SlicedPacket::from_ethernet(&reply).unwrap();
+        let Some(NetSlice::Ipv4(ip)) = packet.net else { panic!() };
+        assert_eq!(ip.header().source(), address(from));
+        assert_eq!(checksum::internet(&reply[14..34]), 0);
+        assert_eq!(checksum::internet(&reply[34..]), 0);
+    }
+    paris.counted(&[("private-icmp4/echo-request", 1), ("public-icmp4/echo-request", 1)]);
+}
+
+#[test]
+fn a_traceroute_meets_exactly_two_gateways() {
+    let (mut paris, mut tokyo) = pair();
+    let exceeded = Icmpv4Type::TimeExceeded(icmpv4::TimeExceededCode::TtlExceededInTransit);
+    let first = udp("172.31.1.50", "172.32.1.50", 1, b"first hop");
+    paris.arrive_private(&first);
+    assert!(paris.sent_public().is_empty());
+    assert_error(&only(paris.sent_private()), "172.31.1.20", "172.31.1.50", exceeded.clone(), &first[14..42]);
+
+    let second = udp("172.31.1.50", "172.32.1.50", 2, b"second hop");
+    paris.arrive_private(&second);
+    tokyo.arrive_public(&only(paris.sent_public()));
+    assert!(tokyo.sent_private().is_empty());
+    paris.arrive_public(&only(tokyo.sent_public()));
+    let quoted = with_header_byte(second, 8, 1);
+    assert_error(&only(paris.sent_private()), "172.32.1.20", "172.31.1.50", exceeded, &quoted[14..42]);
+
+    paris.arrive_private(&udp("172.31.1.50", "172.32.1.50", 3, b"target"));
+    tokyo.arrive_public(&only(paris.sent_public()));
+    assert_eq!(tokyo.sent_private().len(), 1);
+}
+
+#[test]
+fn a_packet_beyond_the_mtu_is_told_so_if_it_must_not_be_fragmented() {
+    let (mut paris, _) = pair();
+    let large = udp("172.31.1.50", "172.32.1.50", 64, &[0; MTU as usize - 27]);
+    paris.arrive_private(&with_header_byte(large.clone(), 6, 0));
+    assert!(paris.sent_private().is_empty());
+    let large = with_header_byte(large, 6, 0x40);
+    paris.arrive_private(&large);
+    let needed = Icmpv4Type::DestinationUnreachable(icmpv4::DestUnreachableHeader::FragmentationNeeded {
+        next_hop_mtu: MTU,
+    });
+    let quoted = with_header_byte(large, 8, 63);
+    assert_error(&only(paris.sent_private()), "172.31.1.20", "172.31.1.50", needed, &quoted[14..42]);
+    paris.counted(&[("private-router/mtu-errors", 2), ("private-router/rxerrors", 2)]);
+}
+
+#[test]
+fn own_addresses_speak_icmp_only() {
+    let (mut paris, _) = pair();
+    let unreachable = Icmpv4Type::DestinationUnreachable(icmpv4::DestUnreachableHeader::Protocol);
+    let inside = udp("172.31.1.50", "172.31.1.20", 64, b"anyone there?");
+    paris.arrive_private(&inside);
+    assert_error(
+        &only(paris.sent_private()),
+        "172.31.1.20",
+        "172.31.1.50",
+        unreachable.clone(),
+        &inside[14..42],
+    );
+    let outside = udp("198.51.100.7", "192.0.2.31", 64, b"anyone there?");
+    paris.arrive_public(&outside);
+    assert_error(&only(paris.sent_public()), "192.0.2.31", "198.51.100.7", unreachable, &outside[14..42]);
+}
+
+#[test]
+fn nothing_leaves_without_a_route_or_a_security_association() {
+    let mut paris = Site::new(plan(31, 32));
+    paris.arrive_private(&udp("172.31.1.50", "172.33.1.50", 64, b"no route"));
+    paris.arrive_private(&udp("172.31.1.50", "172.32.1.50", 64, b"no association yet"));
+    assert!(paris.sent_private().is_empty() && paris.sent_public().is_empty());
+    paris.counted(&[
+        ("private-router/route-errors", 1),
+        ("private-router/sa-errors", 1),
+        ("private-router/rxerrors", 2),
+    ]);
+    paris.leaked_nothing();
+}
+
+#[test]
+fn what_is_malformed_or_damaged_is_counted_and_dropped() {
+    let (mut paris, _) = pair();
+    let good = udp("172.31.1.50", "172.32.1.50", 64, b"good");
+    let mut damaged = good.clone();
+    damaged[24] ^= 0x55;
+    paris.arrive_private(&damaged);
+    let mut longer_than_frame = good.clone();
+    longer_than_frame[16..18].copy_from_slice(&2000u16.to_be_bytes());
+    paris.arrive_private(&longer_than_frame);
+    paris.arrive_private(&good[..14 + 19]);
+    let mut version = good.clone();
+    version[14] = 0x65;
+    paris.arrive_private(&version);
+    let mut unknown = good.clone();
+    unknown[12..14].copy_from_slice(&[0x86, 0xdd]);
+    paris.arrive_private(&unknown);
+    paris.arrive_private(&good[..10]);
+    let mut broadcast = good.clone();
+    broadcast[..6].fill(0xff);
+    paris.arrive_private(&broadcast);
+    assert!(paris.sent_public().is_empty() && paris.sent_private().is_empty());
+    paris.counted(&[
+        ("outbound-ttl/checksum-errors", 1),
+        ("outbound-ttl/protocol-errors", 3),
+        ("private-dispatch/ethertype-errors", 2),
+        ("private-dispatch/address-errors", 1),
+    ]);
+    paris.leaked_nothing();
+}
+
+#[test]
+fn the_public_side_takes_nothing_but_what_is_meant_for_it() {
+    let (mut paris, _) = pair();
+    let elsewhere = udp("198.51.100.7", "198.51.100.8", 64, b"not ours");
+    paris.arrive_public(&elsewhere);
+    paris.arrive_public(&with_header_byte(elsewhere.clone(), 6, 0x20));
+    paris.arrive_public(&with_header_byte(elsewhere.clone(), 7, 0x20));
+    let mut unknown = elsewhere.clone();
+    unknown[12..14].copy_from_slice(&[0x88, 0xcc]);
+    paris.arrive_public(&unknown);
+    let mut broadcast = elsewhere.clone();
+    broadcast[..6].fill(0xff);
+    paris.arrive_public(&broadcast);
+    let short_esp = with_header_byte(elsewhere, 9, 50);
+    paris.arrive_public(&short_esp);
+    paris.counted(&[
+        ("public-dispatch/protocol-errors", 1),
+        ("public-dispatch/fragment-errors", 2),
+        ("public-dispatch/ethertype-errors", 1),
+        ("public-dispatch/address-errors", 1),
+        ("public-dispatch/rxerrors", 5),
+        ("public-router/protocol-errors", 1),
+    ]);
+    assert!(paris.sent_public().is_empty());
+    paris.leaked_nothing();
+}
+
+#[test]
+fn replayed_forged_and_unknown_esp_is_dropped_silently() {
+    let (mut paris, mut tokyo) = pair();
+    paris.arrive_private(&udp("172.31.1.50", "172.32.1.50", 64, b"once"));
+    let sealed = only(paris.sent_public());
+    tokyo.arrive_public(&sealed);
+    tokyo.sent_private();
+    tokyo.arrive_public(&sealed);
+    let mut forged = sealed.clone();
+    *forged.last_mut().unwrap() ^= 1;
+    // A later number, so that the forgery gets past the window.
+    forged[14 + 20 + 7] += 1;
+    tokyo.arrive_public(&forged);
+    let mut unknown = sealed;
+    unknown[14 + 20] = 0x77;
+    tokyo.arrive_public(&unknown);
+    assert!(tokyo.sent_private().is_empty() && tokyo.sent_public().is_empty());
+    tokyo.counted(&[
+        ("inbound-sa/decrypt-errors", 2),
+        ("inbound-sa/rxerrors", 2),
+        ("public-router/route-errors", 1),
+    ]);
+    assert_eq!(tokyo.graph.events.len(), 2, "what did not open is audited");
+}
+
+#[test]
+fn two_copies_in_one_batch_count_as_one() {
+    let (mut paris, mut tokyo) = pair();
+    paris.arrive_private(&udp("172.31.1.50", "172.32.1.50", 64, b"once"));
+    let sealed = only(paris.sent_public());
+    for _ in 0..3 {
+        tokyo.public.arriving.push_back(tokyo.graph.pool.copy_of(&sealed).unwrap());
+    }
+    tokyo.run();
+    assert_eq!(tokyo.sent_private().len(), 1);
+    tokyo.counted(&[("inbound-sa/decrypt-errors", 2), ("inbound-sa/rxerrors", 2)]);
+}
+
+#[test]
+fn the_key_exchange_gets_its_datagrams_checked() {
+    let (mut paris, _) = pair();
+    let mut frame = Vec::new();
+    etherparse::PacketBuilder::ethernet2(HOST_MAC, [2, 0, 0, 0, 0, 1])
+        .ipv4(address("192.0.2.32"), address("192.0.2.31"), 64)
+        .udp(303, 303)
+        .write(&mut frame, b"knock")
+        .unwrap();
+    paris.arrive_public(&frame);
+    assert_eq!(paris.exchange.len(), 1);
+    assert_eq!((paris.exchange[0].peer.octets(), paris.exchange[0].payload()), (address("192.0.2.32"), &b"knock"[..]));
+    paris.counted(&[]);
+    let mut damaged = frame.clone();
+    damaged[45] ^= 1;
+    paris.arrive_public(&damaged);
+    frame[40..42].fill(0);
+    paris.arrive_public(&frame);
+    assert_eq!(paris.exchange.len(), 1);
+    paris.counted(&[("key-manager/protocol-errors", 2), ("key-manager/rxerrors", 2)]);
+}
+
+#[test]
+fn errors_and_answers_keep_to_their_rate() {
+    let (mut paris, _) = pair();
+    for _ in 0..150 {
+        paris.arrive_private(&udp("172.31.1.50", "172.32.1.50", 1, b"expired"));
+    }
+    assert_eq!(paris.sent_private().len(), 100);
+    paris.now += SECOND / 10;
+    for _ in 0..10 {
+        paris.arrive_private(&udp("172.31.1.50", "172.32.1.50", 1, b"expired"));
+    }
+    assert_eq!(paris.sent_private().len(), 5);
+}
+
+#[test]
+fn no_error_about_an_error_a_group_or_a_later_fragment() {
+    let (mut paris, _) = pair();
+    let expired = udp("172.31.1.50", "172.32.1.50", 1, b"expired");
+    paris.arrive_private(&expired);
+    let error = only(paris.sent_private());
+    // The error itself, now on its way through us with a TTL of one.
+    let mut bounced = error.clone();
+    bounced[26..30].copy_from_slice(&address("172.31.1.50"));
+    bounced[30..34].copy_from_slice(&address("172.32.1.50"));
+    paris.arrive_private(&with_header_byte(bounced, 8, 1));
+    let mut from_group = expired.clone();
+    from_group[26..30].copy_from_slice(&address("224.0.0.5"));
+    paris.arrive_private(&with_header_byte(from_group, 8, 1));
+    paris.arrive_private(&with_header_byte(expired, 7, 9));
+    assert!(paris.sent_private().is_empty());
+}
+
+/// An ARP packet by etherparse.
+fn arp(operation: etherparse::ArpOperation, sender: ([u8; 6], &str), target: ([u8; 6], &str)) -> Vec<u8> {
+    let packet = etherparse::ArpPacket::new(
+        etherparse::ArpHardwareId::ETHERNET,
+        etherparse::EtherType::IPV4,
+        operation,
+        &sender.0,
+        &address(sender.1),
+        &target.0,
+        &address(target.1),
+    )
+    .unwrap();
+    let mut frame = Vec::new();
+    etherparse::PacketBuilder::ethernet2(sender.0, [0xff; 6]).arp(packet).write(&mut frame).unwrap();
+    frame
+}
+
+#[test]
+fn the_next_hop_is_asked_for_and_packets_wait_for_the_answer() {
+    use etherparse::ArpOperation;
+    let [to_tokyo, to_paris] = keys();
+    let mut plan = plan(31, 32);
+    plan.public.next_hop_mac = None;
+    plan.public.next_hop = Arc::default();
+    let mut paris = Site::new(plan).with_keys(&to_tokyo, &to_paris);
+    paris.run();
+    let question = only(paris.sent_public());
+    assert_eq!(question.len(), 60);
+    let Some(NetSlice::Arp(asked)) = SlicedPacket::from_ethernet(&question).unwrap().net else { panic!() };
+    assert_eq!(asked.operation(), ArpOperation::REQUEST);
+    assert_eq!(asked.target_protocol_addr(), address("192.0.2.254"));
+    assert_eq!(asked.sender_protocol_addr(), address("192.0.2.31"));
+
+    paris.arrive_private(&udp("172.31.1.50", "172.32.1.50", 64, b"patience"));
+    assert!(paris.sent_public().is_empty());
+    let own = [2, 0, 0, 0, 31, 2];
+    let router = [2, 9, 9, 9, 9, 9];
+    paris.arrive_public(&arp(ArpOperation::REPLY, (router, "192.0.2.254"), (own, "192.0.2.31")));
+    let sealed = only(paris.sent_public());
+    assert_eq!(sealed[..6], router);
+
+    // The address moves; we are asked for ours; both in one request.
+    let moved = [2, 9, 9, 9, 9, 8];
+    paris.arrive_public(&arp(ArpOperation::REQUEST, (moved, "192.0.2.254"), ([0; 6], "192.0.2.31")));
+    let reply = only(paris.sent_public());
+    let Some(NetSlice::Arp(said)) = SlicedPacket::from_ethernet(&reply).unwrap().net else { panic!() };
+    assert_eq!(said.operation(), ArpOperation::REPLY);
+    assert_eq!((said.sender_hw_addr(), said.target_hw_addr()), (&own[..], &moved[..]));
+    paris.arrive_private(&udp("172.31.1.50", "172.32.1.50", 64, b"to the new address"));
+    assert_eq!(only(paris.sent_public())[..6], moved);
+
+    // Others are of no interest, and who claims our address or makes no sense is counted.
+    paris.arrive_public(&arp(ArpOperation::REQUEST, (router, "192.0.2.7"), ([0; 6], "192.0.2.8")));
+    paris.arrive_public(&arp(ArpOperation::REPLY, (router, "192.0.2.31"), (own, "192.0.2.31")));
+    paris.arrive_public(&arp(ArpOperation::REPLY, ([0xff; 6], "192.0.2.254"), (own, "192.0.2.31")));
+    paris.now += 5 * SECOND;
+    paris.run();
+    assert_eq!(paris.sent_public().len(), 1, "asked again");
+    paris.counted(&[
+        ("public-next-hop/arp-requests", 2),
+        ("public-next-hop/arp-replies", 1),
+        ("public-next-hop/arp-errors", 2),
+        ("public-next-hop/addresses-added", 1),
+        ("public-next-hop/addresses-updated", 1),
+    ]);
+    paris.leaked_nothing();
+}
+
+#[test]
+fn packets_do_not_wait_for_ever_nor_without_bound() {
+    let [to_tokyo, to_paris] = keys();
+    let mut plan = plan(31, 32);
+    plan.public.next_hop_mac = None;
+    plan.public.next_hop = Arc::default();
+    let mut paris = Site::new(plan).with_keys(&to_tokyo, &to_paris);
+    for _ in 0..100 {
+        paris.arrive_private(&udp("172.31.1.50", "172.32.1.50", 64, b"waiting"));
+    }
+    paris.counted(&[("public-next-hop/arp-requests", 1), ("public-next-hop/unresolved-errors", 100 - 64)]);
+    paris.now += 4 * SECOND;
+    paris.run();
+    paris.counted(&[("public-next-hop/arp-requests", 1), ("public-next-hop/unresolved-errors", 100)]);
+    paris.leaked_nothing();
+}
+
+#[test]
+fn a_new_plan_keeps_associations_and_their_numbers() {
+    let (mut paris, mut tokyo) = pair();
+    for round in 1..=3u8 {
+        paris.arrive_private(&udp("172.31.1.50", "172.32.1.50", 64, b"again"));
+        let sealed = only(paris.sent_public());
+        assert_eq!(sealed[14 + 20 + 4..][..4], [0, 0, 0, round]);
+        tokyo.arrive_public(&sealed);
+        assert_eq!(tokyo.sent_private().len(), 1);
+        paris.graph.replan(plan(31, 32));
+        tokyo.graph.replan(plan(32, 31));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+    /// Any bytes into any port: nothing panics, and no buffer is lost.
+    #[test]
+    fn any_bytes_are_survived(
+        frames in prop::collection::vec((any::<bool>(), arbitrary_frame()), 1..80),
+    ) {
+        let (mut paris, _) = pair();
+        for (private, frame) in frames {
+            if private { paris.arrive_private(&frame) } else { paris.arrive_public(&frame) }
+        }
+        paris.leaked_nothing();
+    }
+}
+
+/// Noise, and sound frames with some noise in them.
+fn arbitrary_frame() -> impl Strategy<Value = Vec<u8>> {
+    let sound = prop_oneof![
+        Just(udp("172.31.1.50", "172.32.1.50", 64, b"some text")),
+        Just(echo("172.31.1.50", "172.31.1.20", 64)),
+        Just(echo("172.31.1.50", "192.0.2.31", 64)),
+        Just(with_header_byte(udp("172.31.1.50", "192.0.2.31", 64, &[0; 80]), 9, 50)),
+        Just(arp(etherparse::ArpOperation::REQUEST, (HOST_MAC, "172.31.0.1"), ([0; 6], "172.31.1.20"))),
+    ];
+    let noisy = (sound, prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6)).prop_map(
+        |(mut frame, noise)| {
+            for (place, byte) in noise {
+                let place = place.index(frame.len());
+                frame[place] = byte;
+            }
+            frame
+        },
+    );
+    prop_oneof![prop::collection::vec(any::<u8>(), 0..200), noisy]
+}
