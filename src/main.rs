@@ -1,2 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    vita::cli::run(std::env::args_os())
+}

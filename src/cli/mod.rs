@@ -1,1 +1,155 @@
 // SPDX-License-Identifier: Apache-2.0
+//! The command line: run a gateway, or talk to one that runs.
+//!
+//! ```text
+//!   vita --name paris --xdp --cpu 2,3      the gateway (control::run)
+//!   vita config set paris / < paris.conf   a client of its control socket (config)
+//!   vita --keygen, --config-help           answers that need no gateway
+//! ```
+//!
+//! The same binary called as `snabb` or `snabb-config` understands what deployed scripts say to those
+//! (`program`). Exit codes: 0 for success, 1 for everything else, usage errors included.
+
+mod args;
+mod config;
+mod cpus;
+mod model;
+mod program;
+
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use tracing_subscriber::EnvFilter;
+use zeroize::Zeroizing;
+
+use crate::control;
+use args::{Command, Gateway, Vita};
+
+/// Does what the command line says.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args = match program::canonical(args) {
+        Ok(args) => args,
+        Err(error) => return fail(error),
+    };
+    let is_config = args.get(1).is_some_and(|word| word == "config");
+    match Vita::try_parse_from(args) {
+        Ok(Vita { command: Some(Command::Config { action }), .. }) => {
+            config::run(action).unwrap_or_else(fail)
+        }
+        Ok(Vita { command: None, gateway }) => run_gateway(gateway),
+        Err(error) if is_config => explain_config(&error),
+        Err(error) => explain(&error),
+    }
+}
+
+fn run_gateway(gateway: Gateway) -> ExitCode {
+    if gateway.keygen {
+        return keygen().map_or_else(fail, |()| ExitCode::SUCCESS);
+    }
+    if gateway.config_help {
+        return model::describe(crate::config::schema_source())
+            .map_or_else(|| fail("the model in this binary cannot be read"), |text| print(&text));
+    }
+    let Some(name) = gateway.name else {
+        return fail(
+            "--name is missing: say what this instance is called, e.g. vita --name paris (see vita --help)",
+        );
+    };
+    if let Err(error) = crate::leader::rundir::check_name(&name) {
+        return fail(format_args!("--name: {error}"));
+    }
+    if let Err(error) = start_logging() {
+        return fail(error);
+    }
+    let options = control::Options {
+        name,
+        cpus: gateway.cpu.map(|list| list.0).unwrap_or_default(),
+        busywait: gateway.busywait,
+        realtime: gateway.realtime,
+        config: gateway.config,
+    };
+    control::run(options).map_or_else(fail, |()| ExitCode::SUCCESS)
+}
+
+fn start_logging() -> Result<(), String> {
+    let level = std::env::var(LOG_VARIABLE).unwrap_or_default();
+    let filter = EnvFilter::try_new(if level.is_empty() { DEFAULT_LEVEL } else { &level })
+        .map_err(|error| format!("{LOG_VARIABLE}={level}: {error}; use error, warn, info, debug or trace"))?;
+    let colours = io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colours).init();
+    Ok(())
+}
+
+/// Prints a fresh key in the form the leaf preshared-key takes.
+fn keygen() -> Result<(), String> {
+    let mut key = Zeroizing::new([0; KEY_BYTES]);
+    getrandom::fill(&mut *key).map_err(|error| format!("the kernel gives no random bytes: {error}"))?;
+    let mut line = Zeroizing::new([b'\n'; 2 * KEY_BYTES + 1]);
+    for (digits, byte) in line.chunks_exact_mut(2).zip(key.iter()) {
+        digits[0] = HEX[usize::from(byte >> 4)];
+        digits[1] = HEX[usize::from(byte & 15)];
+    }
+    let mut output = io::stdout();
+    output
+        .write_all(&*line)
+        .and_then(|()| output.flush())
+        .map_err(|error| format!("cannot write the key: {error}"))
+}
+
+fn print(text: &str) -> ExitCode {
+    let mut output = io::stdout();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        // Whoever reads has seen enough: `vita --config-help | head`.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => fail(error),
+        Ok(()) => ExitCode::SUCCESS,
+    }
+}
+
+fn fail(error: impl Display) -> ExitCode {
+    eprintln!("vita: {error}");
+    ExitCode::FAILURE
+}
+
+/// Help and version succeed; everything else about the usage is an error with exit code 1.
+fn explain(error: &clap::Error) -> ExitCode {
+    // Nobody is left to tell if even this cannot be written.
+    let _ = error.print();
+    if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Scripts around `snabb config` look for these words on these streams.
+fn explain_config(error: &clap::Error) -> ExitCode {
+    let word = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(word)) => word.clone(),
+        Some(ContextValue::Strings(words)) => words.first().cloned().unwrap_or_default(),
+        _ => String::new(),
+    };
+    let usage = || error.get(ContextKind::Usage).map(ToString::to_string).unwrap_or_default();
+    match error.kind() {
+        ErrorKind::UnknownArgument if word.starts_with('-') => {
+            eprintln!("Unknown option `{word}'");
+        }
+        ErrorKind::UnknownArgument => {
+            print(&format!("error: too many arguments\n\n{}\n", usage()));
+        }
+        ErrorKind::MissingRequiredArgument => {
+            let name = word.trim_matches(['<', '>']).to_lowercase();
+            print(&format!("error: missing {name} argument\n\n{}\n", usage()));
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            print(&error.render().to_string());
+        }
+        _ => return explain(error),
+    }
+    ExitCode::FAILURE
+}
+
+const LOG_VARIABLE: &str = "VITA_LOG";
+const DEFAULT_LEVEL: &str = "info";
+const KEY_BYTES: usize = 32;
+const HEX: &[u8; 16] = b"0123456789abcdef";

@@ -1,1 +1,51 @@
 // SPDX-License-Identifier: Apache-2.0
+//! The control socket: how a running gateway is found, asked and changed.
+//!
+//! ```text
+//!    vita config ──► Client ─┐                        ┌─► Server ──► dispatch ──► Handler
+//!    snabb config ───────────┴─► <run directory> ─────┘   connections, frames     (whoever runs the
+//!    NETCONF agents              config-leader-socket     bounded, non-blocking    configuration)
+//! ```
+//!
+//! The protocol is that of deployed `snabb config` clients: frames (`frame`) that hold YANG text, which
+//! are calls of the module snabb-config-leader-v1 (`message`), each answered by one reply group.
+//! `rundir` is where the socket lies. This room knows nothing of gateways: it carries paths and values
+//! to the one `Handler` and its answers back.
+//!
+//! Trust: the socket is for root and the user that the gateway runs as. The run directory and the socket
+//! are closed to others, and the credentials of every peer are checked besides. A peer that breaks the
+//! protocol, floods, or stops reading loses its own connection and nothing else.
+//!
+//! Limits: one request is handled at a time, in the caller's thread, so a change that takes long delays
+//! the other clients. Values are exchanged in the YANG text format only. Alarms and listeners, which the
+//! protocol module declares too, are answered with an error.
+
+mod client;
+mod connection;
+mod dispatch;
+mod frame;
+mod message;
+mod notation;
+mod peer;
+pub mod rundir;
+mod server;
+
+pub use client::{Client, ClientError};
+pub use frame::MAX_REQUEST;
+pub use message::{Edit, Query, Reply, Request};
+pub use server::Server;
+
+/// What the control socket serves. Errors are shown to the user as they are, so they name the path, the
+/// value and what was expected.
+pub trait Handler {
+    /// Name of the schema that paths and values belong to.
+    fn schema(&self) -> &str;
+    /// YANG text of a schema, if this one is known.
+    fn schema_source(&self, schema: &str) -> Option<&str>;
+    fn get_config(&mut self, path: &str, print_default: bool) -> Result<String, String>;
+    fn get_state(&mut self, path: &str, print_default: bool) -> Result<String, String>;
+    /// Returns once the change is in effect, or with nothing changed.
+    fn set_config(&mut self, path: &str, config: &str) -> Result<(), String>;
+    fn add_config(&mut self, path: &str, config: &str) -> Result<(), String>;
+    fn remove_config(&mut self, path: &str) -> Result<(), String>;
+}

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The words of the command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::cpus::{self, CpuListError};
+
+/// An IPsec gateway in user space.
+#[derive(Debug, Parser)]
+#[command(
+    name = "vita",
+    version,
+    about = "Vita: an IPsec gateway in user space",
+    long_about = None,
+    after_help = EXAMPLES,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
+pub struct Vita {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub gateway: Gateway,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Read and change the configuration of a running instance
+    #[command(after_help = CONFIG_EXAMPLES, disable_help_subcommand = true, arg_required_else_help = true)]
+    Config {
+        #[command(subcommand)]
+        action: ConfigCommand,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Gateway {
+    /// Name of this instance, by which `vita config` finds it
+    #[arg(short, long)]
+    pub name: Option<String>,
+    /// Use XDP for network interfaces (the only driver there is, so this changes nothing)
+    #[arg(short = 'X', long)]
+    pub xdp: bool,
+    /// CPUs to bind the workers to, one per queue: 2,3 or 2-5
+    #[arg(short, long, value_name = "LIST", value_parser = cpu_list)]
+    pub cpu: Option<CpuList>,
+    /// Let workers spin when there is nothing to do: lower latency, fully used CPUs
+    #[arg(short, long)]
+    pub busywait: bool,
+    /// Give workers real-time priority
+    #[arg(short, long)]
+    pub realtime: bool,
+    /// Start with the configuration in FILE
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print a random preshared-key and exit
+    #[arg(short = 'K', long)]
+    pub keygen: bool,
+    /// Describe the configuration and the state of a gateway and exit
+    #[arg(short = 'H', long)]
+    pub config_help: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Print a part of the configuration
+    Get {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        printing: Printing,
+    },
+    /// Print a part of the state: counters and the like
+    GetState {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        printing: Printing,
+    },
+    /// Replace a part of the configuration
+    #[command(after_help = VALUE_HELP)]
+    Set {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        value: Value,
+    },
+    /// Add entries to a list
+    #[command(after_help = VALUE_HELP)]
+    Add {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        value: Value,
+    },
+    /// Remove an entry from a list
+    Remove {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Replace the whole configuration by that in a file
+    Load {
+        #[command(flatten)]
+        schema: Schema,
+        /// Name or process id of the instance
+        id: String,
+        /// The configuration
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Target {
+    #[command(flatten)]
+    pub schema: Schema,
+    /// Name or process id of the instance
+    pub id: String,
+    /// Part to address: /, /mtu, '/route4[id=tokyo]/gateway'
+    pub path: String,
+}
+
+#[derive(Debug, Args)]
+pub struct Schema {
+    /// Schema to address [default: the one the instance names]
+    #[arg(short = 's', long = "schema", alias = "schema-name", value_name = "NAME")]
+    pub name: Option<String>,
+    /// Revision of the schema
+    #[arg(short, long, alias = "revision-date", value_name = "DATE")]
+    pub revision: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Printing {
+    /// How to print: yang; others only if the instance offers them
+    #[arg(short, long, value_enum, default_value_t = Format::Yang, hide_possible_values = true)]
+    pub format: Format,
+    /// Print leaves that have their default value too
+    #[arg(long)]
+    pub print_default: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Value {
+    /// The new value [default: standard input]
+    #[arg(allow_negative_numbers = true)]
+    pub value: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Format {
+    Yang,
+    Xpath,
+    Influxdb,
+}
+
+/// A parsed list; of its own type because clap gives a meaning to `Vec`.
+#[derive(Clone, Debug)]
+pub struct CpuList(pub Vec<usize>);
+
+fn cpu_list(text: &str) -> Result<CpuList, CpuListError> {
+    cpus::parse(text).map(CpuList)
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  vita --name paris --xdp --cpu 2,3        run a gateway with two workers
+  vita -n paris -X --config paris.conf     .. that starts with a configuration
+  vita config set paris / < paris.conf     configure it while it runs
+  vita config get-state paris /gateway-state
+  vita --config-help | less                what can be configured
+  vita --keygen                            a preshared-key for a route
+
+Log level: VITA_LOG=warn|info|debug|trace [default: info]
+Run directory: SNABB_SHM_ROOT [default: /var/run/snabb]";
+
+const CONFIG_EXAMPLES: &str = "\
+Examples:
+  vita config get paris /
+  vita config get paris '/route4[id=tokyo]'
+  vita config set paris /mtu 1440
+  vita config set paris / < paris.conf
+  vita config add paris /route4 '{ id oslo; net \"10.3.0.0/16\"; spi 1003;
+                                   preshared-key 00..; gateway { ip 192.0.2.1; } }'
+  vita config remove paris '/route4[id=oslo]'
+  vita config get-state paris /gateway-state
+
+Exit code: 0 if the instance did it, else 1.
+`snabb config` is the same.";
+
+const VALUE_HELP: &str = "\
+VALUE is what `get` prints for the same path:
+  a leaf      /mtu                  1440
+  an entry    '/route4[id=tokyo]'   'net \"10.1.0.0/16\"; spi 1001; ..'
+  a list      /route4               '{ id tokyo; .. } { id oslo; .. }'
+  everything  /                     < paris.conf";

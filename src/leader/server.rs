@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The serving side of the control socket, for a caller that owns the poll loop.
+//!
+//! ```text
+//!   loop { poll_fds(&mut fds); poll(fds, ..); service(now, handler) }
+//! ```
+//!
+//! `service` never blocks on a peer, and whether a descriptor was ready does not matter to it: calling it
+//! too often costs a few system calls.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::time::Instant;
+
+use tracing::{debug, warn};
+
+use super::connection::{Closed, Connection};
+use super::{Handler, peer};
+
+pub struct Server {
+    listener: UnixListener,
+    owner: u32,
+    connections: Vec<Connection>,
+}
+
+impl Server {
+    /// Listens on a new socket that only its owner (and root) may connect to.
+    pub fn bind(socket_path: &Path) -> io::Result<Self> {
+        let listener = UnixListener::bind(socket_path)?;
+        fs::set_permissions(socket_path, Permissions::from_mode(0o700))?;
+        listener.set_nonblocking(true)?;
+        let owner = fs::metadata(socket_path)?.uid();
+        Ok(Self { listener, owner, connections: Vec::new() })
+    }
+
+    /// Adds what has to be waited for before the next `service`.
+    pub fn poll_fds(&self, out: &mut Vec<libc::pollfd>) {
+        out.push(libc::pollfd { fd: self.listener.as_raw_fd(), events: libc::POLLIN, revents: 0 });
+        out.extend(self.connections.iter().map(Connection::poll_fd));
+    }
+
+    /// Accepts, reads, answers and writes as far as that goes without waiting.
+    pub fn service(&mut self, now: Instant, handler: &mut dyn Handler) {
+        self.accept(now);
+        // Backwards, so that removing one moves only one whose turn has been.
+        for index in (0..self.connections.len()).rev() {
+            if let Err(end) = self.connections[index].service(now, handler) {
+                self.connections.swap_remove(index);
+                if !matches!(end, Closed::Finished) {
+                    warn!(error = %end, "closed a control connection");
+                }
+            }
+            if self.shed_buffers() {
+                break;
+            }
+        }
+    }
+
+    fn accept(&mut self, now: Instant) {
+        for _ in 0..ACCEPTS_PER_TURN {
+            match self.listener.accept() {
+                Ok((stream, _)) => {
+                    if let Err(error) = self.admit(stream, now) {
+                        warn!(%error, "refused a control connection");
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // The peer has gone again: not a reason to stop.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    warn!(%error, "cannot accept control connections");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn admit(&mut self, stream: UnixStream, now: Instant) -> io::Result<()> {
+        let user = peer::user(&stream)?;
+        if user != ROOT && user != self.owner {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                format!("user {user} may not control this instance, only root and user {}", self.owner),
+            ));
+        }
+        if self.connections.len() >= MAX_CONNECTIONS {
+            self.close_idlest();
+        }
+        self.connections.push(Connection::new(stream, now)?);
+        Ok(())
+    }
+
+    /// A new peer is somebody who wants something now; the one silent for the longest wants it least.
+    fn close_idlest(&mut self) {
+        let idlest =
+            self.connections.iter().enumerate().min_by_key(|(_, connection)| connection.last_progress());
+        if let Some((index, _)) = idlest {
+            debug!("closed the control connection that was idle for the longest to make room for another");
+            self.connections.swap_remove(index);
+        }
+    }
+
+    /// The memory all peers together may hold is bounded; above it, the largest holder goes. Says
+    /// whether one went.
+    fn shed_buffers(&mut self) -> bool {
+        let mut shed = false;
+        while self.connections.iter().map(Connection::buffered).sum::<usize>() > MAX_BUFFERED {
+            let largest =
+                self.connections.iter().enumerate().max_by_key(|(_, connection)| connection.buffered());
+            let Some((index, _)) = largest else { break };
+            warn!(
+                "closed the control connection with the most unread data: all of them hold too much together"
+            );
+            self.connections.swap_remove(index);
+            shed = true;
+        }
+        shed
+    }
+}
+
+const ROOT: u32 = 0;
+
+/// Clients connect, ask and leave; only agents stay. Far more than an installation has of them.
+const MAX_CONNECTIONS: usize = 64;
+
+/// Keeps a stream of new connections from delaying the answers to those that are here.
+const ACCEPTS_PER_TURN: usize = 16;
+
+/// Two answers of the largest size; a few MB are the ordinary maximum.
+const MAX_BUFFERED: usize = 2 * super::frame::MAX_REPLY;
