@@ -106,14 +106,14 @@ fn prepare(command: ConfigCommand) -> Result<(String, Schema, Action), ConfigErr
 fn described_schema(client: &mut Client) -> Result<String, ConfigError> {
     let description = client.call(&Request::Describe)?;
     let schema = description.leaf("default-schema").or_else(|| description.leaf("native-schema"));
-    Ok(schema.ok_or(ConfigError::NoSchema)?.to_owned())
+    schema.ok_or(ConfigError::NoSchema)
 }
 
 fn report(reply: &Reply, output: &mut dyn Write) -> Result<ExitCode, ConfigError> {
     let text = match (reply.error(), reply.status()) {
         (Some(error), _) => Some(error),
         (None, 0) => reply.leaf("config").or_else(|| reply.leaf("state")),
-        (None, _) => Some(UNEXPLAINED),
+        (None, _) => Some(UNEXPLAINED.to_owned()),
     };
     if let Some(text) = text {
         writeln!(output, "{text}").and_then(|()| output.flush()).map_err(ConfigError::Output)?;
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn an_error_is_printed_and_its_status_is_the_exit_code() {
-        let reply = Reply::failure("set-config", "no".to_owned());
+        let reply = Reply::failure("set-config", "no");
         assert_eq!(reported(&reply), ("no\n".to_owned(), ExitCode::from(1)));
     }
 

@@ -31,7 +31,7 @@ pub enum ClientError {
     Frame(#[from] FrameError),
     #[error("the instance sent an answer that does not fit the call {rpc}")]
     WrongReply { rpc: String },
-    #[error("the instance sent an answer that cannot be read: {0}")]
+    #[error("the request or its answer is {0}")]
     Message(#[from] BadMessage),
 }
 
@@ -68,7 +68,7 @@ impl Client {
     /// Sends one call and waits for its reply.
     pub fn call(&mut self, request: &Request) -> Result<Reply, ClientError> {
         let mut frame = Vec::new();
-        encode(&message::print_request(request), &mut frame);
+        encode(&message::print_request(request)?, &mut frame);
         // A peer that closes early has its reason in the reply, or in the lack of one: read first.
         let sent = self.stream.write_all(&frame);
         let received = self.receive();

@@ -30,7 +30,7 @@ pub fn answer(payload: &[u8], handler: &mut dyn Handler) -> Result<String, Unans
     }
     let mut replies = String::new();
     for request in &requests {
-        replies.push_str(&message::print_reply(&reply(request, handler)));
+        replies.push_str(&message::print_reply(&reply(request, handler))?);
         if replies.len() > MAX_REPLY {
             return Err(Unanswerable::TooLong);
         }
@@ -42,7 +42,7 @@ fn reply(request: &Request, handler: &mut dyn Handler) -> Reply {
     let rpc = request.rpc();
     match carry_out(request, handler) {
         Ok(leaves) => Reply::success(rpc, leaves),
-        Err(error) => Reply::failure(rpc, error),
+        Err(error) => Reply::failure(rpc, &error),
     }
 }
 

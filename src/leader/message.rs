@@ -3,11 +3,9 @@
 //!
 //! Both directions exist for both: the server reads requests and prints replies, the client the reverse.
 
-use std::collections::BTreeMap;
-
 use thiserror::Error;
 
-use super::notation;
+use crate::yang::rpc::{self, Leaves, Message, RpcError};
 
 /// What is asked of an instance.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -49,29 +47,17 @@ pub struct Edit {
     pub config: String,
 }
 
-/// What an instance answers: leaves by name, all as text.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// What an instance answers to a call.
+#[derive(Clone, PartialEq, Debug)]
 pub struct Reply {
     rpc: String,
-    leaves: BTreeMap<String, String>,
+    leaves: Leaves,
 }
 
-/// Text that is no message of the protocol.
+/// Text that is no message of the protocol. Shown without the text: it may hold keys.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
-pub enum BadMessage {
-    #[error("not a message of snabb-config-leader-v1: {0}")]
-    Syntax(String),
-    #[error("{rpc}: there is no such rpc in snabb-config-leader-v1")]
-    UnknownRpc { rpc: String },
-    #[error("{rpc}: {leaf} is missing")]
-    Missing { rpc: String, leaf: &'static str },
-    #[error("{rpc}: there is no input {leaf}")]
-    UnknownLeaf { rpc: String, leaf: String },
-    #[error("{rpc}: {leaf} is given twice")]
-    Duplicate { rpc: String, leaf: String },
-    #[error("{rpc}: {leaf} is not as the module says")]
-    Value { rpc: String, leaf: &'static str },
-}
+#[error("not a message of snabb-config-leader-v1: {}", concise(.0))]
+pub struct BadMessage(#[from] RpcError);
 
 impl Request {
     pub fn rpc(&self) -> &str {
@@ -89,183 +75,228 @@ impl Request {
 }
 
 impl Reply {
-    pub fn success(rpc: &str, leaves: Vec<(&str, String)>) -> Self {
-        let leaves = leaves.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        Self { rpc: rpc.to_owned(), leaves }
+    pub fn success<'a>(rpc: &str, leaves: impl IntoIterator<Item = (&'a str, String)>) -> Self {
+        let add = |all: Leaves, (name, value): (&str, String)| all.with(name, value.as_str());
+        Self { rpc: rpc.to_owned(), leaves: leaves.into_iter().fold(Leaves::new(), add) }
     }
 
-    pub fn failure(rpc: &str, error: String) -> Self {
-        Self::success(rpc, vec![("error", error), ("status", FAILED.to_string())])
+    pub fn failure(rpc: &str, error: &str) -> Self {
+        Self { rpc: rpc.to_owned(), leaves: Leaves::new().with("error", error).with("status", FAILED) }
     }
 
-    pub fn leaf(&self, name: &str) -> Option<&str> {
-        self.leaves.get(name).map(String::as_str)
+    pub fn leaf(&self, name: &str) -> Option<String> {
+        self.leaves.text(name)
     }
 
-    pub fn error(&self) -> Option<&str> {
+    pub fn error(&self) -> Option<String> {
         self.leaf("error")
     }
 
-    /// 0 for success; a status that is no number is a failure.
+    /// 0 for success.
     pub fn status(&self) -> u8 {
-        self.leaf("status").map_or(0, |status| status.parse().unwrap_or(FAILED))
+        self.leaves.number("status").map_or(0, |status| u8::try_from(status).unwrap_or(u8::MAX))
     }
 }
 
 /// All calls of a payload; an error unless every one of them is understood.
 pub fn parse_requests(text: &str) -> Result<Vec<Request>, BadMessage> {
-    groups(text)?.into_iter().map(|(rpc, leaves)| request(Inputs { rpc, leaves })).collect()
+    rpc::parse_calls(text)?.into_iter().map(request).collect()
 }
 
-pub fn print_request(request: &Request) -> String {
-    let query = |query: &Query| {
-        let print_default = if query.print_default { "true" } else { "false" };
-        let mut leaves = common(&query.schema, &query.revision);
-        leaves.extend([("path", query.path.clone()), ("print-default", print_default.to_owned())]);
-        leaves.extend(query.format.clone().map(|format| ("format", format)));
-        leaves
-    };
-    let edit = |edit: &Edit| {
-        let mut leaves = common(&edit.schema, &edit.revision);
-        leaves.extend([("path", edit.path.clone()), ("config", edit.config.clone())]);
-        leaves
-    };
+pub fn print_request(request: &Request) -> Result<String, BadMessage> {
     let leaves = match request {
-        Request::Describe | Request::Unserved { .. } => vec![],
-        Request::GetSchema { schema, revision } => common(schema, revision),
-        Request::GetConfig(about) | Request::GetState(about) => query(about),
-        Request::SetConfig(change) | Request::AddConfig(change) => edit(change),
+        Request::Describe | Request::Unserved { .. } => Leaves::new(),
+        Request::GetSchema { schema, revision } => addressed(schema, revision),
+        Request::GetConfig(query) | Request::GetState(query) => {
+            let leaves = addressed(&query.schema, &query.revision)
+                .with("path", query.path.as_str())
+                .with("print-default", query.print_default);
+            optional(leaves, "format", &query.format)
+        }
+        Request::SetConfig(edit) | Request::AddConfig(edit) => addressed(&edit.schema, &edit.revision)
+            .with("path", edit.path.as_str())
+            .with("config", edit.config.as_str()),
         Request::RemoveConfig { schema, revision, path } => {
-            let mut leaves = common(schema, revision);
-            leaves.push(("path", path.clone()));
-            leaves
+            addressed(schema, revision).with("path", path.as_str())
         }
     };
-    notation::print(request.rpc(), leaves)
+    Ok(rpc::print_call(request.rpc(), &leaves)?)
 }
 
 /// The reply to a call of `rpc`, or `None` if the payload holds anything else.
 pub fn parse_reply(rpc: &str, text: &str) -> Result<Option<Reply>, BadMessage> {
-    let mut groups = groups(text)?.into_iter();
-    Ok(match (groups.next(), groups.next()) {
-        (Some((name, leaves)), None) if name == rpc => Some(Reply { rpc: name, leaves }),
+    let mut messages = rpc::parse_replies(text)?.into_iter();
+    Ok(match (messages.next(), messages.next()) {
+        (Some(Message { name, leaves }), None) if name == rpc => Some(Reply { rpc: name, leaves }),
         _ => None,
     })
 }
 
-pub fn print_reply(reply: &Reply) -> String {
-    notation::print(
-        &reply.rpc,
-        reply.leaves.iter().map(|(name, value)| (name.as_str(), value.clone())).collect(),
-    )
+pub fn print_reply(reply: &Reply) -> Result<String, BadMessage> {
+    Ok(rpc::print_reply(&reply.rpc, &reply.leaves)?)
 }
 
-fn request(mut inputs: Inputs) -> Result<Request, BadMessage> {
-    let request = match inputs.rpc.as_str() {
+/// The module says which leaves a call has and which of them must be there; `parse_calls` has seen to it.
+fn request(message: Message) -> Result<Request, BadMessage> {
+    let Message { name: rpc, leaves } = message;
+    let required = |name: &str| {
+        let missing = || BadMessage(RpcError::Missing { rpc: rpc.clone(), name: name.to_owned() });
+        leaves.text(name).ok_or_else(missing)
+    };
+    let path = || leaves.text("path").unwrap_or_else(|| ROOT.to_owned());
+    let revision = || leaves.text("revision");
+    let query = || {
+        Ok::<_, BadMessage>(Query {
+            schema: required("schema")?,
+            revision: revision(),
+            path: path(),
+            print_default: leaves.flag("print-default"),
+            format: leaves.text("format"),
+        })
+    };
+    let edit = || {
+        Ok::<_, BadMessage>(Edit {
+            schema: required("schema")?,
+            revision: revision(),
+            path: path(),
+            config: required("config")?,
+        })
+    };
+    Ok(match rpc.as_str() {
         "describe" => Request::Describe,
-        "get-schema" => {
-            Request::GetSchema { schema: inputs.required("schema")?, revision: inputs.optional("revision") }
-        }
-        "get-config" => Request::GetConfig(inputs.query()?),
-        "get-state" => Request::GetState(inputs.query()?),
-        "set-config" => {
-            let path = inputs.optional("path").unwrap_or_else(|| ROOT.to_owned());
-            Request::SetConfig(inputs.edit(path)?)
-        }
-        "add-config" => {
-            let path = inputs.required("path")?;
-            Request::AddConfig(inputs.edit(path)?)
-        }
+        "get-schema" => Request::GetSchema { schema: required("schema")?, revision: revision() },
+        "get-config" => Request::GetConfig(query()?),
+        "get-state" => Request::GetState(query()?),
+        "set-config" => Request::SetConfig(edit()?),
+        "add-config" => Request::AddConfig(edit()?),
         "remove-config" => Request::RemoveConfig {
-            schema: inputs.required("schema")?,
-            revision: inputs.optional("revision"),
-            path: inputs.required("path")?,
+            schema: required("schema")?,
+            revision: revision(),
+            path: required("path")?,
         },
-        rpc if UNSERVED.contains(&rpc) => return Ok(Request::Unserved { rpc: inputs.rpc }),
-        _ => return Err(BadMessage::UnknownRpc { rpc: inputs.rpc }),
+        _ => Request::Unserved { rpc },
+    })
+}
+
+fn addressed(schema: &str, revision: &Option<String>) -> Leaves {
+    optional(Leaves::new().with("schema", schema), "revision", revision)
+}
+
+fn optional(leaves: Leaves, name: &str, value: &Option<String>) -> Leaves {
+    match value {
+        Some(value) => leaves.with(name, value.as_str()),
+        None => leaves,
+    }
+}
+
+fn concise(error: &RpcError) -> String {
+    let text = match error {
+        RpcError::Text(error) => format!("line {}, column {}: {}", error.line, error.column, error.problem),
+        other => other.to_string(),
     };
-    inputs.finish()?;
-    Ok(request)
-}
-
-/// The leaves of a call, each to be taken once.
-struct Inputs {
-    rpc: String,
-    leaves: BTreeMap<String, String>,
-}
-
-impl Inputs {
-    fn query(&mut self) -> Result<Query, BadMessage> {
-        let print_default = match self.optional("print-default").as_deref() {
-            None | Some("false") => false,
-            Some("true") => true,
-            Some(_) => return Err(BadMessage::Value { rpc: self.rpc.clone(), leaf: "print-default" }),
-        };
-        Ok(Query {
-            schema: self.required("schema")?,
-            revision: self.optional("revision"),
-            path: self.optional("path").unwrap_or_else(|| ROOT.to_owned()),
-            print_default,
-            format: self.optional("format"),
-        })
-    }
-
-    fn edit(&mut self, path: String) -> Result<Edit, BadMessage> {
-        Ok(Edit {
-            schema: self.required("schema")?,
-            revision: self.optional("revision"),
-            path,
-            config: self.required("config")?,
-        })
-    }
-
-    fn required(&mut self, leaf: &'static str) -> Result<String, BadMessage> {
-        self.optional(leaf).ok_or_else(|| BadMessage::Missing { rpc: self.rpc.clone(), leaf })
-    }
-
-    fn optional(&mut self, leaf: &str) -> Option<String> {
-        self.leaves.remove(leaf)
-    }
-
-    fn finish(self) -> Result<(), BadMessage> {
-        match self.leaves.into_keys().next() {
-            Some(leaf) => Err(BadMessage::UnknownLeaf { rpc: self.rpc, leaf }),
-            None => Ok(()),
-        }
-    }
-}
-
-fn groups(text: &str) -> Result<Vec<(String, BTreeMap<String, String>)>, BadMessage> {
-    let parsed = notation::parse(text).map_err(BadMessage::Syntax)?;
-    let unique = |(rpc, pairs): notation::Group| {
-        let mut leaves = BTreeMap::new();
-        for (leaf, value) in pairs {
-            if leaves.contains_key(&leaf) {
-                return Err(BadMessage::Duplicate { rpc, leaf });
-            }
-            leaves.insert(leaf, value);
-        }
-        Ok((rpc, leaves))
-    };
-    parsed.into_iter().map(unique).collect()
-}
-
-fn common(schema: &str, revision: &Option<String>) -> Vec<(&'static str, String)> {
-    let mut leaves = vec![("schema", schema.to_owned())];
-    leaves.extend(revision.clone().map(|revision| ("revision", revision)));
-    leaves
+    text.chars().take(MAX_SHOWN).collect()
 }
 
 const ROOT: &str = "/";
 
 /// The status deployed instances report every failure with.
-const FAILED: u8 = 1;
+const FAILED: u64 = 1;
 
-const UNSERVED: [&str; 6] = [
-    "get-alarms-state",
-    "attach-listener",
-    "attach-notification-listener",
-    "set-alarm-operator-state",
-    "purge-alarms",
-    "compress-alarms",
-];
+/// Names in a message can be as long as the message; log lines should not.
+const MAX_SHOWN: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn query(path: &str) -> Query {
+        Query {
+            schema: "vita-esp-gateway".into(),
+            revision: None,
+            path: path.into(),
+            print_default: false,
+            format: Some("yang".into()),
+        }
+    }
+
+    fn edit(path: &str, config: &str) -> Edit {
+        Edit { schema: "vita-esp-gateway".into(), revision: None, path: path.into(), config: config.into() }
+    }
+
+    /// Recorded from deployed clients.
+    fn captured() -> Vec<(Request, &'static str)> {
+        let schema = "vita-esp-gateway".to_owned();
+        vec![
+            (Request::Describe, "describe {\n}\n"),
+            (
+                Request::GetSchema { schema: schema.clone(), revision: None },
+                "get-schema {\n  schema vita-esp-gateway;\n}\n",
+            ),
+            (
+                Request::GetConfig(query("/mtu")),
+                "get-config {\n  format yang;\n  path \"/mtu\";\n  print-default false;\n  schema vita-esp-gateway;\n}\n",
+            ),
+            (
+                Request::GetState(query("/gateway-state/private-router")),
+                "get-state {\n  format yang;\n  path \"/gateway-state/private-router\";\n  print-default false;\n  schema vita-esp-gateway;\n}\n",
+            ),
+            (
+                Request::SetConfig(edit("/mtu", "1500")),
+                "set-config {\n  config 1500;\n  path \"/mtu\";\n  schema vita-esp-gateway;\n}\n",
+            ),
+            (
+                Request::AddConfig(edit("/route4[id=r1]/gateway", "{\n  ip 7.7.7.7;\n  queue 2;\n}\n")),
+                "add-config {\n  config \"{\\n  ip 7.7.7.7;\\n  queue 2;\\n}\\n\";\n  path \"/route4[id=r1]/gateway\";\n  schema vita-esp-gateway;\n}\n",
+            ),
+            (
+                Request::RemoveConfig {
+                    schema,
+                    revision: None,
+                    path: "/route4[id=r1]/gateway[ip=7.7.7.7]".into(),
+                },
+                "remove-config {\n  path \"/route4[id=r1]/gateway[ip=7.7.7.7]\";\n  schema vita-esp-gateway;\n}\n",
+            ),
+        ]
+    }
+
+    #[test]
+    fn requests_are_printed_and_read_as_deployed_clients_write_them() {
+        for (request, text) in captured() {
+            assert_eq!(print_request(&request).unwrap(), text);
+            assert_eq!(parse_requests(text).unwrap(), [request]);
+        }
+    }
+
+    #[test]
+    fn replies_of_deployed_instances_are_understood() {
+        let reply = parse_reply("get-config", "get-config {\n  config 8923;\n}\n").unwrap().unwrap();
+        assert_eq!((reply.leaf("config").as_deref(), reply.error(), reply.status()), (Some("8923"), None, 0));
+        let text = "get-config {\n  error \"lib/yang/path_data.lua:61: Not found\";\n  status 1;\n}\n";
+        let reply = parse_reply("get-config", text).unwrap().unwrap();
+        assert_eq!(reply.error().as_deref(), Some("lib/yang/path_data.lua:61: Not found"));
+        assert_eq!(reply.status(), 1);
+        let reply = parse_reply("set-config", "set-config {\n  status 1;\n}\n").unwrap().unwrap();
+        assert_eq!((reply.error(), reply.status()), (None, 1));
+    }
+
+    #[test]
+    fn a_reply_to_another_question_is_none() {
+        for text in [
+            "",
+            "describe {\n  default-schema a;\n  native-schema a;\n}\n",
+            "set-config {\n}\nset-config {\n}\n",
+        ] {
+            assert_eq!(parse_reply("set-config", text), Ok(None));
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_message_is_told_without_its_text_and_briefly() {
+        let key = "AC AB 12 9A";
+        let error = parse_requests(&format!("set-config {{ config \"preshared-key {key}\"; colour red; }}"));
+        let told = error.unwrap_err().to_string();
+        assert!(told.contains("colour") && !told.contains(key), "{told}");
+        let told = parse_requests(&format!("{} {{ }}", "x".repeat(100_000))).unwrap_err().to_string();
+        assert!(told.len() < 300, "{} bytes", told.len());
+    }
+}

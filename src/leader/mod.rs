@@ -25,14 +25,13 @@ mod connection;
 mod dispatch;
 mod frame;
 mod message;
-mod notation;
 mod peer;
 pub mod rundir;
 mod server;
 
 pub use client::{Client, ClientError};
 pub use frame::MAX_REQUEST;
-pub use message::{Edit, Query, Reply, Request};
+pub use message::{BadMessage, Edit, Query, Reply, Request};
 pub use server::Server;
 
 /// What the control socket serves. Errors are shown to the user as they are, so they name the path, the

@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The command line, by running the program.
+
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use vita::leader::rundir::RunDir;
+use vita::leader::{Handler, Server};
+
+fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vita"));
+    command.stdin(Stdio::null()).env_remove("SNABB_SHM_ROOT").env_remove("VITA_LOG");
+    command
+}
+
+fn vita(args: &[&str]) -> Output {
+    program().args(args).output().unwrap()
+}
+
+fn called_as(name: &str, args: &[&str]) -> Output {
+    program().arg0(name).args(args).output().unwrap()
+}
+
+fn stdout(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).unwrap()
+}
+
+fn stderr(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).unwrap()
+}
+
+#[test]
+fn help_and_version_succeed_and_help_fits_a_screen() {
+    for flag in ["-h", "--help"] {
+        let output = vita(&[flag]);
+        assert_eq!(output.status.code(), Some(0));
+        let help = stdout(&output);
+        for option in
+            ["--name", "--xdp", "--cpu", "--busywait", "--realtime", "--config", "--keygen", "--config-help"]
+        {
+            assert!(help.contains(option), "{option} is missing in:\n{help}");
+        }
+        assert!(help.lines().count() <= 45, "{help}");
+    }
+    let output = vita(&["--version"]);
+    assert_eq!(stdout(&output), format!("vita {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn keygen_prints_a_key_that_is_never_the_same() {
+    let keys: Vec<String> = [&["--keygen"][..], &["-K"], &["--xdp", "--keygen"]]
+        .map(|args| stdout(&vita(args)).to_owned())
+        .into();
+    for key in &keys {
+        let digits = key.strip_suffix('\n').unwrap();
+        assert!(digits.len() == 64 && digits.bytes().all(|digit| digit.is_ascii_hexdigit()), "{key:?}");
+    }
+    assert!(keys[0] != keys[1] && keys[1] != keys[2]);
+}
+
+#[test]
+fn config_help_describes_the_whole_model() {
+    for flag in ["-H", "--config-help"] {
+        let output = vita(&[flag]);
+        assert_eq!(output.status.code(), Some(0));
+        let help = stdout(&output);
+        for node in
+            ["route4* [id]", "private-interface4", "gateway-state", "default 8923", "key32", "rxerrors"]
+        {
+            assert!(help.contains(node), "{node} is missing in:\n{help}");
+        }
+    }
+}
+
+#[test]
+fn a_gateway_needs_a_name() {
+    let output = vita(&["--xdp"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("--name"), "{}", stderr(&output));
+    for bad in ["a/b", "..", ""] {
+        let output = vita(&["--name", bad]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stderr(&output).contains("instance name"), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn usage_errors_have_exit_code_1_and_go_to_standard_error() {
+    for args in [
+        &["--nosuch"][..],
+        &["stray"],
+        &["--name"],
+        &["--name", "a", "--name", "b"],
+        &["--cpu", "x", "-n", "a"],
+    ] {
+        let output = vita(args);
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{args:?}");
+    }
+}
+
+#[test]
+fn bad_cpu_lists_are_explained() {
+    for (list, expected) in [
+        ("100000", "CPU 100000 does not exist here; there are 0"),
+        ("0,0", "named twice"),
+        ("0,", "write e.g. 2,3 or 2-5"),
+        ("5-2", "backwards"),
+        ("0-99999999999999999999", "does not exist here"),
+    ] {
+        let output = vita(&["--name", "a", "--cpu", list]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stderr(&output).contains(expected), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_bad_log_level_is_explained() {
+    let output = program().args(["--name", "a"]).env("VITA_LOG", "a=b=c").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("VITA_LOG"), "{}", stderr(&output));
+}
+
+#[test]
+fn an_instance_that_does_not_run_is_named() {
+    let root = tempfile::tempdir().unwrap();
+    for args in
+        [&["get", "nosuch", "/"][..], &["set", "nosuch", "/mtu", "1"], &["remove", "nosuch", "/route4[id=a]"]]
+    {
+        let output = program().arg("config").args(args).env("SNABB_SHM_ROOT", root.path()).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(output.stdout.is_empty());
+        assert!(
+            stderr(&output).contains("Could not connect to config leader socket on Snabb instance 'nosuch'."),
+            "{}",
+            stderr(&output)
+        );
+    }
+}
+
+#[test]
+fn config_complains_in_the_words_and_on_the_streams_that_scripts_know() {
+    let output = vita(&["config"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stdout(&output).contains("Usage:") && output.stderr.is_empty());
+
+    let output = vita(&["config", "--help"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(stdout(&output).contains("get-state"));
+
+    let output = vita(&["config", "get", "paris"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stdout(&output).starts_with("error: missing path argument\n"), "{}", stdout(&output));
+    assert!(stdout(&output).contains("Usage:"));
+
+    let output = vita(&["config", "get", "paris", "/", "more"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stdout(&output).starts_with("error: too many arguments\n"), "{}", stdout(&output));
+
+    let output = vita(&["config", "get", "-x", "paris", "/"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).starts_with("Unknown option `-x'"), "{}", stderr(&output));
+
+    let output = vita(&["config", "explode"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("explode"));
+
+    let output = vita(&["config", "get", "paris", "/route4[id=a"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stdout.is_empty());
+    assert!(stderr(&output).contains("Syntax error in /route4[id=a\n"), "{}", stderr(&output));
+}
+
+#[test]
+fn called_as_snabb_it_is_snabb() {
+    for (name, args) in [
+        ("snabb", &["config", "get", "paris"][..]),
+        ("/usr/local/bin/snabb-config", &["get", "paris"]),
+        ("snabb-config-2019.06.0", &["get", "paris"]),
+    ] {
+        let output = called_as(name, args);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stdout(&output).starts_with("error: missing path argument\n"), "{name}: {}", stdout(&output));
+    }
+    let output = called_as("snabb", &["lwaftr"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("lwaftr"));
+}
+
+/// An instance that notes what it is told and has one value to give.
+struct Recorder<'a>(&'a Mutex<Vec<String>>);
+
+impl Recorder<'_> {
+    fn note(&self, what: String) {
+        self.0.lock().unwrap().push(what);
+    }
+}
+
+impl Handler for Recorder<'_> {
+    fn schema(&self) -> &str {
+        "toy"
+    }
+
+    fn schema_source(&self, _: &str) -> Option<&str> {
+        None
+    }
+
+    fn get_config(&mut self, path: &str, print_default: bool) -> Result<String, String> {
+        self.note(format!("get {path} {print_default}"));
+        if path == "/missing" { Err("there is no /missing".to_owned()) } else { Ok("value".to_owned()) }
+    }
+
+    fn get_state(&mut self, path: &str, print_default: bool) -> Result<String, String> {
+        self.note(format!("get-state {path} {print_default}"));
+        Ok("drops 0;\n".to_owned())
+    }
+
+    fn set_config(&mut self, path: &str, config: &str) -> Result<(), String> {
+        self.note(format!("set {path} {config}"));
+        Ok(())
+    }
+
+    fn add_config(&mut self, path: &str, config: &str) -> Result<(), String> {
+        self.note(format!("add {path} {config}"));
+        Ok(())
+    }
+
+    fn remove_config(&mut self, path: &str) -> Result<(), String> {
+        self.note(format!("remove {path}"));
+        Ok(())
+    }
+}
+
+/// Runs `act` while an instance called paris serves; what it was told.
+fn recorded(act: impl FnOnce(&Path)) -> Vec<String> {
+    let root = tempfile::tempdir().unwrap();
+    let mut run_dir = RunDir::create(root.path()).unwrap();
+    let mut server = Server::bind(&run_dir.socket()).unwrap();
+    run_dir.claim("paris").unwrap();
+    let notes = Mutex::new(Vec::new());
+    let done = AtomicBool::new(false);
+    /// Ends the server's thread even if the test fails.
+    struct Finish<'a>(&'a AtomicBool);
+    impl Drop for Finish<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    std::thread::scope(|scope| {
+        let finish = Finish(&done);
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                server.service(Instant::now(), &mut Recorder(&notes));
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        act(root.path());
+        drop(finish);
+    });
+    notes.into_inner().unwrap()
+}
+
+#[test]
+fn a_running_instance_is_read_and_changed() {
+    let notes = recorded(|root| {
+        let config = |args: &[&str], input: &str| {
+            let mut command = program();
+            command.arg("config").args(args).env("SNABB_SHM_ROOT", root);
+            let mut child =
+                command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            // The program need not read what it has no use for.
+            let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+            let output = child.wait_with_output().unwrap();
+            (output.status.code().unwrap(), stdout(&output).to_owned(), stderr(&output).to_owned())
+        };
+        let silent = |code| (code, String::new(), String::new());
+        assert_eq!(config(&["get", "paris", "/mtu"], ""), (0, "value\n".into(), String::new()));
+        assert_eq!(config(&["get", "--print-default", "-f", "yang", "paris", "/"], "").0, 0);
+        assert_eq!(config(&["get-state", "paris", "/s"], ""), (0, "drops 0;\n\n".into(), String::new()));
+        assert_eq!(
+            config(&["get", "paris", "/missing"], ""),
+            (1, "there is no /missing\n".into(), String::new())
+        );
+        assert_eq!(config(&["set", "paris", "/mtu", "-5"], ""), silent(0));
+        assert_eq!(config(&["set", "paris", "/"], "mtu 1;\n"), silent(0));
+        assert_eq!(config(&["add", "paris", "/route4", "{ id a; }"], ""), silent(0));
+        assert_eq!(config(&["remove", "paris", "/route4[id=a]"], ""), silent(0));
+        let file = root.join("all.conf");
+        std::fs::write(&file, "mtu 2;").unwrap();
+        assert_eq!(config(&["load", "paris", file.to_str().unwrap()], ""), silent(0));
+        assert_eq!(
+            config(&["get", "--schema-name=other", "-r", "2020-01-01", "paris", "/"], ""),
+            (1, "unsupported schema: other (this instance serves toy)\n".into(), String::new())
+        );
+        assert_eq!(
+            config(&["get", "--format", "xpath", "paris", "/"], ""),
+            (
+                1,
+                "unsupported format: xpath (this instance answers in the format yang)\n".into(),
+                String::new()
+            )
+        );
+    });
+    let expected = [
+        "get /mtu false",
+        "get / true",
+        "get-state /s false",
+        "get /missing false",
+        "set /mtu -5",
+        "set / mtu 1;\n",
+        "add /route4 { id a; }",
+        "remove /route4[id=a]",
+        "set / mtu 2;",
+    ];
+    assert_eq!(notes, expected);
+}
