@@ -2,7 +2,7 @@
 //! The command line: run a gateway, or talk to one that runs.
 //!
 //! ```text
-//!   vita --name paris --xdp --cpu 2,3      the gateway (control::run)
+//!   vita --name paris --xdp --cpu 2,3      the gateway (daemon)
 //!   vita config set paris / < paris.conf   a client of its control socket (config)
 //!   vita --keygen, --config-help           answers that need no gateway
 //! ```
@@ -13,6 +13,7 @@
 mod args;
 mod config;
 mod cpus;
+mod daemon;
 mod model;
 mod program;
 
@@ -26,7 +27,6 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use tracing_subscriber::EnvFilter;
 use zeroize::Zeroizing;
 
-use crate::control;
 use args::{Command, Gateway, Vita};
 
 /// Does what the command line says.
@@ -54,7 +54,7 @@ fn run_gateway(gateway: Gateway) -> ExitCode {
         return model::describe(crate::config::schema_source())
             .map_or_else(|| fail("the model in this binary cannot be read"), |text| print(&text));
     }
-    let Some(name) = gateway.name else {
+    let Some(name) = gateway.name.clone() else {
         return fail(
             "--name is missing: say what this instance is called, e.g. vita --name paris (see vita --help)",
         );
@@ -65,14 +65,7 @@ fn run_gateway(gateway: Gateway) -> ExitCode {
     if let Err(error) = start_logging() {
         return fail(error);
     }
-    let options = control::Options {
-        name,
-        cpus: gateway.cpu.map(|list| list.0).unwrap_or_default(),
-        busywait: gateway.busywait,
-        realtime: gateway.realtime,
-        config: gateway.config,
-    };
-    control::run(options).map_or_else(fail, |()| ExitCode::SUCCESS)
+    daemon::run(&name, gateway).map_or_else(fail, |()| ExitCode::SUCCESS)
 }
 
 fn start_logging() -> Result<(), String> {
