@@ -18,6 +18,9 @@ pub(super) struct Initiator {
     /// The inbound SPI of the next proposal. It outlives a negotiation that expires, so that the peer, which may have
     /// agreed to that one already, replaces its SA instead of adding one.
     spi: Option<u32>,
+    /// A proposal went unanswered, and the peer may have accepted it: it would send under keys that we lack. Only a
+    /// complete exchange under the same SPI makes that good.
+    unanswered: bool,
 }
 
 enum State {
@@ -28,11 +31,16 @@ enum State {
 
 impl Initiator {
     pub fn new() -> Self {
-        Initiator { state: State::Idle, spi: None }
+        Initiator { state: State::Idle, spi: None, unanswered: false }
     }
 
     pub fn is_idle(&self) -> bool {
         matches!(self.state, State::Idle)
+    }
+
+    /// Whether to begin again even if there are SAs from elsewhere.
+    pub fn has_to_retry(&self) -> bool {
+        self.unanswered
     }
 
     pub fn deadline(&self) -> Option<Instant> {
@@ -79,8 +87,7 @@ impl Initiator {
             return Err(Rejection::OutOfState(Kind::Agreement));
         };
         let keys = proposed.conclude(agreement)?;
-        self.state = State::Idle;
-        self.spi = None;
+        *self = Initiator::new();
         Ok((keys, spi))
     }
 
@@ -88,13 +95,14 @@ impl Initiator {
     pub fn expire(&mut self, now: Instant) -> bool {
         let expired = self.deadline().is_some_and(|deadline| deadline <= now);
         if expired {
-            self.state = State::Idle;
+            self.reset();
         }
         expired
     }
 
-    /// Forgets an exchange under way. The SPI has never carried traffic, so it may serve the next one.
+    /// Forgets an exchange under way, but not its SPI.
     pub fn reset(&mut self) {
+        self.unanswered |= matches!(self.state, State::AwaitAgreement { .. });
         self.state = State::Idle;
     }
 

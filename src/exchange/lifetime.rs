@@ -178,3 +178,210 @@ const MAX_INBOUND: usize = 4;
 /// A peer that keeps four inbound SAs has displaced the one that is active here when four newer ones wait: the
 /// oldest of those takes its place at once.
 const MAX_WAITING: usize = MAX_INBOUND - 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fifth_inbound_sa_displaces_the_oldest() {
+        let mut story = Story::new();
+        for spi in 1..=4 {
+            assert_eq!(story.inbound(spi), []);
+        }
+        assert_eq!(story.inbound(5), [Change::Displaced(1)]);
+        let spis: Vec<u32> = story.associations.inbound().map(|sa| sa.spi).collect();
+        assert_eq!(spis, [5, 4, 3, 2], "newest first");
+    }
+
+    #[test]
+    fn the_first_outbound_sa_is_active_at_once_and_the_next_one_waits() {
+        let mut story = Story::new();
+        assert_eq!(story.outbound(1), [activated(1, 0)]);
+        story.pass(300);
+        assert_eq!(story.outbound(2), []);
+        story.pass(7);
+        assert_eq!(story.advance(), []);
+        assert_eq!(story.associations.deadline(), Some(story.at(307) + HALF_SECOND));
+        story.now += HALF_SECOND;
+        assert_eq!(story.advance(), [activated(2, 300)]);
+    }
+
+    #[test]
+    fn the_same_spi_replaces_the_active_sa_and_drops_older_ones_that_wait() {
+        let mut story = Story::new();
+        story.outbound(1);
+        story.pass(1);
+        story.outbound(2);
+        story.pass(1);
+        assert_eq!(story.outbound(1), [Change::Updated, activated(1, 2)]);
+        story.pass(20);
+        assert_eq!(story.advance(), [], "2 is older than the new 1");
+    }
+
+    #[test]
+    fn the_same_spi_replaces_a_waiting_sa_whose_wait_begins_again() {
+        let mut story = Story::new();
+        story.outbound(1);
+        story.outbound(2);
+        story.pass(5);
+        assert_eq!(story.outbound(2), [Change::Updated]);
+        story.pass(5);
+        assert_eq!(story.advance(), []);
+        story.pass(3);
+        assert_eq!(story.advance(), [activated(2, 5)]);
+    }
+
+    #[test]
+    fn when_several_have_waited_long_enough_the_newest_of_them_becomes_active() {
+        let mut story = Story::new();
+        for spi in 1..=3 {
+            story.outbound(spi);
+        }
+        story.pass(8);
+        assert_eq!(story.advance(), [activated(3, 0)]);
+        assert_eq!(story.associations.outbound().count(), 1);
+    }
+
+    #[test]
+    fn no_more_wait_than_the_peer_can_have_beside_the_active_one() {
+        let mut story = Story::new();
+        for spi in 1..=4 {
+            story.outbound(spi);
+        }
+        assert_eq!(story.outbound(5), [activated(2, 0)]);
+        assert_eq!(story.associations.outbound().count(), 4);
+    }
+
+    #[test]
+    fn every_sa_dies_at_its_age() {
+        let mut story = Story::new();
+        story.inbound(10);
+        story.outbound(1);
+        story.pass(599);
+        assert_eq!(story.advance(), []);
+        assert_eq!(story.associations.deadline(), Some(story.at(600)));
+        story.pass(1);
+        assert_eq!(
+            story.advance(),
+            [
+                Change::Expired(Direction::Inbound, 10),
+                Change::Expired(Direction::Outbound, 1),
+                Change::NoOutbound
+            ]
+        );
+        assert_eq!(story.associations.deadline(), None);
+    }
+
+    #[test]
+    fn when_the_active_sa_dies_the_waiting_one_does_not_wait_longer() {
+        let mut story = Story::new();
+        story.outbound(1);
+        story.pass(598);
+        story.outbound(2);
+        story.pass(2);
+        assert_eq!(story.advance(), [Change::Expired(Direction::Outbound, 1), activated(2, 598)]);
+    }
+
+    #[test]
+    fn a_waiting_sa_can_die_before_its_turn() {
+        let mut story = Story::new();
+        story.outbound(1);
+        story.sa_ttl = Duration::from_secs(3);
+        story.outbound(2);
+        story.pass(3);
+        assert_eq!(story.associations.deadline(), Some(story.now));
+        assert_eq!(story.advance(), [Change::Expired(Direction::Outbound, 2)]);
+    }
+
+    #[test]
+    fn younger_sas_may_die_first_after_the_time_of_life_was_shortened() {
+        let mut story = Story::new();
+        story.inbound(10);
+        story.sa_ttl = Duration::from_secs(60);
+        story.inbound(11);
+        story.pass(60);
+        assert_eq!(story.advance(), [Change::Expired(Direction::Inbound, 11)]);
+    }
+
+    #[test]
+    fn a_rekey_is_due_without_an_sa_or_with_an_old_one_but_not_while_its_replacement_waits() {
+        let mut story = Story::new();
+        assert!(story.associations.needs_rekey(story.now));
+        story.outbound(1);
+        assert!(!story.associations.needs_rekey(story.at(299)));
+        assert!(story.associations.needs_rekey(story.at(300)));
+        story.pass(300);
+        story.outbound(2);
+        assert!(!story.associations.needs_rekey(story.now));
+    }
+
+    #[test]
+    fn rekeying_begins_between_four_and_five_eighths_of_a_life() {
+        let ttl = Duration::from_secs(600);
+        assert_eq!(rekey_after(ttl, 0), Duration::from_secs(300));
+        assert_eq!(rekey_after(ttl, u32::MAX), Duration::from_secs(375));
+        let middle = rekey_after(ttl, u32::MAX / 2);
+        assert!(middle > Duration::from_secs(337) && middle < Duration::from_secs(338));
+    }
+
+    const HALF_SECOND: Duration = Duration::from_millis(500);
+
+    struct Story {
+        start: Instant,
+        now: Instant,
+        sa_ttl: Duration,
+        associations: Associations,
+    }
+
+    impl Story {
+        fn new() -> Self {
+            let now = Instant::now();
+            let sa_ttl = Duration::from_secs(600);
+            Story { start: now, now, sa_ttl, associations: Associations::default() }
+        }
+
+        fn at(&self, seconds: u64) -> Instant {
+            self.start + Duration::from_secs(seconds)
+        }
+
+        fn pass(&mut self, seconds: u64) {
+            self.now += Duration::from_secs(seconds);
+        }
+
+        fn inbound(&mut self, spi: u32) -> Vec<Change> {
+            let mut changes = Vec::new();
+            let sa = Sa { spi, created: self.now, expires: self.now + self.sa_ttl };
+            self.associations.add_inbound(sa, &mut changes);
+            changes
+        }
+
+        /// Its salt tells when it was made.
+        fn outbound(&mut self, spi: u32) -> Vec<Change> {
+            let mut changes = Vec::new();
+            let new = NewOutbound {
+                parameters: parameters(spi, (self.now - self.start).as_secs() as u32),
+                created: self.now,
+                expires: self.now + self.sa_ttl,
+                rekey_at: self.now + self.sa_ttl / 2,
+                activate_at: self.now + Duration::from_millis(7_500),
+            };
+            self.associations.add_outbound(new, &mut changes);
+            changes
+        }
+
+        fn advance(&mut self) -> Vec<Change> {
+            let mut changes = Vec::new();
+            self.associations.advance(self.now, &mut changes);
+            changes
+        }
+    }
+
+    fn activated(spi: u32, made_at: u32) -> Change {
+        Change::Activated(parameters(spi, made_at))
+    }
+
+    fn parameters(spi: u32, made_at: u32) -> SaParameters {
+        SaParameters { spi, key: [0; 16], salt: made_at.to_be_bytes(), aead: "test" }
+    }
+}

@@ -154,7 +154,9 @@ impl KeyManager {
             let old = tunnel.route();
             routes.get(&old.spi).is_some_and(|new| new.id == old.id && new.preshared_key == old.preshared_key)
         };
-        let gone = self.tunnels.extract_if(.., |_, entry| !stays(&entry.tunnel));
+        let (stay, gone): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut self.tunnels).into_iter().partition(|(_, entry)| stays(&entry.tunnel));
+        self.tunnels = stay;
         for (spi, entry) in gone {
             if let Some(deadline) = entry.deadline {
                 self.agenda.remove(&(deadline, spi));

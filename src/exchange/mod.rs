@@ -45,6 +45,8 @@
 //! * *Negotiations are started at most 25 times a second*, first come first served. Each costs both sides two
 //!   received messages, and both sides start their own: 4 × 25 is the message budget. Without this pace a gateway
 //!   with thousands of routes would knock for all of them at once, and its peer would drop the proposals that follow.
+//! * *A proposal that was not answered is followed by another negotiation*, even if the peer's own has meanwhile
+//!   provided SAs. The peer may have accepted the proposal, and would send under keys that exist only there.
 //! * *A waiting outbound SA is a rekey already done.* No further one is started until it is active.
 //!
 //! # Limits
@@ -52,7 +54,8 @@
 //! * 65,279 inbound SPIs per queue, about six for each route. When they run out exchanges fail, and say so.
 //! * The only AEAD negotiated is `aes-gcm-16-icv`, the one of version 5.
 //! * A lost agreement leaves the responder with an SA that the initiator lacks, until the initiator has tried
-//!   again. The protocol has no message that would confirm an agreement.
+//!   again. The protocol has no message that would confirm an agreement. Each costs one of the responder's four
+//!   inbound SAs, so that several in a row can displace the one that the initiator still uses.
 
 use std::fmt;
 use std::net::IpAddr;

@@ -94,7 +94,7 @@ impl Tunnel {
     }
 
     pub fn wants_negotiation(&self, now: Instant) -> bool {
-        self.initiator.is_idle() && self.associations.needs_rekey(now)
+        self.initiator.is_idle() && (self.initiator.has_to_retry() || self.associations.needs_rekey(now))
     }
 
     /// When there is something to do next, not counting a negotiation that is wanted already at `now`.
