@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The command line, by running the program.
 
+use std::fs::Permissions;
 use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -135,11 +137,8 @@ fn an_instance_that_does_not_run_is_named() {
         let output = program().arg("config").args(args).env("SNABB_SHM_ROOT", root.path()).output().unwrap();
         assert_eq!(output.status.code(), Some(1));
         assert!(output.stdout.is_empty());
-        assert!(
-            stderr(&output).contains("Could not connect to config leader socket on Snabb instance 'nosuch'."),
-            "{}",
-            stderr(&output)
-        );
+        let told = "Could not connect to config leader socket on Snabb instance 'nosuch'.\n";
+        assert_eq!(stderr(&output), told);
     }
 }
 
@@ -173,7 +172,11 @@ fn config_complains_in_the_words_and_on_the_streams_that_scripts_know() {
     let output = vita(&["config", "get", "paris", "/route4[id=a"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(output.stdout.is_empty());
-    assert!(stderr(&output).contains("Syntax error in /route4[id=a\n"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).starts_with("Syntax error in /route4[id=a\n                       ^"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]
@@ -319,3 +322,31 @@ fn a_running_instance_is_read_and_changed() {
     ];
     assert_eq!(notes, expected);
 }
+
+#[test]
+fn another_user_is_turned_away_even_where_file_modes_would_let_it_in() {
+    let notes = recorded(|root| {
+        if std::fs::metadata(root).unwrap().uid() != 0 {
+            return; // only root can become somebody else
+        }
+        let program = root.join("vita");
+        std::fs::copy(env!("CARGO_BIN_EXE_vita"), &program).unwrap();
+        let instance = root.join(std::process::id().to_string());
+        for open in [root, &root.join("by-name"), &instance, &instance.join("config-leader-socket"), &program]
+        {
+            std::fs::set_permissions(open, Permissions::from_mode(0o777)).unwrap();
+        }
+        let get = |user| {
+            let mut command = Command::new(&program);
+            command.args(["config", "get", "paris", "/mtu"]).env("SNABB_SHM_ROOT", root).uid(user);
+            command.output().unwrap()
+        };
+        assert_eq!(get(0).status.code(), Some(0));
+        let output = get(NOBODY);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stderr(&output).contains("closed the connection without an answer"), "{}", stderr(&output));
+    });
+    assert!(notes.len() <= 1, "{notes:?}");
+}
+
+const NOBODY: u32 = 65534;

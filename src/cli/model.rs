@@ -82,12 +82,18 @@ impl<'a> Page<'a> {
             choice.children.iter().filter(|child| CASES.contains(&child.keyword.as_str())).enumerate()
         {
             let word = if index == 0 { "either" } else { "or" };
+            if depth == 0 {
+                self.text.push('\n');
+            }
             self.line(&format!("{:indent$}# {word} {}:", "", case.argument));
             match case.keyword.as_str() {
                 "case" => self.nodes(case, depth),
                 "container" | "list" => self.branch(case, depth),
                 _ => self.leaf(case, depth),
             }
+        }
+        if depth == 0 {
+            self.text.push('\n');
         }
         self.line(&format!("{:indent$}# in any case:", ""));
     }
@@ -222,13 +228,15 @@ mod tests {
     fn a_module_becomes_a_tree() {
         let text = describe(MODULE).unwrap();
         let tree = text.split_once(LEGEND).unwrap().1;
-        let expected = "\
+        let expected = "
 # either road:
 
 car
   place                          string, matching [a-z]+, required
+
 # or foot:
 foot                             boolean
+
 # in any case:
 
 stop* [name]

@@ -20,7 +20,7 @@ pub enum ClientError {
     Denied { id: String, error: io::Error },
     #[error("cannot talk to the instance: {0}")]
     Io(#[from] io::Error),
-    #[error("the instance did not answer within {} s: it may be stopped or overloaded; see its log", PATIENCE.as_secs())]
+    #[error("the instance did not answer within {} s: it may be stopped; see its log", PATIENCE.as_secs())]
     Silent,
     #[error(
         "the instance closed the connection without an answer: it did not understand the request; its log \
