@@ -127,9 +127,10 @@ fn nothing_shows_a_key_but_get() {
     for text in [
         "preshared-key ACAB129AACAB129AACAB129AACAB129AACAB129AACAB129AACAB129AACAB1;",
         "spi 7; preshared-key \"ACAB129AACAB129AACAB129AACAB129AACAB129AACAB129AACAB129AACAB129A\";",
+        "spi 7; preshared-key \"AC AB 12 9A AC AB 12 9A AC AB 12 9A AC AB 12 9A AC AB 12 9A\"",
     ] {
         let rejected = document.set("/route4[id=tokyo]", text).unwrap_err().to_string();
-        assert!(!rejected.to_lowercase().contains("acab12"), "{rejected}");
+        assert!(!rejected.to_lowercase().replace(' ', "").contains("acab12"), "{rejected}");
     }
 }
 
