@@ -148,7 +148,10 @@ fn state_is_sorted_and_prints_zeros() {
         state.get("/gateway-state/inbound-sa", false).unwrap(),
         "{\n  queue 1;\n  spi 300;\n  sa-state {\n    rxerrors 1;\n  }\n}\n"
     );
-    assert!(state.get("/", false).unwrap().starts_with("gateway-state {\n  inbound-sa {\n"));
+    state.set(&["gateway-state", "effective-mtu"], 1440u64).unwrap();
+    assert_eq!(state.get("/gateway-state/effective-mtu", false).unwrap(), "1440");
+    let all = state.get("/", false).unwrap();
+    assert!(all.starts_with("gateway-state {\n  effective-mtu 1440;\n  inbound-sa {\n"), "{all}");
 }
 
 #[test]

@@ -109,7 +109,9 @@ fn conceal(line: &str) -> String {
         let end = rest.find(|character| !of_key(character)).unwrap_or(rest.len());
         let (run, after) = rest.split_at(end);
         if run.chars().filter(char::is_ascii_hexdigit).count() >= KEY_DIGITS {
-            shown.extend(run.chars().map(|character| if character.is_ascii_hexdigit() { '*' } else { character }));
+            shown.extend(
+                run.chars().map(|character| if character.is_ascii_hexdigit() { '*' } else { character }),
+            );
         } else {
             shown.push_str(run);
         }

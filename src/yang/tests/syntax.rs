@@ -112,10 +112,16 @@ fn text_that_is_wrong_is_refused_with_its_place() {
         ("number { }", "number takes a value, not a block in braces"),
         ("box 7;", "box takes a block in braces, not a value"),
         ("item 7;", "item takes a block in braces, not a value"),
-        ("number 11;", "column 8: number: '11' is not a valid small: expected a whole number in 1..10 or 20..20"),
+        (
+            "number 11;",
+            "column 8: number: '11' is not a valid small: expected a whole number in 1..10 or 20..20",
+        ),
         ("number 7x;", "number: '7x' is not a valid small"),
         ("flag True;", "flag: 'True' is not a valid boolean: expected true or false"),
-        ("short abcde;", "short: 'abcde' is not a valid word: expected text of type word with a length in 1..4, matching [a-z]+"),
+        (
+            "short abcde;",
+            "short: 'abcde' is not a valid word: expected text of type word with a length in 1..4, matching [a-z]+",
+        ),
         ("short A;", "short: 'A' is not a valid word"),
         ("tag '';", "tag: '' is not a valid word"),
         ("box { y 1; }", "column 1: missing scalar value: x"),
