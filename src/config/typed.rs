@@ -82,7 +82,8 @@ pub struct Key32([u8; 32]);
 impl Config {
     /// The public interface that the worker of that number serves.
     pub fn public(&self, queue: u16) -> Option<&PublicInterface> {
-        self.public.iter().find(|interface| interface.queue == queue)
+        let index = self.public.binary_search_by_key(&queue, |interface| interface.queue).ok()?;
+        self.public.get(index)
     }
 }
 

@@ -36,6 +36,9 @@ pub mod text;
 pub mod types;
 pub mod validate;
 
+#[cfg(test)]
+mod tests;
+
 /// The standard types of RFC 6991 that other modules import.
 pub const IETF_YANG_TYPES: &str = include_str!("../../yang/ietf/ietf-yang-types.yang");
 /// The standard types of RFC 6991 for addresses and ports.

@@ -99,21 +99,25 @@ impl fmt::Display for TextError {
 
 impl std::error::Error for TextError {}
 
-/// Stars in place of long runs of hexadecimal digits: these are keys, and messages end up in logs.
+/// Stars in place of many hexadecimal digits in a row, white space between them or not: these are keys, and messages
+/// end up in logs.
 fn conceal(line: &str) -> String {
+    let of_key = |character: char| character.is_ascii_hexdigit() || character.is_whitespace();
     let mut shown = String::with_capacity(line.len());
     let mut rest = line;
     while !rest.is_empty() {
-        let run = rest.find(|character: char| !character.is_ascii_hexdigit()).unwrap_or(rest.len());
-        if run >= KEY_DIGITS {
-            shown.push_str(&"*".repeat(run));
+        let end = rest.find(|character| !of_key(character)).unwrap_or(rest.len());
+        let (run, after) = rest.split_at(end);
+        if run.chars().filter(char::is_ascii_hexdigit).count() >= KEY_DIGITS {
+            shown.extend(
+                run.chars().map(|character| if character.is_ascii_hexdigit() { '*' } else { character }),
+            );
         } else {
-            shown.push_str(&rest[..run]);
+            shown.push_str(run);
         }
-        let other = rest[run..].find(|character: char| character.is_ascii_hexdigit());
-        let next = other.map_or(rest.len(), |other| run + other);
-        shown.push_str(&rest[run..next]);
-        rest = &rest[next..];
+        let next = after.find(of_key).unwrap_or(after.len());
+        shown.push_str(&after[..next]);
+        rest = &after[next..];
     }
     shown
 }
