@@ -76,6 +76,8 @@ pub struct Link {
     pub exchange: ArrayQueue<Datagram>,
     pub events: ArrayQueue<Event>,
     pub counters: Arc<Counters>,
+    /// Set once frames lead to the worker: what it asks before, it would not hear the answer to.
+    begin: AtomicBool,
     stop: AtomicBool,
     /// Wakes the worker.
     bell: Doorbell,
@@ -117,8 +119,8 @@ pub enum StartError {
 }
 
 impl Worker {
-    /// Starts the thread and waits until its sockets are bound. Frames come once the sockets are registered with the
-    /// XDP programs of their interfaces.
+    /// Starts the thread and waits until its sockets are bound. They are to be registered with the XDP programs of
+    /// their interfaces before the worker may [`begin`](Worker::begin).
     pub fn start(
         seat: Seat,
         plan: Plan,
@@ -134,6 +136,7 @@ impl Worker {
             exchange: ArrayQueue::new(DATAGRAMS),
             events: ArrayQueue::new(EVENTS),
             counters,
+            begin: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             bell: Doorbell::new().map_err(system)?,
             control,
@@ -155,6 +158,12 @@ impl Worker {
             .map_err(system)?;
         let [private, public] = reported.recv().unwrap_or(Err(StartError::Died { queue }))?;
         Ok(Worker { link, private, public, thread: Some(thread), commanded: 0 })
+    }
+
+    /// Frames lead to the worker now.
+    pub fn begin(&self) {
+        self.link.begin.store(true, Ordering::Release);
+        self.link.bell.ring();
     }
 
     /// Hands over a command. Waits when the ring is full, until the worker has caught up or is dead.
@@ -256,6 +265,9 @@ impl Running {
     }
 
     fn run(mut self) {
+        while !self.link.begin.load(Ordering::Acquire) && !self.link.stop.load(Ordering::Acquire) {
+            self.sleep(Duration::MAX);
+        }
         let mut publish_at_ns = 0;
         while !self.link.stop.load(Ordering::Acquire) {
             let now_ns = self.start.elapsed().as_nanos() as u64;

@@ -180,6 +180,15 @@ kube_node() {
     on "kube-node-$name" address add "172.$net.1.50/16" dev eth0
     on "kube-node-$name" route add default via "172.$net.0.1"
     on "kube-node-$name" route add "172.$remote.0.0/16" via "172.$net.1.20" dev eth0 mtu 1440
+    # The router of a VPC is no hop between two addresses of its subnet: what it gets for a node it passes on as it is.
+    ip netns exec "${PREFIX}vpc-$name" nft -f - <<RULES
+table bridge vpc_router {
+    chain arriving {
+        type filter hook prerouting priority dstnat
+        ether daddr 02:00:00:00:$net:01 ip daddr 172.$net.1.50 ether daddr set $mac
+    }
+}
+RULES
 }
 
 # A veth pair: NODE DEVICE MAC to FAR-NODE FAR-DEVICE. Its offloads are off at both ends, because there is no hardware that

@@ -34,8 +34,10 @@ impl Log {
         }
     }
 
-    pub fn exchange(&mut self, queue: u16, event: &exchange::Event) {
-        if self.may_write(Instant::now()) {
+    pub fn exchange(&mut self, now: Instant, queue: u16, event: &exchange::Event) {
+        if let exchange::Event::Negotiated { .. } = event {
+            tracing::debug!("queue {queue}: key exchange: {event}");
+        } else if self.may_write(now) {
             tracing::warn!("queue {queue}: key exchange: {event}");
         }
     }

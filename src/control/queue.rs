@@ -63,7 +63,7 @@ impl Queue {
         })
     }
 
-    /// Has the XDP programs send this queue's frames to the worker.
+    /// Has the XDP programs send this queue's frames to the worker, and lets it begin.
     pub fn register(&self, programs: &BTreeMap<Place, Arc<Program>>) -> Result<(), ApplyError> {
         for (attachment, bound) in
             [(&self.seat.private, &self.worker.private), (&self.seat.public, &self.worker.public)]
@@ -74,6 +74,7 @@ impl Queue {
                 program.register(attachment.queue, &bound.socket)?;
             }
         }
+        self.worker.begin();
         Ok(())
     }
 
@@ -105,7 +106,7 @@ impl Queue {
             })
         });
         self.keys.configure(now, settings, routes.collect());
-        self.perform(numbers, log);
+        self.perform(now, numbers, log);
         Ok(())
     }
 
@@ -119,11 +120,11 @@ impl Queue {
         let link = self.worker.link.clone();
         while let Some(datagram) = link.exchange.pop() {
             self.keys.handle(now, IpAddr::V4(datagram.peer), datagram.payload());
-            self.perform(numbers, log);
+            self.perform(now, numbers, log);
         }
         if self.keys.deadline().is_some_and(|deadline| now >= deadline) {
             self.keys.timeout(now);
-            self.perform(numbers, log);
+            self.perform(now, numbers, log);
         }
         while let Some(event) = link.events.pop() {
             log.event(now, self.seat.queue, &event);
@@ -133,7 +134,7 @@ impl Queue {
     }
 
     /// Carries out what the key manager wants, in its order.
-    fn perform(&mut self, numbers: &Numbers, log: &mut Log) {
+    fn perform(&mut self, now: Instant, numbers: &Numbers, log: &mut Log) {
         let queue = self.seat.queue;
         while let Some(output) = self.keys.poll() {
             match output {
@@ -173,7 +174,7 @@ impl Queue {
                         tracing::warn!("route {route}, queue {queue}: down, no outbound SA");
                     }
                 }
-                Output::Log(event) => log.exchange(queue, &event),
+                Output::Log(event) => log.exchange(now, queue, &event),
             }
         }
         self.worker.wake();
