@@ -69,7 +69,7 @@ pub fn groups(source: &str) -> Result<Vec<Group<'_>>, TextError> {
         let at = reader.at;
         reader.at += 1;
         let items = reader.items(1)?;
-        reader.expect('}', "'}'")?;
+        reader.require('}', "'}'")?;
         groups.push(Group { at, items });
         reader.blank()?;
     }
@@ -121,12 +121,12 @@ impl<'a> Reader<'a> {
         let body = if self.peek() == Some('{') {
             self.at += 1;
             let items = self.items(depth + 1)?;
-            self.expect('}', "'}'")?;
+            self.require('}', "'}'")?;
             Body::Block(items)
         } else if spaced {
             let word = self.value()?;
             self.blank()?;
-            self.expect(';', "';'")?;
+            self.require(';', "';'")?;
             Body::Value(word)
         } else {
             return Err(self.unexpected("white space after the name of a node"));
@@ -250,7 +250,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn expect(&mut self, character: char, expected: &'static str) -> Result<(), TextError> {
+    fn require(&mut self, character: char, expected: &'static str) -> Result<(), TextError> {
         if self.peek() == Some(character) {
             self.at += character.len_utf8();
             return Ok(());
