@@ -69,7 +69,7 @@ pub fn groups(source: &str) -> Result<Vec<Group<'_>>, TextError> {
         let at = reader.at;
         reader.at += 1;
         let items = reader.items(1)?;
-        reader.expect('}', "'}'")?;
+        reader.require('}', "'}'")?;
         groups.push(Group { at, items });
         reader.blank()?;
     }
