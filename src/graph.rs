@@ -114,7 +114,13 @@ impl Graph {
         let [mut alive, mut expired, mut answers] = batches();
         decrement(&mut forward, &mut alive, &mut expired, &count.outbound_ttl);
         self.private_icmp.receive(now_ns, &mut local, &mut answers, &count.private_icmp4);
-        self.private_icmp.report(now_ns, Problem::TimeExceeded, &mut expired, &mut answers, &count.private_icmp4);
+        self.private_icmp.report(
+            now_ns,
+            Problem::TimeExceeded,
+            &mut expired,
+            &mut answers,
+            &count.private_icmp4,
+        );
         let mut too_big = self.seal(now_ns, &mut alive, public);
         let problem = Problem::FragmentationNeeded(self.private_router.mtu);
         self.private_icmp.report(now_ns, problem, &mut too_big, &mut answers, &count.private_icmp4);
@@ -164,7 +170,13 @@ impl Graph {
         self.private_next_hop.send(now_ns, &mut alive, private, &count.private_next_hop);
 
         self.inbound_icmp.receive(now_ns, &mut inner, &mut answers, &count.inbound_icmp4);
-        self.inbound_icmp.report(now_ns, Problem::TimeExceeded, &mut expired, &mut answers, &count.inbound_icmp4);
+        self.inbound_icmp.report(
+            now_ns,
+            Problem::TimeExceeded,
+            &mut expired,
+            &mut answers,
+            &count.inbound_icmp4,
+        );
         // An answer of ours that is too big for the tunnel is not worth an error to ourselves.
         drop(self.seal(now_ns, &mut answers, public));
 
@@ -225,8 +237,7 @@ impl Graph {
             self.public_icmp = Icmp4::new(plan.public.ip);
         }
         self.protocol_port = plan.protocol_port;
-        self.public_dispatch =
-            PublicDispatch { address: plan.public.ip, protocol_port: plan.protocol_port };
+        self.public_dispatch = PublicDispatch { address: plan.public.ip, protocol_port: plan.protocol_port };
         for (ours, theirs) in
             [(&mut self.private_next_hop, &plan.private), (&mut self.public_next_hop, &plan.public)]
         {
@@ -277,14 +288,7 @@ impl Plan {
 
 impl Interface {
     fn next_hop(&self) -> NextHop {
-        NextHop::new(
-            self.ip,
-            self.mac,
-            self.next_hop_ip,
-            self.next_hop_mac,
-            self.next_hop.clone(),
-            self.asks,
-        )
+        NextHop::new(self.ip, self.mac, self.next_hop_ip, self.next_hop_mac, self.next_hop.clone(), self.asks)
     }
 }
 

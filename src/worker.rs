@@ -54,9 +54,14 @@ pub struct Attachment {
 pub enum Command {
     Replan(Box<Plan>),
     Install(Box<Inbound>),
-    Remove { spi: u32 },
+    Remove {
+        spi: u32,
+    },
     /// Makes an SA the one that packets of the route with this number are sealed with, or none.
-    Activate { route: u32, sa: Option<Box<OutboundSa>> },
+    Activate {
+        route: u32,
+        sa: Option<Box<OutboundSa>>,
+    },
     Send(Datagram),
 }
 
@@ -104,7 +109,9 @@ pub struct Bound {
 /// Why a worker did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("worker of queue {queue}: cannot run on CPU {cpu}: it does not exist or is not allowed to this process")]
+    #[error(
+        "worker of queue {queue}: cannot run on CPU {cpu}: it does not exist or is not allowed to this process"
+    )]
     Cpu { queue: u16, cpu: usize },
     #[error("worker of queue {queue}: cannot become a real-time thread (is CAP_SYS_NICE there?): {source}")]
     Realtime { queue: u16, source: io::Error },

@@ -316,7 +316,10 @@ fn the_key_exchange_gets_its_datagrams_checked() {
         .unwrap();
     paris.arrive_public(&frame);
     assert_eq!(paris.exchange.len(), 1);
-    assert_eq!((paris.exchange[0].peer.octets(), paris.exchange[0].payload()), (address("192.0.2.32"), &b"knock"[..]));
+    assert_eq!(
+        (paris.exchange[0].peer.octets(), paris.exchange[0].payload()),
+        (address("192.0.2.32"), &b"knock"[..])
+    );
     paris.counted(&[]);
     let mut damaged = frame.clone();
     damaged[45] ^= 1;

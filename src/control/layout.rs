@@ -144,8 +144,7 @@ fn inner_mtu(outer: u32) -> u32 {
 }
 
 /// An inner packet with everything that is put around it, in one chunk; a frame arrives behind the headroom.
-const LARGEST_IN_A_CHUNK: u32 =
-    (CHUNK - HEADROOM - ethernet::HEADER - 3 - esp::TRAILER - esp::ICV) as u32;
+const LARGEST_IN_A_CHUNK: u32 = (CHUNK - HEADROOM - ethernet::HEADER - 3 - esp::TRAILER - esp::ICV) as u32;
 
 #[cfg(test)]
 mod tests {

@@ -45,7 +45,10 @@ impl Log {
     /// Says, once in a while, how much was not said.
     pub fn flush(&mut self, now: Instant) {
         if self.suppressed > 0 && now >= self.report_at {
-            tracing::warn!("{} log lines about packets suppressed; the counters have them all", self.suppressed);
+            tracing::warn!(
+                "{} log lines about packets suppressed; the counters have them all",
+                self.suppressed
+            );
             self.suppressed = 0;
             self.report_at = now + REPORT_EVERY;
         }

@@ -136,7 +136,9 @@ impl Supervisor {
         let gone: Vec<u16> = self
             .queues
             .iter()
-            .filter(|(number, queue)| layout.seat(**number).is_none_or(|seat| !layout::same(seat, queue.seat())))
+            .filter(|(number, queue)| {
+                layout.seat(**number).is_none_or(|seat| !layout::same(seat, queue.seat()))
+            })
             .map(|(number, _)| *number)
             .collect();
         for number in gone {

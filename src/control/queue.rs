@@ -52,15 +52,7 @@ impl Queue {
         };
         let (private, public) = (place(&worker.private), place(&worker.public));
         tracing::info!("worker of queue {} runs: private {private}, public {public}", seat.queue);
-        Ok(Queue {
-            seat,
-            worker,
-            keys,
-            counters,
-            inbound: BTreeMap::new(),
-            room,
-            up: Default::default(),
-        })
+        Ok(Queue { seat, worker, keys, counters, inbound: BTreeMap::new(), room, up: Default::default() })
     }
 
     /// Has the XDP programs send this queue's frames to the worker, and lets it begin.

@@ -23,12 +23,7 @@ pub fn gather(queues: &BTreeMap<u16, Queue>, past: &Totals, mtu: u16) -> State {
     state
 }
 
-fn fill(
-    state: &mut State,
-    totals: &Totals,
-    queues: &BTreeMap<u16, Queue>,
-    mtu: u16,
-) -> Result<(), Rejected> {
+fn fill(state: &mut State, totals: &Totals, queues: &BTreeMap<u16, Queue>, mtu: u16) -> Result<(), Rejected> {
     for (group, leaf, value) in totals.iter() {
         state.set(&["gateway-state", group, leaf], value)?;
     }

@@ -31,11 +31,7 @@ pub enum Unopened {
 
 impl InboundSa {
     pub fn new(parameters: &Parameters, aead: &dyn Aead) -> InboundSa {
-        InboundSa {
-            cipher: Cipher::new(parameters, aead),
-            spi: parameters.spi,
-            window: Window::default(),
-        }
+        InboundSa { cipher: Cipher::new(parameters, aead), spi: parameters.spi, window: Window::default() }
     }
 
     pub fn spi(&self) -> u32 {

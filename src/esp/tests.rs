@@ -3,8 +3,8 @@
 
 use super::*;
 use crate::aead;
-use crate::wire::esp::{Esp, HEADER, ICV, TRAILER};
 use crate::frame::{Frame, Pool};
+use crate::wire::esp::{Esp, HEADER, ICV, TRAILER};
 use serde_json::Value;
 
 fn bytes(vector: &Value, field: &str) -> Vec<u8> {
@@ -133,7 +133,10 @@ fn a_packet_opens_once_and_a_forged_one_never() {
     assert_eq!(open(&mut inbound, &mut pool.copy_of(&sealed).unwrap(), 0), Ok(4));
     assert_eq!(open(&mut inbound, &mut pool.copy_of(&sealed).unwrap(), 0), Err(Unopened::Replayed));
     for len in 0..HEADER + TRAILER + ICV {
-        assert_eq!(open(&mut inbound, &mut pool.copy_of(&sealed[..len]).unwrap(), 0), Err(Unopened::TooShort));
+        assert_eq!(
+            open(&mut inbound, &mut pool.copy_of(&sealed[..len]).unwrap(), 0),
+            Err(Unopened::TooShort)
+        );
     }
 }
 

@@ -103,8 +103,7 @@ impl PublicDispatch {
         match ip.protocol() {
             PROTOCOL_ESP => Class::Esp,
             PROTOCOL_UDP
-                if Udp::parse(ip.payload())
-                    .is_ok_and(|udp| udp.destination_port() == self.protocol_port) =>
+                if Udp::parse(ip.payload()).is_ok_and(|udp| udp.destination_port() == self.protocol_port) =>
             {
                 Class::Exchange
             }

@@ -26,11 +26,7 @@ pub enum Problem {
 
 impl Icmp4 {
     pub fn new(address: Ipv4Addr) -> Icmp4 {
-        Icmp4 {
-            address,
-            received: Budget::per_second(RATE, BURST),
-            sent: Budget::per_second(RATE, BURST),
-        }
+        Icmp4 { address, received: Budget::per_second(RATE, BURST), sent: Budget::per_second(RATE, BURST) }
     }
 
     pub fn address(&self) -> Ipv4Addr {
@@ -38,13 +34,7 @@ impl Icmp4 {
     }
 
     /// Handles packets to the gateway itself. Answers are IP packets.
-    pub fn receive(
-        &mut self,
-        now_ns: u64,
-        input: &mut Batch,
-        answers: &mut Batch,
-        count: &count::Icmp4,
-    ) {
+    pub fn receive(&mut self, now_ns: u64, input: &mut Batch, answers: &mut Batch, count: &count::Icmp4) {
         for mut frame in input.drain(..) {
             let Ok(ip) = Ipv4::parse(frame.data()) else {
                 error(count, &count.protocol_errors);
@@ -120,11 +110,9 @@ impl Icmp4 {
                 (icmpv4::DESTINATION_UNREACHABLE, icmpv4::PROTOCOL_UNREACHABLE, [0; 4])
             }
             Problem::TimeExceeded => (icmpv4::TIME_EXCEEDED, icmpv4::TTL_EXCEEDED, [0; 4]),
-            Problem::FragmentationNeeded(mtu) => (
-                icmpv4::DESTINATION_UNREACHABLE,
-                icmpv4::FRAGMENTATION_NEEDED,
-                icmpv4::next_hop_mtu(mtu),
-            ),
+            Problem::FragmentationNeeded(mtu) => {
+                (icmpv4::DESTINATION_UNREACHABLE, icmpv4::FRAGMENTATION_NEEDED, icmpv4::next_hop_mtu(mtu))
+            }
         };
         let offender = Ipv4::parse(frame.data()).ok()?;
         let destination = offender.source();
@@ -148,12 +136,7 @@ fn echo_reply(frame: &mut Frame) -> bool {
     icmpv4::echo_reply(frame.data_mut()) && prepend_header(frame, tos, us, them).is_some()
 }
 
-fn prepend_header(
-    frame: &mut Frame,
-    tos: u8,
-    source: Ipv4Addr,
-    destination: Ipv4Addr,
-) -> Option<()> {
+fn prepend_header(frame: &mut Frame, tos: u8, source: Ipv4Addr, destination: Ipv4Addr) -> Option<()> {
     let header = ipv4::Header {
         tos,
         id: 0,

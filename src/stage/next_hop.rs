@@ -81,13 +81,7 @@ impl NextHop {
     }
 
     /// Sends IP packets on their way, or keeps them for a short while if the way is not known yet.
-    pub fn send(
-        &mut self,
-        now_ns: u64,
-        packets: &mut Batch,
-        port: &mut impl Port,
-        count: &count::NextHop,
-    ) {
+    pub fn send(&mut self, now_ns: u64, packets: &mut Batch, port: &mut impl Port, count: &count::NextHop) {
         if packets.is_empty() {
             return;
         }
@@ -142,13 +136,7 @@ impl NextHop {
     }
 
     /// What time brings: the next question, the end of waiting. Gives the time of the next call.
-    pub fn tick(
-        &mut self,
-        now_ns: u64,
-        pool: &Pool,
-        port: &mut impl Port,
-        count: &count::NextHop,
-    ) -> u64 {
+    pub fn tick(&mut self, now_ns: u64, pool: &Pool, port: &mut impl Port, count: &count::NextHop) -> u64 {
         if !self.waiting.is_empty() {
             if let Some(mac) = self.address.mac() {
                 let mut waiting = std::mem::take(&mut self.waiting);
@@ -184,8 +172,7 @@ impl NextHop {
     }
 
     fn forward(&self, mac: Mac, packets: &mut Batch, port: &mut impl Port) {
-        let header =
-            ethernet::Header { destination: mac, source: self.own_mac, ethertype: ETHERTYPE_IPV4 };
+        let header = ethernet::Header { destination: mac, source: self.own_mac, ethertype: ETHERTYPE_IPV4 };
         // Headroom is never short here: at most the outer IPv4 and ESP headers were put in front.
         packets.retain(|frame| {
             let front = frame.prepend(ethernet::HEADER).and_then(<[u8]>::first_chunk_mut);
@@ -213,8 +200,7 @@ impl NextHop {
         target_mac: Mac,
         target_ip: Ipv4Addr,
     ) -> Option<()> {
-        let header =
-            ethernet::Header { destination, source: self.own_mac, ethertype: ETHERTYPE_ARP };
+        let header = ethernet::Header { destination, source: self.own_mac, ethertype: ETHERTYPE_ARP };
         header.write(frame.append(ethernet::HEADER)?.first_chunk_mut()?);
         let message = arp::Header {
             operation,

@@ -30,9 +30,9 @@ impl PrivateRouter {
         count: &count::PrivateRouter,
     ) {
         for mut frame in input.drain(..) {
-            let route = Ipv4::parse(frame.data())
-                .ok()
-                .and_then(|ip| Some((self.table.lookup(ip.destination())?, ip.total_len(), ip.dont_fragment())));
+            let route = Ipv4::parse(frame.data()).ok().and_then(|ip| {
+                Some((self.table.lookup(ip.destination())?, ip.total_len(), ip.dont_fragment()))
+            });
             let Some((route, len, dont_fragment)) = route else {
                 count.route_errors.add(1);
                 count.rxerrors.add(1);

@@ -162,8 +162,7 @@ impl Open {
 
         for ((mut frame, (sequence, offset)), authentic) in worth.drain(..).zip(sequences).zip(authentic) {
             let Some(inbound) = associations.at_mut(frame.mark) else { continue };
-            let accepted =
-                if authentic { inbound.sa.accept(sequence) } else { Err(Unopened::Forged) };
+            let accepted = if authentic { inbound.sa.accept(sequence) } else { Err(Unopened::Forged) };
             if let Err(reason) = accepted {
                 self.refuse(now_ns, reason, &frame, inbound, events);
                 continue;

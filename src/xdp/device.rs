@@ -44,13 +44,14 @@ pub enum DeviceError {
     #[error("interface {interface} is down: ip link set dev {interface} up")]
     Down { interface: String },
     #[error(
-        "interface {interface} has no queue {queue}: {}; ethtool --set-channels {interface} {}",
-        count(.queues.usable), .queues.channels(queue + 1)
+        "interface {interface} has no queue {}: {}; ethtool --set-channels {interface} {}",
+        queue + 1, count(.queues.usable), .queues.channels(queue + 1)
     )]
     NoSuchQueue { interface: String, queue: u32, queues: Queues },
     #[error(
-        "interface {interface} has no queue {queue} and cannot have it: {}, {} at most; use fewer workers",
-        count(.queues.usable), .queues.maximum
+        "interface {interface} has no queue {} and cannot have it: {}, and can have {} at most; use another queue \
+         or interface",
+        queue + 1, count(.queues.usable), .queues.maximum
     )]
     NeverSuchQueue { interface: String, queue: u32, queues: Queues },
     #[error(
@@ -139,10 +140,11 @@ impl Queues {
     }
 }
 
+/// People count queues from 1, as the configuration does.
 fn count(queues: u32) -> String {
     match queues {
-        1 => "it has 1 queue (number 0)".into(),
-        n => format!("it has {n} queues (0 to {})", n.saturating_sub(1)),
+        1 => "it has 1 queue".into(),
+        n => format!("it has {n} queues"),
     }
 }
 
@@ -332,7 +334,7 @@ mod tests {
         );
         assert_eq!(
             complaint(&device(), 2),
-            "interface wan0 has no queue 2: it has 2 queues (0 to 1); ethtool --set-channels wan0 combined 3"
+            "interface wan0 has no queue 3: it has 2 queues; ethtool --set-channels wan0 combined 3"
         );
         let queues = Queues { usable: 1, maximum: 4, separate: true };
         assert!(complaint(&Device { queues, ..device() }, 3).ends_with("--set-channels wan0 rx 4 tx 4"));

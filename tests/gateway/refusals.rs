@@ -38,7 +38,11 @@ fn a_syntax_error_is_shown_where_it_is() {
     let lab = Lab::with_tunnel("");
     let said = lab.set("paris", "/", "mtu 1440;\nsa-ttl 600;\n  mtu ! {\n");
     assert_eq!(said.status.code(), Some(1), "{said:?}");
-    assert!(said.text.contains("3:") && said.text.contains('^'), "no line, or no caret, in: {}", said.text);
+    assert!(
+        said.text.contains("line 3, column 9") && said.text.contains('^'),
+        "no line, or no caret, in: {}",
+        said.text
+    );
 }
 
 #[test]
@@ -48,10 +52,24 @@ fn a_missing_interface_is_named() {
 
 #[test]
 fn a_queue_that_a_device_does_not_have_is_named_with_the_remedy() {
+    let (mut lab, example) = (Lab::raise(), configuration("paris", ""));
+    lab.must("vita-paris", &["ethtool", "--set-channels", "eth1", "rx", "1", "tx", "1"]);
+    lab.start("paris", &[]);
+    let said = refused(&lab, "/", &example, "eth1");
+    assert!(said.contains("no queue 2: it has 1 queue"), "{said}");
+    let (_, remedy) = said.split_once("; ").expect("a remedy");
+    let remedy: Vec<&str> = remedy.split_whitespace().collect();
+    assert_eq!(remedy, ["ethtool", "--set-channels", "eth1", "rx", "2", "tx", "2"]);
+    lab.must("vita-paris", &remedy);
+    lab.configure("paris", &example);
+}
+
+#[test]
+fn a_queue_that_a_device_cannot_have_is_named() {
     refused_at_first(
         "ifname eth2;\n  device-queue 1;",
         "ifname eth2;\n  device-queue 7;",
-        &["eth2", "queue", "ethtool"],
+        &["eth2 has no queue 7 and cannot have it"],
     );
 }
 
