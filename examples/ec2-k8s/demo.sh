@@ -112,7 +112,9 @@ await_tunnel() {
 keys_agreed() {
     local site
     for site in paris tokyo; do
-        [ "$(counter "$site" /gateway-state/key-manager/keypairs-negotiated)" -ge 1 ] || return 1
+        # As initiator or as responder: either gives a pair of keys.
+        [ $(($(counter "$site" /gateway-state/key-manager/keypairs-negotiated) +
+            $(counter "$site" /gateway-state/key-manager/keypairs-offered))) -ge 1 ] || return 1
     done
 }
 
