@@ -241,10 +241,10 @@ enum Side {
 impl Running {
     fn prepare(seat: Seat, plan: Plan, link: Arc<Link>) -> Result<(Running, [Option<Bound>; 2]), StartError> {
         let queue = seat.queue;
-        if let Some(cpu) = seat.cpu {
-            if !core_affinity::set_for_current(core_affinity::CoreId { id: cpu }) {
-                return Err(StartError::Cpu { queue, cpu });
-            }
+        if let Some(cpu) = seat.cpu
+            && !core_affinity::set_for_current(core_affinity::CoreId { id: cpu })
+        {
+            return Err(StartError::Cpu { queue, cpu });
         }
         if seat.realtime {
             xdp::realtime().map_err(|source| StartError::Realtime { queue, source })?;
