@@ -14,7 +14,7 @@ use vita::count::Counters;
 use vita::esp::{InboundSa, OutboundSa, Parameters};
 use vita::frame::{BATCH, Batch, Frame, Pool, Port};
 use vita::graph::{Graph, Interface, Plan};
-use vita::route::{Ipv4Table, SpiTable};
+use vita::route::{PrefixTable, SpiTable};
 use vita::stage::{Inbound, Resolved, Tunnel};
 use vita::wire::Mac;
 use vita::wire::ethernet::{self, ETHERTYPE_IPV4};
@@ -130,7 +130,7 @@ fn plan() -> Plan {
         protocol_port: 303,
         mtu: 1500,
         tfc: false,
-        table: Arc::new(Ipv4Table::build([("10.1.0.0/16".parse().expect("a prefix"), 0)])),
+        table: Arc::new(PrefixTable::build([("10.1.0.0/16".parse().expect("a prefix"), 0)])),
         tunnels: vec![Some(Tunnel::new(public.into(), public.into()))],
         associations: Some(SpiTable::with_capacity(4)),
     }

@@ -16,7 +16,7 @@ use crate::aead::Aead;
 use crate::count::Counters;
 use crate::esp::OutboundSa;
 use crate::frame::{Batch, Pool, Port};
-use crate::route::{Ipv4Table, SpiTable};
+use crate::route::{PrefixTable, SpiTable};
 use crate::stage::*;
 use crate::wire::Mac;
 use std::net::Ipv4Addr;
@@ -46,7 +46,7 @@ pub struct Plan {
     pub mtu: u16,
     /// Whether shorter packets are extended to that.
     pub tfc: bool,
-    pub table: Arc<Ipv4Table>,
+    pub table: Arc<PrefixTable>,
     /// By route number. Outbound associations move from the old plan to the new.
     pub tunnels: Vec<Option<Tunnel>>,
     /// Room for inbound associations, if there is to be more than before.

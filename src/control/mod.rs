@@ -24,7 +24,7 @@ mod state;
 
 use crate::config::{Config, Document, State};
 use crate::count::Totals;
-use crate::route::Ipv4Table;
+use crate::route::PrefixTable;
 use crate::worker::StartError;
 use crate::xdp::{DeviceError, Doorbell, Program, ProgramError};
 use layout::{Layout, Place};
@@ -57,7 +57,7 @@ pub struct Supervisor {
     programs: BTreeMap<Place, Arc<Program>>,
     queues: BTreeMap<u16, Queue>,
     numbers: Numbers,
-    table: Arc<Ipv4Table>,
+    table: Arc<PrefixTable>,
     neighbours: Neighbours,
     mtu: u16,
     bell: Arc<Doorbell>,
@@ -91,7 +91,7 @@ impl Supervisor {
             programs: BTreeMap::new(),
             queues: BTreeMap::new(),
             numbers: Numbers::default(),
-            table: Arc::new(Ipv4Table::build([])),
+            table: Arc::new(PrefixTable::build([])),
             neighbours: Neighbours::default(),
             mtu: 0,
             bell: Arc::new(Doorbell::new()?),

@@ -5,11 +5,10 @@ use super::ApplyError;
 use super::layout::{Side, own_mac};
 use crate::config::{Config, PrivateInterface, PublicInterface, Route};
 use crate::graph::{Interface, Plan};
-use crate::route::{Ipv4Table, SpiTable};
+use crate::route::{PrefixTable, SpiTable};
 use crate::stage::{Resolved, Tunnel};
 use crate::wire::Mac;
 use crate::worker::Seat;
-use ipnet::IpNet;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -38,7 +37,7 @@ pub struct Making<'a> {
     pub config: &'a Config,
     pub seat: &'a Seat,
     pub numbers: &'a Numbers,
-    pub table: &'a Arc<Ipv4Table>,
+    pub table: &'a Arc<PrefixTable>,
     pub neighbours: &'a Neighbours,
     pub mtu: u16,
     pub asks_private: bool,
@@ -137,11 +136,8 @@ impl Making<'_> {
 }
 
 /// The prefixes of all routes.
-pub fn table(config: &Config, numbers: &Numbers) -> Ipv4Table {
-    Ipv4Table::build(config.routes.iter().filter_map(|route| match route.net {
-        IpNet::V4(net) => Some((net, numbers.of(&route.id)?)),
-        IpNet::V6(_) => None,
-    }))
+pub fn table(config: &Config, numbers: &Numbers) -> PrefixTable {
+    PrefixTable::build(config.routes.iter().filter_map(|route| Some((route.net, numbers.of(&route.id)?))))
 }
 
 fn private_neighbour(private: &PrivateInterface) -> Neighbour {

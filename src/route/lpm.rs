@@ -1,74 +1,100 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Longest-prefix match for IPv4: a trie of strides 16, 8, 8 with the answers pushed to the leaves.
+//! Longest-prefix match: a trie of strides 16, 8, 8, ... with the answers pushed to the leaves. One for each family.
 //!
 //! ```text
 //!   root[65536] ──► answer                       prefixes up to /16: one load
 //!        └────────► node[256] ──► answer         up to /24: two
-//!                        └──────► node[256]      up to /32: three
+//!                        └──────► node[256]      up to /32: three, and so on
 //! ```
 //!
-//! A slot holds 0 (no route), an answer plus one, or, with the top bit set, the index of a node. 256 KiB, and
-//! 1 KiB for each /16 or /24 that has longer prefixes inside.
+//! A slot holds 0 (no route), an answer plus one, or, with the top bit set, the index of a node. 256 KiB for a family
+//! that has prefixes at all, and 1 KiB for each /16, /24, /32, ... that has longer prefixes inside.
 
-use ipnet::Ipv4Net;
-use std::net::Ipv4Addr;
+use ipnet::IpNet;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Prefixes to numbers below 2^31 - 1.
-pub struct Ipv4Table {
-    root: Box<[u32]>,
-    nodes: Vec<[u32; NODE]>,
+pub struct PrefixTable {
+    ipv4: Trie<4>,
+    ipv6: Trie<16>,
 }
 
-impl Ipv4Table {
+impl PrefixTable {
     /// A table of these prefixes. Of two equal ones the later counts.
-    pub fn build(prefixes: impl IntoIterator<Item = (Ipv4Net, u32)>) -> Ipv4Table {
+    pub fn build(prefixes: impl IntoIterator<Item = (IpNet, u32)>) -> PrefixTable {
         let mut sorted: Vec<_> = prefixes.into_iter().collect();
         // Short ones first: a longer prefix then overwrites part of what a shorter one filled.
         sorted.sort_by_key(|(net, _)| net.prefix_len());
-        let mut table = Ipv4Table { root: vec![0; ROOT].into_boxed_slice(), nodes: Vec::new() };
+        let mut table = PrefixTable { ipv4: Trie::new(), ipv6: Trie::new() };
         for (net, answer) in sorted {
             debug_assert!(answer < INNER - 1);
-            table.insert(u32::from(net.network()), net.prefix_len(), answer + 1);
+            match net {
+                IpNet::V4(net) => table.ipv4.insert(net.network().octets(), net.prefix_len(), answer + 1),
+                IpNet::V6(net) => table.ipv6.insert(net.network().octets(), net.prefix_len(), answer + 1),
+            }
         }
         table
     }
 
-    /// The number of the longest prefix that contains `address`.
+    /// The number of the longest prefix that contains the address.
     #[inline]
-    pub fn lookup(&self, address: Ipv4Addr) -> Option<u32> {
-        let address = u32::from(address);
-        let mut slot = self.root[(address >> 16) as usize];
-        if slot & INNER != 0 {
-            slot = self.nodes[(slot & !INNER) as usize][(address >> 8) as usize & 0xff];
-            if slot & INNER != 0 {
-                slot = self.nodes[(slot & !INNER) as usize][address as usize & 0xff];
+    pub fn lookup4(&self, address: Ipv4Addr) -> Option<u32> {
+        self.ipv4.lookup(address.octets())
+    }
+
+    /// As [`PrefixTable::lookup4`].
+    #[inline]
+    pub fn lookup6(&self, address: Ipv6Addr) -> Option<u32> {
+        self.ipv6.lookup(address.octets())
+    }
+}
+
+/// A trie over addresses of so many bytes.
+struct Trie<const BYTES: usize> {
+    /// Empty as long as there is no prefix.
+    root: Vec<u32>,
+    nodes: Vec<[u32; NODE]>,
+}
+
+impl<const BYTES: usize> Trie<BYTES> {
+    fn new() -> Self {
+        Trie { root: Vec::new(), nodes: Vec::new() }
+    }
+
+    #[inline]
+    fn lookup(&self, address: [u8; BYTES]) -> Option<u32> {
+        let mut slot = *self.root.get(usize::from(u16::from_be_bytes([address[0], address[1]])))?;
+        for byte in &address[2..] {
+            if slot & INNER == 0 {
+                break;
             }
+            slot = self.nodes[(slot & !INNER) as usize][usize::from(*byte)];
         }
         slot.checked_sub(1)
     }
 
-    fn insert(&mut self, network: u32, length: u8, slot: u32) {
-        let top = (network >> 16) as usize;
+    fn insert(&mut self, network: [u8; BYTES], length: u8, slot: u32) {
+        if self.root.is_empty() {
+            self.root = vec![0; ROOT];
+        }
+        let top = usize::from(u16::from_be_bytes([network[0], network[1]]));
         if length <= 16 {
-            let span = 1 << (16 - length);
-            self.root[top..top + span].fill(slot);
+            self.root[top..top + (1 << (16 - length))].fill(slot);
             return;
         }
-        let middle = self.expand(Place::Root(top));
-        let byte = (network >> 8) as usize & 0xff;
-        if length <= 24 {
-            let span = 1 << (24 - length);
-            self.nodes[middle][byte..byte + span].fill(slot);
-            return;
+        let mut node = self.below(Place::Root(top));
+        // The byte that the prefix ends in, if only at its end.
+        let last = usize::from(length - 1) / 8;
+        for byte in &network[2..last] {
+            node = self.below(Place::Node(node, usize::from(*byte)));
         }
-        let last = self.expand(Place::Node(middle, byte));
-        let byte = network as usize & 0xff;
-        let span = 1 << (32 - length);
-        self.nodes[last][byte..byte + span].fill(slot);
+        let first = usize::from(network[last]);
+        let span = 1 << (8 * (last + 1) - usize::from(length));
+        self.nodes[node][first..first + span].fill(slot);
     }
 
     /// The node below a slot; made, and filled with the slot's answer, if there is none.
-    fn expand(&mut self, place: Place) -> usize {
+    fn below(&mut self, place: Place) -> usize {
         let slot = match place {
             Place::Root(index) => self.root[index],
             Place::Node(node, index) => self.nodes[node][index],
@@ -99,14 +125,23 @@ const INNER: u32 = 1 << 31;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ipnet::{Ipv4Net, Ipv6Net};
     use proptest::prelude::*;
+    use std::net::IpAddr;
 
-    fn net(text: &str) -> Ipv4Net {
+    fn net(text: &str) -> IpNet {
         text.parse().unwrap()
     }
 
-    fn at(table: &Ipv4Table, address: &str) -> Option<u32> {
-        table.lookup(address.parse().unwrap())
+    fn at(table: &PrefixTable, address: &str) -> Option<u32> {
+        lookup(table, address.parse().unwrap())
+    }
+
+    fn lookup(table: &PrefixTable, address: IpAddr) -> Option<u32> {
+        match address {
+            IpAddr::V4(address) => table.lookup4(address),
+            IpAddr::V6(address) => table.lookup6(address),
+        }
     }
 
     #[test]
@@ -118,49 +153,75 @@ mod tests {
             (net("10.0.0.0/8"), 8),
             (net("10.1.2.128/25"), 25),
         ];
-        let table = Ipv4Table::build(prefixes);
+        let table = PrefixTable::build(prefixes);
         assert_eq!(at(&table, "192.0.2.1"), Some(0));
         assert_eq!(at(&table, "10.200.0.1"), Some(8));
         assert_eq!(at(&table, "10.1.2.1"), Some(24));
         assert_eq!(at(&table, "10.1.2.3"), Some(32));
         assert_eq!(at(&table, "10.1.2.200"), Some(25));
+        assert_eq!(at(&table, "2001:db8::1"), None, "families do not mix");
+    }
+
+    #[test]
+    fn ipv6_prefixes_of_every_length_nest() {
+        let address: Ipv6Addr = "2001:db8:1234:5678:9abc:def0:1357:9bdf".parse().unwrap();
+        let nested = |length: u8| (Ipv6Net::new(address, length).unwrap().trunc().into(), u32::from(length));
+        let table = PrefixTable::build((0..=128).map(nested));
+        assert_eq!(table.lookup6(address), Some(128));
+        for bit in 0..128 {
+            let other = Ipv6Addr::from(u128::from(address) ^ 1 << (127 - bit));
+            assert_eq!(table.lookup6(other), Some(bit), "differs in bit {bit}");
+        }
     }
 
     #[test]
     fn without_a_prefix_there_is_no_answer() {
-        let table = Ipv4Table::build([(net("172.32.0.0/16"), 7)]);
+        let table = PrefixTable::build([(net("172.32.0.0/16"), 7), (net("2001:db8:2::/48"), 8)]);
         assert_eq!(at(&table, "172.33.0.0"), None);
         assert_eq!(at(&table, "172.31.255.255"), None);
         assert_eq!(at(&table, "172.32.255.255"), Some(7));
-        assert_eq!(at(&Ipv4Table::build([]), "10.0.0.1"), None);
+        assert_eq!(at(&table, "2001:db8:2:ffff::1"), Some(8));
+        assert_eq!(at(&table, "2001:db8:3::"), None);
+        let empty = PrefixTable::build([]);
+        assert_eq!((at(&empty, "10.0.0.1"), at(&empty, "2001:db8::1")), (None, None));
+    }
+
+    /// What a table has to agree with.
+    fn linear_search(prefixes: &[(IpNet, u32)], address: IpAddr) -> Option<u32> {
+        let matches = prefixes.iter().filter(|(net, _)| net.contains(&address));
+        matches.max_by_key(|(net, _)| net.prefix_len()).map(|(_, answer)| *answer)
+    }
+
+    /// Few distinct networks, so that prefixes nest.
+    fn few4(bits: u32) -> Ipv4Addr {
+        (bits & 0x0303_03ff).into()
+    }
+
+    fn few6(bits: u128) -> Ipv6Addr {
+        (bits & 0x0101_0001_0000_0301_0000_0000_0100_00ff).into()
     }
 
     proptest! {
         #[test]
         fn agrees_with_a_linear_search(
-            prefixes in prop::collection::vec((any::<u32>(), 0u8..=32), 0..60),
-            probes in prop::collection::vec(any::<u32>(), 20),
+            prefixes4 in prop::collection::vec((any::<u32>(), 0u8..=32), 0..60),
+            prefixes6 in prop::collection::vec((any::<u128>(), 0u8..=128), 0..60),
+            probes in prop::collection::vec(any::<u128>(), 20),
         ) {
-            // Few distinct networks, so that prefixes nest.
-            let prefixes: Vec<_> = prefixes
-                .iter()
-                .enumerate()
-                .map(|(i, (bits, length))| {
-                    (Ipv4Net::new(Ipv4Addr::from(bits & 0x0303_03ff), *length).unwrap().trunc(), i as u32)
-                })
-                .collect();
-            let mut unique = prefixes.clone();
+            let prefixes4 = prefixes4.into_iter().map(|(bits, length)| {
+                Ipv4Net::new(few4(bits), length).unwrap().trunc().into()
+            });
+            let prefixes6 = prefixes6.into_iter().map(|(bits, length)| {
+                Ipv6Net::new(few6(bits), length).unwrap().trunc().into()
+            });
+            let mut unique: Vec<(IpNet, u32)> = prefixes4.chain(prefixes6).zip(0..).collect();
             unique.sort_by_key(|(net, _)| *net);
             unique.dedup_by_key(|(net, _)| *net);
-            let table = Ipv4Table::build(unique.iter().copied());
+            let table = PrefixTable::build(unique.iter().copied());
             for probe in probes {
-                let address = Ipv4Addr::from(probe & 0x0303_03ff);
-                let expected = unique
-                    .iter()
-                    .filter(|(net, _)| net.contains(&address))
-                    .max_by_key(|(net, _)| net.prefix_len())
-                    .map(|(_, answer)| *answer);
-                prop_assert_eq!(table.lookup(address), expected);
+                for address in [IpAddr::V4(few4(probe as u32)), IpAddr::V6(few6(probe))] {
+                    prop_assert_eq!(lookup(&table, address), linear_search(&unique, address));
+                }
             }
         }
     }

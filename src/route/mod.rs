@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Tables that a packet is looked up in: prefixes to routes ([`Ipv4Table`]), SPIs to security associations
+//! Tables that a packet is looked up in: prefixes to routes ([`PrefixTable`]), SPIs to security associations
 //! ([`SpiTable`]).
 //!
 //! The prefix table is immutable: the control thread builds a new one for each change of the routes and the
@@ -8,5 +8,5 @@
 mod lpm;
 mod spi;
 
-pub use lpm::Ipv4Table;
+pub use lpm::PrefixTable;
 pub use spi::SpiTable;

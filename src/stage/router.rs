@@ -4,14 +4,14 @@
 use super::tunnel::Inbound;
 use crate::count;
 use crate::frame::Batch;
-use crate::route::{Ipv4Table, SpiTable};
+use crate::route::{PrefixTable, SpiTable};
 use crate::wire::esp::Esp;
 use crate::wire::ipv4::Ipv4;
 use std::sync::Arc;
 
 /// Picks the route of an inner packet.
 pub struct PrivateRouter {
-    pub table: Arc<Ipv4Table>,
+    pub table: Arc<PrefixTable>,
     /// The largest inner packet, in bytes.
     pub mtu: u16,
 }
@@ -31,7 +31,7 @@ impl PrivateRouter {
     ) {
         for mut frame in input.drain(..) {
             let route = Ipv4::parse(frame.data()).ok().and_then(|ip| {
-                Some((self.table.lookup(ip.destination())?, ip.total_len(), ip.dont_fragment()))
+                Some((self.table.lookup4(ip.destination())?, ip.total_len(), ip.dont_fragment()))
             });
             let Some((route, len, dont_fragment)) = route else {
                 count.route_errors.add(1);

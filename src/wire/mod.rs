@@ -2,10 +2,10 @@
 //! Bytes on the wire: typed views and builders, one file per protocol.
 //!
 //! ```text
-//!  frame   ┌────────────┬──────────────┬───────────────────────────────┐
-//!          │ ethernet   │ ipv4 │ arp   │ udp │ icmpv4 │ esp            │
-//!          └────────────┴──────────────┴───────────────────────────────┘
-//!            parse ──► payload() ──► parse ──► payload() ──► parse
+//!  frame   ┌────────────┬──────────────────┬───────────────────────────────┐
+//!          │ ethernet   │ ipv4, ipv6 │ arp │ udp │ icmpv4, icmpv6, nd │ esp│
+//!          └────────────┴──────────────────┴───────────────────────────────┘
+//!            parse ──► payload() ────► parse ──► payload() ──► parse
 //! ```
 //!
 //! Every protocol `X` has two halves. `X::parse` is the only check: it looks at every length the
@@ -15,8 +15,9 @@
 //!
 //! Limits: nothing here allocates, reads a clock or keeps state, and nothing judges policy. `parse`
 //! does not verify checksums, because a gateway that forwards a packet and a gateway that answers it
-//! need different ones: ask `checksum_ok`. IPv4 options are carried, never interpreted. VLAN tags are
-//! an Ethernet type like any other.
+//! need different ones: ask `checksum_ok`. Neighbour discovery is the exception, because its checks are one
+//! list. IPv4 options and IPv6 extension headers are carried, never interpreted. VLAN tags are an Ethernet
+//! type like any other.
 
 use std::fmt;
 use std::str::FromStr;
@@ -26,7 +27,10 @@ pub mod checksum;
 pub mod esp;
 pub mod ethernet;
 pub mod icmpv4;
+pub mod icmpv6;
 pub mod ipv4;
+pub mod ipv6;
+pub mod nd;
 #[cfg(test)]
 mod testing;
 pub mod udp;
@@ -46,6 +50,14 @@ pub enum Malformed {
     AddressFormat,
     #[error("the padding is longer than the packet it ends")]
     Padding,
+    #[error("more extension headers than anyone has a use for")]
+    Extensions,
+    #[error("the hop limit is not 255, so the message may come from beyond the link")]
+    HopLimit,
+    #[error("the checksum is wrong")]
+    Checksum,
+    #[error("a field has a value that this message must not have")]
+    Message,
 }
 
 /// An Ethernet (EUI-48) address.

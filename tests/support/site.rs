@@ -9,7 +9,7 @@ use vita::count::{Counters, SaCounters};
 use vita::esp::{InboundSa, OutboundSa, Parameters};
 use vita::frame::{Memory, Pool};
 use vita::graph::{Graph, Interface, Plan};
-use vita::route::{Ipv4Table, SpiTable};
+use vita::route::{PrefixTable, SpiTable};
 use vita::stage::{Datagram, Inbound, Resolved, Tunnel};
 use vita::wire::Mac;
 
@@ -45,7 +45,7 @@ pub fn plan(near: u8, far: u8) -> Plan {
         protocol_port: 303,
         mtu: MTU,
         tfc: false,
-        table: Arc::new(Ipv4Table::build([(route, 0)])),
+        table: Arc::new(PrefixTable::build([(route, 0)])),
         tunnels: vec![Some(Tunnel::new([192, 0, 2, near].into(), [192, 0, 2, far].into()))],
         associations: Some(SpiTable::with_capacity(8)),
     }
