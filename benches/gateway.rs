@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use vita::count::Counters;
 use vita::esp::{InboundSa, OutboundSa, Parameters};
 use vita::frame::{BATCH, Batch, Frame, Pool, Port};
-use vita::graph::{Graph, Interface, Plan};
+use vita::graph::{Face, Graph, Interface, Plan};
 use vita::route::{PrefixTable, SpiTable};
 use vita::stage::{Inbound, Resolved, Tunnel};
 use vita::wire::Mac;
@@ -116,22 +116,23 @@ impl Port for Lane {
 
 fn plan() -> Plan {
     let interface = |ip: [u8; 4]| Interface {
-        ip: ip.into(),
         mac: Mac([2, 0, 0, 0, 0, 1]),
-        next_hop_ip: [192, 0, 2, 254].into(),
-        next_hop_mac: Some(Mac([2, 0, 0, 0, 0, 2])),
-        next_hop: Arc::new(Resolved::default()),
-        asks: false,
+        v4: Some(Face {
+            ip: ip.into(),
+            next_hop_ip: [192, 0, 2, 254].into(),
+            next_hop_mac: Some(Mac([2, 0, 0, 0, 0, 2])),
+            next_hop: Arc::new(Resolved::default()),
+            asks: false,
+        }),
+        v6: None,
     };
     let public = [192, 0, 2, 1];
     Plan {
         private: interface([10, 0, 0, 1]),
         public: interface(public),
         protocol_port: 303,
-        mtu: 1500,
-        tfc: false,
         table: Arc::new(PrefixTable::build([("10.1.0.0/16".parse().expect("a prefix"), 0)])),
-        tunnels: vec![Some(Tunnel::new(public.into(), public.into()))],
+        tunnels: vec![Tunnel::new(public.into(), public.into(), 1500, false)],
         associations: Some(SpiTable::with_capacity(4)),
     }
 }

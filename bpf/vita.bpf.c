@@ -3,8 +3,9 @@
  * Which frames are the gateway's, decided where they enter the machine.
  *
  *   frame on a queue ──► to a MAC of ours? ────────────────────────► redirect ──► AF_XDP socket of the queue
- *                        broadcast ARP that asks for an IP of ours? ► redirect ─┐
- *                        anything else ──► XDP_PASS (the kernel)                └► no socket: XDP_PASS
+ *                        broadcast ARP that asks for an IP of ours, or IPv6 to the group
+ *                        that is asked for an IP of ours? ────────► redirect ─┐
+ *                        anything else ──► XDP_PASS (the kernel)              └► no socket: XDP_PASS
  *
  * One copy of this program per interface, each with its own two maps, so that an address can change while
  * packets flow. An interface may carry the addresses of several workers, and of both sides.
@@ -43,6 +44,7 @@ static long (*bpf_redirect_map)(void *map, u64 key, u64 flags) = (void *)51;
 
 enum {
 	ETHERTYPE_ARP = BIG_ENDIAN_16(0x0806),
+	ETHERTYPE_IPV6 = BIG_ENDIAN_16(0x86dd),
 	/* Hardware queues of one interface. The largest adapters in use have 128. */
 	QUEUES = 256,
 	/* Pairs of MAC and IP address on one interface: its private one and the public ones of several workers.
@@ -77,7 +79,9 @@ struct filter {
 	u16 active;
 	/* 0.0.0.0: no ARP request is ours. */
 	u16 ipv4[2];
-	u32 unused;
+	/* The end of 33:33:ff:xx:xx:xx, to which neighbours send solicitations for our IPv6 address (RFC 4291 section
+	 * 2.7.1, RFC 2464 section 7). 0: no such group is ours. */
+	u16 group[2];
 };
 
 /* All addresses that the gateway has on this interface. */
@@ -109,13 +113,15 @@ static __attribute__((always_inline)) int is_broadcast(const u16 *mac)
 	return (mac[0] & mac[1] & mac[2]) == 0xffff;
 }
 
-/* Broadcast or multicast that asks for one of our addresses. Neighbour solicitations for an IPv6 address,
- * sent to 33:33:ff:xx:xx:xx, are decided here too once the filter carries one. */
+/* A broadcast or multicast question for our address. */
 static __attribute__((always_inline)) int asks_for_us(const struct ethernet *ethernet, const void *end,
 						      const struct filter *filter)
 {
 	const struct arp *arp = (const void *)(ethernet + 1);
 
+	if (ethernet->ethertype == ETHERTYPE_IPV6)
+		return filter->group[0] != 0 && ethernet->destination[0] == 0x3333 &&
+		       ethernet->destination[1] == filter->group[0] && ethernet->destination[2] == filter->group[1];
 	if (!is_broadcast(ethernet->destination) || ethernet->ethertype != ETHERTYPE_ARP)
 		return 0;
 	if ((const void *)(arp + 1) > end)

@@ -3,9 +3,9 @@
 //!
 //! ```text
 //! private rx ─► dispatch ─► ttl ─► private router ─► seal ─► public next hop ─► public tx
-//!                 │  └ arp      └► private icmp ◄┘ (expired, too big)  ▲
+//!                 │  └ arp, nd  └► private icmp ◄┘ (expired, too big)  ▲
 //! public rx ──► dispatch ─► public router ─► open ─► inbound dispatch ─┼► ttl ─► private next hop ─► private tx
-//!                 ├ arp                                       │        │    │
+//!                 ├ arp, nd                                   │        │    │
 //!                 ├► key exchange                             └► inbound icmp ─► private router (the answer goes back sealed)
 //!                 └► public icmp ─► public next hop
 //! ```
@@ -19,16 +19,24 @@ use crate::frame::{Batch, Pool, Port};
 use crate::route::{PrefixTable, SpiTable};
 use crate::stage::*;
 use crate::wire::Mac;
-use std::net::Ipv4Addr;
+use crate::wire::ip::Addresses;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
 use std::sync::Arc;
 
 /// One side of the gateway.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Interface {
-    pub ip: Ipv4Addr,
     pub mac: Mac,
-    pub next_hop_ip: Ipv4Addr,
+    pub v4: Option<Face<Ipv4Addr>>,
+    pub v6: Option<Face<Ipv6Addr>>,
+}
+
+/// What a side is for one family.
+#[derive(Clone)]
+pub struct Face<Address> {
+    pub ip: Address,
+    pub next_hop_ip: Address,
     /// The next hop's address, if it is not to be asked for.
     pub next_hop_mac: Option<Mac>,
     /// Where its address is kept.
@@ -42,10 +50,6 @@ pub struct Plan {
     pub private: Interface,
     pub public: Interface,
     pub protocol_port: u16,
-    /// The largest inner packet, in bytes.
-    pub mtu: u16,
-    /// Whether shorter packets are extended to that.
-    pub tfc: bool,
     pub table: Arc<PrefixTable>,
     /// By route number. Outbound associations move from the old plan to the new.
     pub tunnels: Vec<Option<Tunnel>>,
@@ -66,9 +70,9 @@ pub struct Graph {
     outbound: Outbound,
     open: Open,
     associations: SpiTable<Box<Inbound>>,
-    private_icmp: Icmp4,
-    public_icmp: Icmp4,
-    inbound_icmp: Icmp4,
+    private_icmp: Icmp,
+    public_icmp: Icmp,
+    inbound_icmp: Icmp,
     private_next_hop: NextHop,
     public_next_hop: NextHop,
     /// For the log; whoever drives the graph takes them.
@@ -79,22 +83,22 @@ pub struct Graph {
 
 impl Graph {
     pub fn new(pool: Rc<Pool>, counters: Arc<Counters>, aead: &'static dyn Aead, plan: Plan) -> Graph {
-        let padded = plan.padded();
+        let (inside, outside) = (plan.private.own(), plan.public.own());
         Graph {
             counters,
             aead,
             protocol_port: plan.protocol_port,
-            private_dispatch: PrivateDispatch { address: plan.private.ip },
-            public_dispatch: PublicDispatch { address: plan.public.ip, protocol_port: plan.protocol_port },
-            inbound_dispatch: InboundDispatch { address: plan.private.ip },
-            private_router: PrivateRouter { table: plan.table, mtu: plan.mtu },
+            private_dispatch: PrivateDispatch { own: inside },
+            public_dispatch: PublicDispatch { own: outside, protocol_port: plan.protocol_port },
+            inbound_dispatch: InboundDispatch { own: inside },
+            private_router: PrivateRouter { table: plan.table },
             public_router: PublicRouter,
-            outbound: Outbound { tunnels: plan.tunnels, padded },
-            open: Open::default(),
+            outbound: Outbound { tunnels: plan.tunnels },
+            open: Open::new(inside),
             associations: plan.associations.unwrap_or_else(|| SpiTable::with_capacity(0)),
-            private_icmp: Icmp4::new(plan.private.ip),
-            public_icmp: Icmp4::new(plan.public.ip),
-            inbound_icmp: Icmp4::new(plan.private.ip),
+            private_icmp: Icmp::new(inside),
+            public_icmp: Icmp::new(outside),
+            inbound_icmp: Icmp::new(inside),
             private_next_hop: plan.private.next_hop(),
             public_next_hop: plan.public.next_hop(),
             events: Events::new(),
@@ -105,28 +109,28 @@ impl Graph {
     /// Packets from the private side: sealed, or answered.
     pub fn outbound(&mut self, now_ns: u64, private: &mut impl Port, public: &mut impl Port) -> usize {
         let count = self.counters.clone();
-        let [mut received, mut forward, mut local, mut arp] = batches();
+        let icmp_count = IcmpCount { v4: &count.private_icmp4, v6: &count.private_icmp6 };
+        let [mut received, mut forward, mut local, mut neighbours] = batches();
         private.receive(&mut received);
         let work = received.len();
         if work == 0 {
             return 0;
         }
-        self.private_dispatch.run(&mut received, &mut forward, &mut local, &mut arp, &count.private_dispatch);
+        self.private_dispatch.run(
+            &mut received,
+            &mut forward,
+            &mut local,
+            &mut neighbours,
+            &count.private_dispatch,
+        );
         let [mut alive, mut expired, mut answers] = batches();
         decrement(&mut forward, &mut alive, &mut expired, &count.outbound_ttl);
-        self.private_icmp.receive(now_ns, &mut local, &mut answers, &count.private_icmp4, &mut self.events);
-        self.private_icmp.report(
-            now_ns,
-            Problem::TimeExceeded,
-            &mut expired,
-            &mut answers,
-            &count.private_icmp4,
-        );
+        self.private_icmp.receive(now_ns, &mut local, &mut answers, icmp_count, &mut self.events);
+        self.private_icmp.report(now_ns, Problem::TimeExceeded, &mut expired, &mut answers, icmp_count);
         let mut too_big = self.seal(now_ns, &mut alive, public);
-        let problem = Problem::FragmentationNeeded(self.private_router.mtu);
-        self.private_icmp.report(now_ns, problem, &mut too_big, &mut answers, &count.private_icmp4);
+        self.private_icmp.report(now_ns, Problem::TooBig, &mut too_big, &mut answers, icmp_count);
         self.private_next_hop.send(now_ns, &mut answers, private, &count.private_next_hop);
-        self.private_next_hop.learn(&mut arp, private, &count.private_next_hop, &mut self.events);
+        self.private_next_hop.learn(&mut neighbours, private, &count.private_next_hop, &mut self.events);
         work
     }
 
@@ -139,7 +143,7 @@ impl Graph {
         deliver: impl FnMut(Datagram) -> bool,
     ) -> usize {
         let count = self.counters.clone();
-        let [mut received, mut esp, mut exchange, mut local, mut arp] = batches();
+        let [mut received, mut esp, mut exchange, mut local, mut neighbours] = batches();
         public.receive(&mut received);
         let work = received.len();
         if work == 0 {
@@ -150,7 +154,7 @@ impl Graph {
             &mut esp,
             &mut exchange,
             &mut local,
-            &mut arp,
+            &mut neighbours,
             &count.public_dispatch,
         );
         collect(&mut exchange, deliver, &count.key_manager);
@@ -170,21 +174,17 @@ impl Graph {
         decrement(&mut forward, &mut alive, &mut expired, &count.inbound_ttl);
         self.private_next_hop.send(now_ns, &mut alive, private, &count.private_next_hop);
 
-        self.inbound_icmp.receive(now_ns, &mut inner, &mut answers, &count.inbound_icmp4, &mut self.events);
-        self.inbound_icmp.report(
-            now_ns,
-            Problem::TimeExceeded,
-            &mut expired,
-            &mut answers,
-            &count.inbound_icmp4,
-        );
+        let icmp_count = IcmpCount { v4: &count.inbound_icmp4, v6: &count.inbound_icmp6 };
+        self.inbound_icmp.receive(now_ns, &mut inner, &mut answers, icmp_count, &mut self.events);
+        self.inbound_icmp.report(now_ns, Problem::TimeExceeded, &mut expired, &mut answers, icmp_count);
         // An answer of ours that is too big for the tunnel is not worth an error to ourselves.
         drop(self.seal(now_ns, &mut answers, public));
 
         let [mut answers] = batches();
-        self.public_icmp.receive(now_ns, &mut local, &mut answers, &count.public_icmp4, &mut self.events);
+        let icmp_count = IcmpCount { v4: &count.public_icmp4, v6: &count.public_icmp6 };
+        self.public_icmp.receive(now_ns, &mut local, &mut answers, icmp_count, &mut self.events);
         self.public_next_hop.send(now_ns, &mut answers, public, &count.public_next_hop);
-        self.public_next_hop.learn(&mut arp, public, &count.public_next_hop, &mut self.events);
+        self.public_next_hop.learn(&mut neighbours, public, &count.public_next_hop, &mut self.events);
         work
     }
 
@@ -192,7 +192,13 @@ impl Graph {
     fn seal(&mut self, now_ns: u64, packets: &mut Batch, public: &mut impl Port) -> Batch {
         let count = self.counters.clone();
         let [mut routed, mut sealed, mut too_big] = batches();
-        self.private_router.run(packets, &mut routed, &mut too_big, &count.private_router);
+        self.private_router.run(
+            packets,
+            &mut routed,
+            &mut too_big,
+            &self.outbound.tunnels,
+            &count.private_router,
+        );
         self.outbound.run(&mut routed, &mut sealed, self.aead, &count.private_router);
         self.public_next_hop.send(now_ns, &mut sealed, public, &count.public_next_hop);
         too_big
@@ -208,15 +214,14 @@ impl Graph {
 
     /// Sends a datagram of the key exchange.
     pub fn send_datagram(&mut self, now_ns: u64, datagram: &Datagram, public: &mut impl Port) {
-        let source = self.public_icmp.address();
+        let own = self.public_icmp.own();
         let mut batch = Batch::new();
-        batch.extend(datagram_frame(&self.pool, source, self.protocol_port, datagram));
+        batch.extend(datagram_frame(&self.pool, own, self.protocol_port, datagram));
         self.public_next_hop.send(now_ns, &mut batch, public, &self.counters.public_next_hop);
     }
 
     /// Goes over to another plan and gives back what is left of the old one. Associations live on.
     pub fn replan(&mut self, mut plan: Plan) -> Leftover {
-        self.outbound.padded = plan.padded();
         for (new, old) in plan.tunnels.iter_mut().zip(&mut self.outbound.tunnels) {
             if let (Some(new), Some(old)) = (new, old) {
                 new.sa = old.sa.take();
@@ -229,20 +234,22 @@ impl Graph {
             }
             std::mem::replace(&mut self.associations, roomier)
         });
-        if self.private_dispatch.address != plan.private.ip {
-            self.private_dispatch.address = plan.private.ip;
-            self.inbound_dispatch.address = plan.private.ip;
-            self.private_icmp = Icmp4::new(plan.private.ip);
-            self.inbound_icmp = Icmp4::new(plan.private.ip);
+        let (inside, outside) = (plan.private.own(), plan.public.own());
+        if self.private_icmp.own() != inside {
+            self.private_icmp = Icmp::new(inside);
+            self.inbound_icmp = Icmp::new(inside);
         }
-        if self.public_dispatch.address != plan.public.ip {
-            self.public_icmp = Icmp4::new(plan.public.ip);
+        if self.public_icmp.own() != outside {
+            self.public_icmp = Icmp::new(outside);
         }
+        self.private_dispatch.own = inside;
+        self.inbound_dispatch.own = inside;
+        self.open.inside = inside;
         self.protocol_port = plan.protocol_port;
-        self.public_dispatch = PublicDispatch { address: plan.public.ip, protocol_port: plan.protocol_port };
+        self.public_dispatch = PublicDispatch { own: outside, protocol_port: plan.protocol_port };
         self.private_next_hop.change(plan.private.next_hop(), &self.counters.private_next_hop);
         self.public_next_hop.change(plan.public.next_hop(), &self.counters.public_next_hop);
-        let router = PrivateRouter { table: plan.table, mtu: plan.mtu };
+        let router = PrivateRouter { table: plan.table };
         Leftover {
             _router: std::mem::replace(&mut self.private_router, router),
             _tunnels: std::mem::replace(&mut self.outbound.tunnels, plan.tunnels),
@@ -275,15 +282,25 @@ pub struct Leftover {
     _associations: Option<SpiTable<Box<Inbound>>>,
 }
 
-impl Plan {
-    fn padded(&self) -> usize {
-        if self.tfc { self.mtu.into() } else { 0 }
+impl Interface {
+    fn own(&self) -> Addresses {
+        Addresses { v4: self.v4.as_ref().map(|face| face.ip), v6: self.v6.as_ref().map(|face| face.ip) }
+    }
+
+    fn next_hop(&self) -> NextHop {
+        NextHop::new(self.mac, self.v4.as_ref().map(Face::neighbour), self.v6.as_ref().map(Face::neighbour))
     }
 }
 
-impl Interface {
-    fn next_hop(&self) -> NextHop {
-        NextHop::new(self.ip, self.mac, self.next_hop_ip, self.next_hop_mac, self.next_hop.clone(), self.asks)
+impl<Address: Copy + Into<IpAddr>> Face<Address> {
+    fn neighbour(&self) -> Neighbour {
+        Neighbour::new(
+            self.ip.into(),
+            self.next_hop_ip.into(),
+            self.next_hop_mac,
+            self.next_hop.clone(),
+            self.asks,
+        )
     }
 }
 

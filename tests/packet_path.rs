@@ -77,7 +77,7 @@ fn every_length_up_to_the_mtu_passes_with_and_without_padding() {
     for tfc in [false, true] {
         let (mut paris, mut tokyo) = pair();
         let mut tfc_plan = plan(31, 32);
-        tfc_plan.tfc = tfc;
+        tfc_plan.tunnels = tunnels4(31, 32, tfc);
         paris.graph.replan(tfc_plan);
         for len in 0..=usize::from(MTU) - 28 {
             let sent = udp("172.31.1.50", "172.32.1.50", 64, &vec![len as u8; len]);
@@ -318,8 +318,8 @@ fn the_key_exchange_gets_its_datagrams_checked() {
     paris.arrive_public(&frame);
     assert_eq!(paris.exchange.len(), 1);
     assert_eq!(
-        (paris.exchange[0].peer.octets(), paris.exchange[0].payload()),
-        (address("192.0.2.32"), &b"knock"[..])
+        (paris.exchange[0].peer, paris.exchange[0].payload()),
+        (address("192.0.2.32").into(), &b"knock"[..])
     );
     paris.counted(&[]);
     let mut damaged = frame.clone();
@@ -475,7 +475,7 @@ fn received_errors_are_reported_with_an_excerpt_but_not_all_of_them() {
     let error = icmp(3, 4, &quote);
     paris.arrive_public(&error);
     let Some(Event::Icmp { source, kind, code, excerpt }) = paris.graph.events.first() else { panic!() };
-    assert_eq!((source.octets(), *kind, *code), (address("198.51.100.7"), 3, 4));
+    assert_eq!((*source, *kind, *code), (address("198.51.100.7").into(), 3, 4));
     assert_eq!(excerpt[..], quote[..28]);
     let mut reported = 0;
     for _ in 0..90 {
@@ -589,8 +589,9 @@ fn the_next_hop_is_asked_for_and_packets_wait_for_the_answer() {
     use etherparse::ArpOperation;
     let [to_tokyo, to_paris] = keys();
     let mut plan = plan(31, 32);
-    plan.public.next_hop_mac = None;
-    plan.public.next_hop = Arc::default();
+    let router = plan.public.v4.as_mut().unwrap();
+    router.next_hop_mac = None;
+    router.next_hop = Arc::default();
     let mut paris = Site::new(plan).with_keys(&to_tokyo, &to_paris);
     paris.run();
     let question = only(paris.sent_public());
@@ -639,8 +640,9 @@ fn the_next_hop_is_asked_for_and_packets_wait_for_the_answer() {
 fn packets_do_not_wait_for_ever_nor_without_bound() {
     let [to_tokyo, to_paris] = keys();
     let mut plan = plan(31, 32);
-    plan.public.next_hop_mac = None;
-    plan.public.next_hop = Arc::default();
+    let router = plan.public.v4.as_mut().unwrap();
+    router.next_hop_mac = None;
+    router.next_hop = Arc::default();
     let mut paris = Site::new(plan).with_keys(&to_tokyo, &to_paris);
     for _ in 0..100 {
         paris.arrive_private(&udp("172.31.1.50", "172.32.1.50", 64, b"waiting"));
@@ -657,8 +659,9 @@ fn packets_that_wait_when_the_next_hop_changes_are_counted() {
     let [to_tokyo, to_paris] = keys();
     let unresolved = |next: u8| {
         let mut plan = plan(31, 32);
-        plan.public.next_hop_ip = [192, 0, 2, next].into();
-        plan.public.next_hop_mac = None;
+        let router = plan.public.v4.as_mut().unwrap();
+        router.next_hop_ip = [192, 0, 2, next].into();
+        router.next_hop_mac = None;
         plan
     };
     let mut paris = Site::new(unresolved(254)).with_keys(&to_tokyo, &to_paris);
@@ -672,7 +675,8 @@ fn packets_that_wait_when_the_next_hop_changes_are_counted() {
 fn a_gateway_may_end_while_packets_wait() {
     let [to_tokyo, to_paris] = keys();
     let mut plan = plan(31, 32);
-    plan.public.next_hop_mac = None;
+    let router = plan.public.v4.as_mut().unwrap();
+    router.next_hop_mac = None;
     let mut paris = Site::new(plan).with_keys(&to_tokyo, &to_paris);
     paris.arrive_private(&udp("172.31.1.50", "172.32.1.50", 64, b"waiting"));
     paris.sent_public();

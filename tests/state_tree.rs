@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use vita::count::{Counters, SaCounters};
 use vita::yang::schema::{Kind, Members, Schema};
 
-/// Leaves of the model that are not in the table: IPv4 is all that is counted so far, and the effective MTU is no
-/// counter. Members of lists are compared on their own.
-const NOT_COUNTED: [&str; 4] = ["private-icmp6", "public-icmp6", "inbound-icmp6", "effective-mtu"];
+/// Leaves of the model that are not in the table: the effective MTU is no counter. Members of lists are compared on
+/// their own.
+const NOT_COUNTED: [&str; 1] = ["effective-mtu"];
 
 fn model() -> Schema {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/yang/");

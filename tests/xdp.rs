@@ -105,7 +105,7 @@ struct Gateway {
     kernel_mac: [u8; 6],
 }
 
-const OWN: Filter = Filter { mac: [2, 0xbb, 0, 0, 0, 9], ipv4: Some(Ipv4Addr::new(10, 0, 0, 9)) };
+const OWN: Filter = Filter { mac: [2, 0xbb, 0, 0, 0, 9], ipv4: Some(Ipv4Addr::new(10, 0, 0, 9)), ipv6: None };
 
 fn gateway(queues: u32, filter: impl Fn([u8; 6]) -> Filter) -> Gateway {
     let (outside, inside) = (Netns::new(), Netns::new());
@@ -195,7 +195,8 @@ fn addresses_change_while_packets_flow() {
 fn one_interface_may_have_the_addresses_of_many() {
     let mut gateway = gateway(1, |_| OWN);
     let most = Filter::MOST as u8;
-    let own = |n: u8| Filter { mac: [2, 0xbb, 0, 0, 1, n], ipv4: Some(Ipv4Addr::new(10, 0, 1, n)) };
+    let own =
+        |n: u8| Filter { mac: [2, 0xbb, 0, 0, 1, n], ipv4: Some(Ipv4Addr::new(10, 0, 1, n)), ipv6: None };
     let filters: Vec<Filter> = (0..most).map(own).collect();
     gateway.program.set_filters(&filters).unwrap();
     let unicast = |n| frame(own(n).mac, IPV4, n.into(), 46);
@@ -216,7 +217,7 @@ fn one_interface_may_have_the_addresses_of_many() {
 
 #[test]
 fn a_queue_without_a_socket_is_the_kernels_even_for_our_address() {
-    let mut gateway = gateway(2, |kernel| Filter { mac: kernel, ipv4: None });
+    let mut gateway = gateway(2, |kernel| Filter { mac: kernel, ipv4: None, ipv6: None });
     // On veth a frame arrives on the queue it was sent from.
     let peer = device(&gateway.outside, "peer");
     let mut second = Socket::bind(&gateway.umem, &peer, 1, Options::default()).unwrap();

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the model cannot say, and what this version of the program cannot do.
 
-use super::typed::{Config, Link, PublicInterface};
+use super::typed::{Config, Link, PrivateInterface, PublicInterface, Route};
+use crate::wire::ipv6;
 use crate::yang::data::Container;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,8 +10,6 @@ use std::net::IpAddr;
 /// Why a configuration that conforms to the model is refused nevertheless.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    #[error("/{0}: IPv6 gateways are not supported by this version; use the IPv4 nodes")]
-    Ipv6(&'static str),
     #[error(
         "/data-plane true: associations with configured keys are not supported by this version; \
          remove data-plane or set it to false"
@@ -32,19 +31,16 @@ pub enum Refusal {
     NoSuchQueue { path: String, queue: u16, expected: String },
     #[error("{path}/{leaf} {ip}: expected the address of a host")]
     NotAHost { path: String, leaf: &'static str, ip: IpAddr },
-    #[error("/route4[id={route}]/net {net}: the same network as that of route {other}")]
-    SameNet { route: String, net: String, other: String },
-    #[error("/route4[id={route}]/preshared-key: the same key as that of route {other}")]
-    SameKey { route: String, other: String },
+    #[error("{path}/net {net}: the same network as that of route {other}")]
+    SameNet { path: String, net: String, other: String },
+    #[error("{path}/preshared-key: the same key as that of route {other}")]
+    SameKey { path: String, other: String },
     #[error("{path}: the value cannot be used")]
     Unreadable { path: String },
 }
 
 /// Refuses trees that use what there is not, before they are converted.
 pub(super) fn supported(root: &Container) -> Result<(), Refusal> {
-    if let Some(name) = IPV6.into_iter().find(|name| root.members.contains_key(*name)) {
-        return Err(Refusal::Ipv6(name));
-    }
     match root.value("data-plane").and_then(|value| value.as_bool()) {
         Some(true) => Err(Refusal::DataPlane),
         _ => Ok(()),
@@ -61,9 +57,8 @@ pub(super) fn check(config: &Config) -> Result<(), Refusal> {
 
 /// Every device is one that can be driven, and every device queue has one user.
 fn devices(config: &Config) -> Result<(), Refusal> {
-    let private = config.private.as_ref().map(|private| ("/private-interface4".to_string(), &private.link));
-    let public = |public: &PublicInterface| format!("/public-interface4[ip={}]", public.ip);
-    let links = config.public.iter().map(|interface| (public(interface), &interface.link));
+    let private = config.private.as_ref().map(|private| (private_path(private), &private.link));
+    let links = config.public.iter().map(|interface| (public_path(interface), &interface.link));
     for (path, link) in private.iter().cloned().chain(links) {
         if let Link::Pci(address) = link {
             return Err(Refusal::Pci { path, address: address.clone() });
@@ -75,7 +70,7 @@ fn devices(config: &Config) -> Result<(), Refusal> {
         if let Some((path, link)) = &private {
             claim(&mut users, path.clone(), link, interface.queue)?;
         }
-        claim(&mut users, public(interface), &interface.link, interface.device_queue)?;
+        claim(&mut users, public_path(interface), &interface.link, interface.device_queue)?;
     }
     Ok(())
 }
@@ -97,18 +92,19 @@ fn claim<'a>(
 
 fn hosts(config: &Config) -> Result<(), Refusal> {
     if let Some(private) = &config.private {
-        host("/private-interface4", "ip", private.ip)?;
-        host("/private-interface4", "nexthop-ip", private.nexthop_ip)?;
+        let path = private_path(private);
+        host(&path, "ip", private.ip)?;
+        host(&path, "nexthop-ip", private.nexthop_ip)?;
     }
     for public in &config.public {
-        let path = format!("/public-interface4[ip={}]", public.ip);
+        let path = public_path(public);
         host(&path, "ip", public.ip)?;
         host(&path, "nexthop-ip", public.nexthop_ip)?;
         host(&path, "nat-ip", public.outside_ip())?;
     }
     for route in &config.routes {
         for gateway in &route.gateways {
-            host(&format!("/route4[id={}]/gateway", route.id), "ip", gateway.ip)?;
+            host(&format!("{}/gateway", route_path(route)), "ip", gateway.ip)?;
         }
     }
     Ok(())
@@ -116,7 +112,9 @@ fn hosts(config: &Config) -> Result<(), Refusal> {
 
 fn host(path: &str, leaf: &'static str, ip: IpAddr) -> Result<(), Refusal> {
     let broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
-    if ip.is_unspecified() || ip.is_multicast() || broadcast {
+    // Nothing but a router on the link has a use for such an address (RFC 4291 section 2.5.6).
+    let link_local = matches!(ip, IpAddr::V6(ip) if leaf != "nexthop-ip" && ipv6::is_link_local(&ip));
+    if ip.is_unspecified() || ip.is_multicast() || broadcast || link_local {
         return Err(Refusal::NotAHost { path: path.to_string(), leaf, ip });
     }
     Ok(())
@@ -132,7 +130,7 @@ fn queues(config: &Config) -> Result<(), Refusal> {
         Some((route, gateway)) => {
             let expected: Vec<_> = config.public.iter().map(|public| public.queue.to_string()).collect();
             Err(Refusal::NoSuchQueue {
-                path: format!("/route4[id={}]/gateway[ip={}]", route.id, gateway.ip),
+                path: format!("{}/gateway[ip={}]", route_path(route), gateway.ip),
                 queue: gateway.queue,
                 expected: expected.join(", "),
             })
@@ -147,14 +145,29 @@ fn routes(config: &Config) -> Result<(), Refusal> {
     let mut keys = HashMap::with_capacity(config.routes.len());
     for route in &config.routes {
         if let Some(other) = nets.insert(route.net, &route.id) {
-            let (route, net, other) = (route.id.clone(), route.net.to_string(), other.clone());
-            return Err(Refusal::SameNet { route, net, other });
+            let (path, net, other) = (route_path(route), route.net.to_string(), other.clone());
+            return Err(Refusal::SameNet { path, net, other });
         }
         if let Some(other) = keys.insert(&route.preshared_key, &route.id) {
-            return Err(Refusal::SameKey { route: route.id.clone(), other: other.clone() });
+            return Err(Refusal::SameKey { path: route_path(route), other: other.clone() });
         }
     }
     Ok(())
 }
 
-const IPV6: [&str; 3] = ["private-interface6", "public-interface6", "route6"];
+fn private_path(private: &PrivateInterface) -> String {
+    format!("/private-interface{}", digit(private.ip))
+}
+
+fn public_path(public: &PublicInterface) -> String {
+    format!("/public-interface{}[ip={}]", digit(public.ip), public.ip)
+}
+
+fn route_path(route: &Route) -> String {
+    format!("/route{}[id={}]", digit(route.net.addr()), route.id)
+}
+
+/// What ends the names of a family's nodes.
+fn digit(ip: IpAddr) -> u8 {
+    if ip.is_ipv4() { 4 } else { 6 }
+}

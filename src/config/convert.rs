@@ -9,21 +9,23 @@ use crate::yang::schema::{Kind, Members};
 use std::net::IpAddr;
 use std::str::FromStr;
 
-/// Reads the IPv4 side of a tree. What the model's types let through and the program's do not is refused.
+/// Reads a tree, which is of one family. What the model's types let through and the program's do not is refused.
 pub(super) fn convert(root: &Container) -> Result<Config, Refusal> {
     let top = Fields { schema: &schema().root, data: root, path: String::new() };
-    let private = match root.container("private-interface4") {
-        Some(data) => Some(private(&top.inner("private-interface4", data, None)?)?),
+    let is_ipv6 = IPV6.iter().any(|name| root.members.contains_key(*name));
+    let [private_name, public_name, route_name] = if is_ipv6 { IPV6 } else { IPV4 };
+    let private = match root.container(private_name) {
+        Some(data) => Some(private(&top.inner(private_name, data, None)?)?),
         None => None,
     };
     let mut public = Vec::new();
-    for data in root.entries("public-interface4") {
-        public.push(self::public(&top.inner("public-interface4", data, Some("ip"))?)?);
+    for data in root.entries(public_name) {
+        public.push(self::public(&top.inner(public_name, data, Some("ip"))?)?);
     }
     public.sort_by_key(|interface| interface.queue);
     let mut routes = Vec::new();
-    for data in root.entries("route4") {
-        routes.push(route(&top.inner("route4", data, Some("id"))?)?);
+    for data in root.entries(route_name) {
+        routes.push(route(&top.inner(route_name, data, Some("id"))?)?);
     }
     Ok(Config {
         private,
@@ -148,3 +150,7 @@ impl<'a> Fields<'a> {
         Refusal::Unreadable { path: format!("{}/{name}", self.path) }
     }
 }
+
+/// The nodes of either family.
+const IPV4: [&str; 3] = ["private-interface4", "public-interface4", "route4"];
+const IPV6: [&str; 3] = ["private-interface6", "public-interface6", "route6"];

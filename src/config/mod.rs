@@ -17,8 +17,8 @@
 //! [`Config`] is what the rest of the program sees: addresses, networks, keys, with the defaults of the model filled
 //! in. [`Difference`] tells what a change touches. [`State`] is the other way: counters to text.
 //!
-//! Limits: IPv4 gateways only, and no manually keyed associations (`data-plane`). The model has both; such
-//! configurations are refused with a message that says so.
+//! Limits: no manually keyed associations (`data-plane`). The model has them; such configurations are refused with a
+//! message that says so.
 
 mod check;
 mod convert;

@@ -2,6 +2,7 @@
 //! The configuration as types.
 
 use crate::wire::Mac;
+use crate::wire::ip::Family;
 use ipnet::IpNet;
 use std::fmt;
 use std::net::IpAddr;
@@ -84,6 +85,12 @@ impl Config {
     pub fn public(&self, queue: u16) -> Option<&PublicInterface> {
         let index = self.public.binary_search_by_key(&queue, |interface| interface.queue).ok()?;
         self.public.get(index)
+    }
+
+    /// Whether any interface has an address of that family.
+    pub fn has(&self, family: Family) -> bool {
+        let private = self.private.iter().map(|private| private.ip);
+        private.chain(self.public.iter().map(|public| public.ip)).any(|ip| Family::of(ip) == family)
     }
 }
 

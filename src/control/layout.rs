@@ -4,11 +4,12 @@
 use super::{ApplyError, Options};
 use crate::config::{Config, Link};
 use crate::frame::{CHUNK, HEADROOM};
-use crate::wire::{Mac, esp, ethernet, ipv4};
+use crate::wire::ip::Family;
+use crate::wire::{Mac, esp, ethernet, ipv4, ipv6};
 use crate::worker::{Attachment, Seat};
 use crate::xdp::{Device, Filter};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 /// A device by name and index: an interface that was deleted and made again is another one.
 pub type Place = (String, u32);
@@ -80,9 +81,13 @@ impl Layout {
             for (attachment, configured, side) in
                 [(&seat.private, private, Side::Private), (&seat.public, public, Side::Public)]
             {
-                if let (Some(attachment), Some((mac, IpAddr::V4(ip)))) = (attachment, configured) {
-                    let Mac(mac) = own_mac(mac, Some(attachment), ip, side);
-                    let filter = Filter { mac, ipv4: Some(ip) };
+                if let (Some(attachment), Some((mac, ip))) = (attachment, configured) {
+                    let mac = own_mac(mac, Some(attachment), ip, side);
+                    let (ipv4, ipv6) = match ip {
+                        IpAddr::V4(ip) => (Some(ip), None),
+                        IpAddr::V6(ip) => (None, Some(ip)),
+                    };
+                    let filter = Filter { mac: mac.0, ipv4, ipv6 };
                     let of_device = filters.entry(place(attachment)).or_default();
                     // The private interface is the same for every seat.
                     if !of_device.contains(&filter) {
@@ -94,19 +99,39 @@ impl Layout {
         filters
     }
 
-    /// The largest inner packet that every interface can carry, at most what is configured.
-    pub fn effective_mtu(&self, config: &Config) -> u16 {
-        let mut mtu = u32::from(config.mtu).min(LARGEST_IN_A_CHUNK);
+    /// The largest inner packets that every interface can carry, at most what is configured.
+    pub fn mtus(&self, config: &Config) -> Mtus {
+        let mut inner = u32::from(config.mtu).min(LARGEST_IN_A_CHUNK);
+        let mut outer = u32::MAX;
         for seat in &self.seats {
-            if let Some(private) = &seat.private {
-                mtu = mtu.min(private.device.mtu);
-            }
-            if let Some(public) = &seat.public {
-                mtu = mtu.min(inner_mtu(public.device.mtu));
-            }
+            inner = seat.private.iter().fold(inner, |mtu, private| mtu.min(private.device.mtu));
+            outer = seat.public.iter().fold(outer, |mtu, public| mtu.min(public.device.mtu));
         }
         // At most what was configured, which has this type.
-        mtu as u16
+        let over = |header: usize| inner.min(inner_mtu(outer, header)) as u16;
+        Mtus { over_ipv4: over(ipv4::HEADER), over_ipv6: over(ipv6::HEADER) }
+    }
+}
+
+/// The largest inner packets, by what they are wrapped in.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Mtus {
+    over_ipv4: u16,
+    over_ipv6: u16,
+}
+
+impl Mtus {
+    pub fn of(&self, outer: Family) -> u16 {
+        match outer {
+            Family::V4 => self.over_ipv4,
+            Family::V6 => self.over_ipv6,
+        }
+    }
+
+    /// What fits every route's tunnel.
+    pub fn least(&self, config: &Config) -> u16 {
+        let outer = config.public.iter().map(|public| Family::of(public.ip));
+        outer.map(|family| self.of(family)).min().unwrap_or(self.over_ipv4)
     }
 }
 
@@ -116,9 +141,12 @@ pub enum Side {
 }
 
 /// The address an interface has: configured, else the device's, else derived from the IP address.
-pub fn own_mac(configured: Option<Mac>, attachment: Option<&Attachment>, ip: Ipv4Addr, side: Side) -> Mac {
+pub fn own_mac(configured: Option<Mac>, attachment: Option<&Attachment>, ip: IpAddr, side: Side) -> Mac {
     let derived = || {
-        let [a, b, c, d] = ip.octets();
+        let [a, b, c, d] = match ip {
+            IpAddr::V4(ip) => ip.octets(),
+            IpAddr::V6(ip) => (u128::from(ip) as u32).to_be_bytes(),
+        };
         let first = match side {
             Side::Private => 0x2a,
             Side::Public => 0x3a,
@@ -143,8 +171,8 @@ pub fn place(attachment: &Attachment) -> Place {
 }
 
 /// The largest inner packet that fits an outer one of this size (RFC 4303: the trailer ends on four bytes).
-fn inner_mtu(outer: u32) -> u32 {
-    let sealed = outer.saturating_sub((ipv4::HEADER + esp::HEADER + esp::ICV) as u32);
+fn inner_mtu(outer: u32, header: usize) -> u32 {
+    let sealed = outer.saturating_sub((header + esp::HEADER + esp::ICV) as u32);
     (sealed & !3).saturating_sub(esp::TRAILER as u32)
 }
 
@@ -157,17 +185,22 @@ mod tests {
 
     #[test]
     fn the_inner_mtu_is_what_deployed_gateways_compute() {
-        for (path, inner) in [(1500, 1446), (3498, 3442), (8500, 8446), (9001, 8946)] {
-            assert_eq!(inner_mtu(path), inner);
+        for (path, over_ipv4, over_ipv6) in
+            [(1500, 1446, 1426), (3498, 3442, 3422), (8500, 8446, 8426), (9001, 8946, 8926)]
+        {
+            assert_eq!(inner_mtu(path, ipv4::HEADER), over_ipv4);
+            assert_eq!(inner_mtu(path, ipv6::HEADER), over_ipv6);
         }
-        assert_eq!(inner_mtu(0), 0);
+        assert_eq!(inner_mtu(0, ipv4::HEADER), 0);
     }
 
     #[test]
     fn without_a_device_the_address_follows_from_ip() {
-        let ip = [10, 20, 0, 1].into();
+        let ip = IpAddr::from([10, 20, 0, 1]);
         assert_eq!(own_mac(None, None, ip, Side::Private), Mac([0x2a, 0xbb, 10, 20, 0, 1]));
         assert_eq!(own_mac(None, None, ip, Side::Public), Mac([0x3a, 0xbb, 10, 20, 0, 1]));
+        let ip6 = "2001:db8::a14:2".parse().unwrap();
+        assert_eq!(own_mac(None, None, ip6, Side::Public), Mac([0x3a, 0xbb, 0x0a, 0x14, 0, 2]));
         let configured = Some(Mac([2, 0, 0, 0, 0, 1]));
         assert_eq!(own_mac(configured, None, ip, Side::Public), Mac([2, 0, 0, 0, 0, 1]));
     }

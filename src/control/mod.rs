@@ -76,7 +76,7 @@ pub enum ApplyError {
     Program(#[from] ProgramError),
     #[error(transparent)]
     Start(#[from] StartError),
-    #[error("{0}: only IPv4 gateways are supported")]
+    #[error("gateway {0}: no public interface has an address of the same family")]
     Family(IpAddr),
     #[error("the worker of queue {0} does not answer; see the log")]
     Unresponsive(u16),
@@ -148,7 +148,8 @@ impl Supervisor {
         self.numbers.assign(&config.routes);
         self.table = Arc::new(plan::table(config, &self.numbers));
         self.neighbours.keep(config);
-        let mtu = layout.effective_mtu(config);
+        let mtus = layout.mtus(config);
+        let mtu = mtus.least(config);
         for (interface, filters) in layout.filters(config) {
             if let Some(program) = programs.get(&interface) {
                 program.set_filters(&filters)?;
@@ -162,7 +163,7 @@ impl Supervisor {
                 numbers: &self.numbers,
                 table: &self.table,
                 neighbours: &self.neighbours,
-                mtu,
+                mtus,
                 asks_private: first == Some(seat.queue),
             };
             match self.queues.get_mut(&seat.queue) {
@@ -245,7 +246,7 @@ impl Supervisor {
 
     /// What `gateway-state` shows now.
     pub fn state(&self) -> State {
-        state::gather(&self.queues, &self.past, self.mtu)
+        state::gather(&self.queues, &self.past, self.document.config(), self.mtu)
     }
 }
 

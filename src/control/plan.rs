@@ -2,15 +2,16 @@
 //! From a configuration to what one worker is told.
 
 use super::ApplyError;
-use super::layout::{Side, own_mac};
+use super::layout::{Mtus, Side, own_mac};
 use crate::config::{Config, PrivateInterface, PublicInterface, Route};
-use crate::graph::{Interface, Plan};
+use crate::graph::{Face, Interface, Plan};
 use crate::route::{PrefixTable, SpiTable};
 use crate::stage::{Resolved, Tunnel};
 use crate::wire::Mac;
+use crate::wire::ip::Family;
 use crate::worker::Seat;
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The number by which workers know a route. It stays the same while the route has the same id, and is not given
@@ -39,7 +40,7 @@ pub struct Making<'a> {
     pub numbers: &'a Numbers,
     pub table: &'a Arc<PrefixTable>,
     pub neighbours: &'a Neighbours,
-    pub mtu: u16,
+    pub mtus: Mtus,
     pub asks_private: bool,
 }
 
@@ -81,57 +82,56 @@ impl Neighbours {
 impl Making<'_> {
     /// The plan; with room for associations unless there is enough for all that these routes can have.
     pub fn plan(&self, room: usize) -> Result<Plan, ApplyError> {
-        let (private, public) = (self.private()?, self.public()?);
+        let public = self.config.public(self.seat.queue);
         let mut tunnels: Vec<Option<Tunnel>> =
             std::iter::repeat_with(|| None).take(self.numbers.end as usize).collect();
         for route in &self.config.routes {
             let number = self.numbers.of(&route.id);
             let gateway = route.gateway(self.seat.queue);
-            if let (Some(number), Some(gateway)) = (number, gateway) {
-                tunnels[number as usize] = Some(Tunnel::new(public.ip, v4(gateway.ip)?));
+            if let (Some(number), Some(gateway), Some(public)) = (number, gateway, public) {
+                let mtu = self.mtus.of(Family::of(gateway.ip));
+                let tunnel = Tunnel::new(public.ip, gateway.ip, mtu, self.config.tfc);
+                tunnels[number as usize] = Some(tunnel.ok_or(ApplyError::Family(gateway.ip))?);
             }
         }
         let wanted = ASSOCIATIONS_PER_ROUTE * self.config.routes.len() + SPARE_ASSOCIATIONS;
         Ok(Plan {
-            private,
-            public,
+            private: self.private(),
+            public: self.public(),
             protocol_port: self.config.protocol_port,
-            mtu: self.mtu,
-            tfc: self.config.tfc,
             table: self.table.clone(),
             tunnels,
             associations: (wanted > room).then(|| SpiTable::with_capacity(wanted)),
         })
     }
 
-    fn private(&self) -> Result<Interface, ApplyError> {
-        let Some(private) = &self.config.private else {
-            return Err(ApplyError::Family(Ipv4Addr::UNSPECIFIED.into()));
-        };
-        let ip = v4(private.ip)?;
-        Ok(Interface {
-            ip,
-            mac: own_mac(private.mac, self.seat.private.as_ref(), ip, Side::Private),
-            next_hop_ip: v4(private.nexthop_ip)?,
-            next_hop_mac: private.nexthop_mac,
-            next_hop: self.neighbours.of(&private_neighbour(private)),
-            asks: self.asks_private,
-        })
+    fn private(&self) -> Interface {
+        let Some(private) = &self.config.private else { return Interface::default() };
+        let mac = own_mac(private.mac, self.seat.private.as_ref(), private.ip, Side::Private);
+        self.interface(mac, private_neighbour(private), self.asks_private)
     }
 
-    fn public(&self) -> Result<Interface, ApplyError> {
-        let Some(public) = self.config.public(self.seat.queue) else {
-            return Err(ApplyError::Family(Ipv4Addr::UNSPECIFIED.into()));
-        };
-        let ip = v4(public.ip)?;
-        Ok(Interface {
-            ip,
-            mac: own_mac(public.mac, self.seat.public.as_ref(), ip, Side::Public),
-            next_hop_ip: v4(public.nexthop_ip)?,
-            next_hop_mac: public.nexthop_mac,
-            next_hop: self.neighbours.of(&public_neighbour(public)),
-            asks: true,
-        })
+    fn public(&self) -> Interface {
+        let Some(public) = self.config.public(self.seat.queue) else { return Interface::default() };
+        let mac = own_mac(public.mac, self.seat.public.as_ref(), public.ip, Side::Public);
+        self.interface(mac, public_neighbour(public), true)
+    }
+
+    fn interface(&self, mac: Mac, neighbour: Neighbour, asks: bool) -> Interface {
+        let (_, ip, next_hop_ip, next_hop_mac) = neighbour;
+        let next_hop = self.neighbours.of(&neighbour);
+        let (mut v4, mut v6) = (None, None);
+        match (ip, next_hop_ip) {
+            (IpAddr::V4(ip), IpAddr::V4(next_hop_ip)) => {
+                v4 = Some(Face { ip, next_hop_ip, next_hop_mac, next_hop, asks });
+            }
+            (IpAddr::V6(ip), IpAddr::V6(next_hop_ip)) => {
+                v6 = Some(Face { ip, next_hop_ip, next_hop_mac, next_hop, asks });
+            }
+            // The model has both of one family.
+            _ => {}
+        }
+        Interface { mac, v4, v6 }
     }
 }
 
@@ -146,13 +146,6 @@ fn private_neighbour(private: &PrivateInterface) -> Neighbour {
 
 fn public_neighbour(public: &PublicInterface) -> Neighbour {
     (Some(public.queue), public.ip, public.nexthop_ip, public.nexthop_mac)
-}
-
-fn v4(address: IpAddr) -> Result<Ipv4Addr, ApplyError> {
-    match address {
-        IpAddr::V4(address) => Ok(address),
-        IpAddr::V6(_) => Err(ApplyError::Family(address)),
-    }
 }
 
 /// Four inbound SAs live side by side, and a fifth for the moment until the oldest is removed.

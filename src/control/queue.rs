@@ -14,7 +14,6 @@ use crate::stage::{Datagram, Inbound};
 use crate::worker::{Command, Seat, Worker};
 use crate::xdp::{Doorbell, Mode, Program};
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -111,7 +110,7 @@ impl Queue {
     pub fn service(&mut self, now: Instant, numbers: &Numbers, log: &mut Log) {
         let link = self.worker.link.clone();
         while let Some(datagram) = link.exchange.pop() {
-            self.keys.handle(now, IpAddr::V4(datagram.peer), datagram.payload());
+            self.keys.handle(now, datagram.peer, datagram.payload());
             self.perform(now, numbers, log);
         }
         if self.keys.deadline().is_some_and(|deadline| now >= deadline) {
@@ -130,11 +129,8 @@ impl Queue {
         let queue = self.seat.queue;
         while let Some(output) = self.keys.poll() {
             match output {
-                Output::Send { to: IpAddr::V4(to), payload } => {
+                Output::Send { to, payload } => {
                     self.worker.command(Command::Send(Datagram::new(to, &payload)));
-                }
-                Output::Send { to: IpAddr::V6(_), .. } => {
-                    // No route has such a gateway: a plan with one is refused.
                 }
                 Output::InstallInbound { route, sa } => {
                     tracing::debug!("route {route}, queue {queue}: inbound SA {} installed", sa.spi);

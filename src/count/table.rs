@@ -54,8 +54,11 @@ counters! {
     private_router: PrivateRouter,
     public_router: PublicRouter,
     private_icmp4: Icmp4,
+    private_icmp6: Icmp6,
     public_icmp4: Icmp4,
+    public_icmp6: Icmp6,
     inbound_icmp4: Icmp4,
+    inbound_icmp6: Icmp6,
     key_manager: KeyManager,
 }
 
@@ -91,6 +94,14 @@ groups! {
         fragmentation_needed source_route_failed time_exceeded transit_ttl_exceeded
         fragment_reassembly_time_exceeded parameter_problem redirect redirect_net redirect_host
         redirect_tos_net redirect_tos_host echo_request rate_limited answer_errors
+    }
+    /// The same of ICMPv6.
+    Icmp6 {
+        rxerrors protocol_errors type_not_implemented_errors code_not_implemented_errors
+        destination_unreachable net_unreachable destination_denied scope_denied host_unreachable
+        port_unreachable source_denied net_denied packet_too_big time_exceeded transit_hop_limit_exceeded
+        fragment_reassembly_time_exceeded parameter_problem header_field_problem next_header_problem
+        option_problem echo_request rate_limited answer_errors
     }
     /// The key exchange.
     KeyManager {

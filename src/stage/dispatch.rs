@@ -1,47 +1,57 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a packet is, and so where it goes.
+//!
+//! An interface has an address of IPv4, of IPv6, or of both; packets of a family it has no address of are none of the
+//! gateway's.
 
 use crate::count;
 use crate::frame::{Batch, Frame};
 use crate::wire::ethernet::{self, Ethernet};
-use crate::wire::ipv4::{Ipv4, PROTOCOL_ESP, PROTOCOL_UDP};
+use crate::wire::ip::{Addresses, Ip};
+use crate::wire::ipv4::{PROTOCOL_ESP, PROTOCOL_UDP};
+use crate::wire::ipv6::{self, Ipv6};
+use crate::wire::nd;
 use crate::wire::udp::Udp;
-use std::net::Ipv4Addr;
 
 /// Frames from the private interface.
 pub struct PrivateDispatch {
-    pub address: Ipv4Addr,
+    pub own: Addresses,
 }
 
 /// Frames from the public interface.
 pub struct PublicDispatch {
-    pub address: Ipv4Addr,
+    pub own: Addresses,
     pub protocol_port: u16,
 }
 
 /// Packets that came out of a tunnel.
 pub struct InboundDispatch {
-    pub address: Ipv4Addr,
+    pub own: Addresses,
 }
 
 impl PrivateDispatch {
-    /// Deals out packets to forward and packets for the gateway itself, both without their Ethernet header, and ARP.
+    /// Deals out packets to forward and packets for the gateway itself, both without their Ethernet header, and what
+    /// neighbours say.
     pub fn run(
         &self,
         input: &mut Batch,
         forward: &mut Batch,
         local: &mut Batch,
-        arp: &mut Batch,
+        neighbours: &mut Batch,
         count: &count::PrivateDispatch,
     ) {
         for mut frame in input.drain(..) {
-            match kind(&frame) {
-                Kind::Ipv4 => {
+            match kind(&frame, &self.own) {
+                Kind::Ip => {
                     frame.trim_front(ethernet::HEADER);
-                    let to_us = Ipv4::parse(frame.data()).is_ok_and(|ip| ip.destination() == self.address);
-                    if to_us { local.push(frame) } else { forward.push(frame) }
+                    // What is no IP packet after all, the next stage finds out.
+                    match Ip::parse(frame.data()) {
+                        Ok(ip) if self.own.contain_destination(&ip) => local.push(frame),
+                        Ok(Ip::V6(ip)) if !may_leave_link(&ip) => count.address_errors.add(1),
+                        _ => forward.push(frame),
+                    }
                 }
-                Kind::Arp => arp.push(frame),
+                Kind::Neighbour => neighbours.push(frame),
                 Kind::Group => count.address_errors.add(1),
                 Kind::Other => count.ethertype_errors.add(1),
             }
@@ -51,19 +61,19 @@ impl PrivateDispatch {
 
 impl PublicDispatch {
     /// Deals out ESP, the key exchange, and other packets for the gateway itself, all without their Ethernet header,
-    /// and ARP.
+    /// and what neighbours say.
     pub fn run(
         &self,
         input: &mut Batch,
         esp: &mut Batch,
         exchange: &mut Batch,
         local: &mut Batch,
-        arp: &mut Batch,
+        neighbours: &mut Batch,
         count: &count::PublicDispatch,
     ) {
         for mut frame in input.drain(..) {
-            let error = match kind(&frame) {
-                Kind::Ipv4 => {
+            let error = match kind(&frame, &self.own) {
+                Kind::Ip => {
                     frame.trim_front(ethernet::HEADER);
                     match self.classify(&frame) {
                         Class::Esp => {
@@ -82,8 +92,8 @@ impl PublicDispatch {
                         Class::Other => &count.protocol_errors,
                     }
                 }
-                Kind::Arp => {
-                    arp.push(frame);
+                Kind::Neighbour => {
+                    neighbours.push(frame);
                     continue;
                 }
                 Kind::Group => &count.address_errors,
@@ -96,18 +106,24 @@ impl PublicDispatch {
 
     #[inline]
     fn classify(&self, frame: &Frame) -> Class {
-        let Ok(ip) = Ipv4::parse(frame.data()) else { return Class::Other };
-        if ip.is_fragment() {
-            return Class::Fragment;
-        }
-        match ip.protocol() {
+        let Ok(ip) = Ip::parse(frame.data()) else { return Class::Other };
+        let (protocol, offset) = match ip {
+            Ip::V4(ip) if ip.is_fragment() => return Class::Fragment,
+            Ip::V4(ip) => (ip.protocol(), ip.header_len()),
+            Ip::V6(ip) => match ip.upper() {
+                Ok(upper) if upper.is_fragment => return Class::Fragment,
+                Ok(upper) => (upper.protocol, upper.offset),
+                Err(_) => return Class::Other,
+            },
+        };
+        let to_port = || {
+            let udp = Udp::parse(ip.packet().get(offset..).unwrap_or_default());
+            udp.is_ok_and(|udp| udp.destination_port() == self.protocol_port)
+        };
+        match protocol {
             PROTOCOL_ESP => Class::Esp,
-            PROTOCOL_UDP
-                if Udp::parse(ip.payload()).is_ok_and(|udp| udp.destination_port() == self.protocol_port) =>
-            {
-                Class::Exchange
-            }
-            _ if ip.destination() == self.address => Class::Local,
+            PROTOCOL_UDP if to_port() => Class::Exchange,
+            _ if self.own.contain_destination(&ip) => Class::Local,
             _ => Class::Other,
         }
     }
@@ -123,8 +139,9 @@ impl InboundDispatch {
         count: &count::InboundDispatch,
     ) {
         for frame in input.drain(..) {
-            match Ipv4::parse(frame.data()) {
-                Ok(ip) if ip.destination() == self.address => local.push(frame),
+            match Ip::parse(frame.data()) {
+                Ok(ip) if self.own.contain_destination(&ip) => local.push(frame),
+                Ok(Ip::V6(ip)) if !may_leave_link(&ip) => count.protocol_errors.add(1),
                 Ok(_) => forward.push(frame),
                 Err(_) => count.protocol_errors.add(1),
             }
@@ -133,8 +150,9 @@ impl InboundDispatch {
 }
 
 enum Kind {
-    Ipv4,
-    Arp,
+    Ip,
+    /// ARP, or neighbour discovery.
+    Neighbour,
     /// IP that was sent to a link-layer group address. RFC 1812 section 5.3.4: a router must not forward it; and
     /// RFC 1122 section 3.2.2 forbids an error about it.
     Group,
@@ -150,12 +168,40 @@ enum Class {
 }
 
 #[inline]
-fn kind(frame: &Frame) -> Kind {
+fn kind(frame: &Frame, own: &Addresses) -> Kind {
     let Ok(header) = Ethernet::parse(frame.data()) else { return Kind::Other };
+    let to_group = header.destination().is_multicast();
     match header.ethertype() {
-        ethernet::ETHERTYPE_IPV4 if header.destination().is_multicast() => Kind::Group,
-        ethernet::ETHERTYPE_IPV4 => Kind::Ipv4,
-        ethernet::ETHERTYPE_ARP => Kind::Arp,
+        ethernet::ETHERTYPE_IPV4 if own.v4.is_some() => {
+            if to_group {
+                Kind::Group
+            } else {
+                Kind::Ip
+            }
+        }
+        ethernet::ETHERTYPE_ARP if own.v4.is_some() => Kind::Neighbour,
+        ethernet::ETHERTYPE_IPV6 if own.v6.is_some() => {
+            // Solicitations come to a group; advertisements may.
+            if Ipv6::parse(header.payload()).is_ok_and(|ip| nd::is_neighbour_discovery(&ip)) {
+                Kind::Neighbour
+            } else if to_group {
+                Kind::Group
+            } else {
+                Kind::Ip
+            }
+        }
         _ => Kind::Other,
     }
+}
+
+/// Whether a packet between these addresses may be forwarded: RFC 4291 sections 2.5.2, 2.5.3 and 2.5.6 forbid it for the
+/// unspecified, the loopback and link-local addresses. Groups are not routed here.
+#[inline]
+fn may_leave_link(packet: &Ipv6<'_>) -> bool {
+    [packet.source(), packet.destination()].iter().all(|address| {
+        !(address.is_unspecified()
+            || address.is_loopback()
+            || address.is_multicast()
+            || ipv6::is_link_local(address))
+    })
 }

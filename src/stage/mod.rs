@@ -9,7 +9,8 @@
 //! Every frame that does not reach an output is counted under the leaf that says why. The batches a stage fills
 //! are empty when it is called and each holds as many frames as the one it empties, so they never overflow.
 //!
-//! IPv4 only: where IPv6 goes, each stage has its match on the EtherType or version.
+//! Batches hold packets of both families, told apart by their first byte. Where a stage does the same for both, that is a
+//! match per packet; where they differ (`icmp`, `next_hop`), the family's part is a file of its own below the stage.
 
 mod dispatch;
 mod exchange;
@@ -21,13 +22,13 @@ mod tunnel;
 
 pub use dispatch::{InboundDispatch, PrivateDispatch, PublicDispatch};
 pub use exchange::{Datagram, collect, datagram_frame};
-pub use icmp::{Icmp4, Problem};
-pub use next_hop::{NextHop, Resolved};
+pub use icmp::{Icmp, IcmpCount, Problem};
+pub use next_hop::{Neighbour, NextHop, Resolved};
 pub use router::{PrivateRouter, PublicRouter};
 pub use ttl::decrement;
 pub use tunnel::{Inbound, Open, Outbound, Tunnel};
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 /// Something for the log, which a worker does not write itself.
 #[derive(Clone, Debug)]
@@ -37,17 +38,17 @@ pub enum Event {
         reason: crate::esp::Unopened,
         spi: u32,
         sequence_low: u32,
-        source: Ipv4Addr,
-        destination: Ipv4Addr,
+        source: IpAddr,
+        destination: IpAddr,
     },
     /// An ICMP error about a packet of ours, and the first bytes of that packet.
-    Icmp { source: Ipv4Addr, kind: u8, code: u8, excerpt: arrayvec::ArrayVec<u8, EXCERPT> },
+    Icmp { source: IpAddr, kind: u8, code: u8, excerpt: arrayvec::ArrayVec<u8, EXCERPT> },
     /// A next hop has a new address.
-    NextHop { ip: Ipv4Addr, mac: crate::wire::Mac },
+    NextHop { ip: IpAddr, mac: crate::wire::Mac },
 }
 
-/// Bytes of an excerpt: an IPv4 header and eight more.
-const EXCERPT: usize = 28;
+/// Bytes of an excerpt: an IPv6 header and eight more.
+const EXCERPT: usize = 48;
 
 /// Events of one pass through the graph; what exceeds it is dropped, the counters have it.
 pub type Events = arrayvec::ArrayVec<Event, 16>;

@@ -1,19 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! From destination to route, from SPI to security association. What is found is noted in the frame's mark.
 
-use super::tunnel::Inbound;
+use super::tunnel::{Inbound, Tunnel, esp_of};
 use crate::count;
 use crate::frame::Batch;
 use crate::route::{PrefixTable, SpiTable};
-use crate::wire::esp::Esp;
-use crate::wire::ipv4::Ipv4;
+use crate::wire::ip::Ip;
 use std::sync::Arc;
 
 /// Picks the route of an inner packet.
 pub struct PrivateRouter {
     pub table: Arc<PrefixTable>,
-    /// The largest inner packet, in bytes.
-    pub mtu: u16,
 }
 
 /// Picks the security association of an ESP packet.
@@ -21,27 +18,34 @@ pub struct PublicRouter;
 
 impl PrivateRouter {
     /// Marks each packet with the number of its route. Packets that are too large but must not be fragmented go to
-    /// `too_big`.
+    /// `too_big`, marked with the size that would have passed.
     pub fn run(
         &self,
         input: &mut Batch,
         routed: &mut Batch,
         too_big: &mut Batch,
+        tunnels: &[Option<Tunnel>],
         count: &count::PrivateRouter,
     ) {
         for mut frame in input.drain(..) {
-            let route = Ipv4::parse(frame.data()).ok().and_then(|ip| {
-                Some((self.table.lookup4(ip.destination())?, ip.total_len(), ip.dont_fragment()))
-            });
-            let Some((route, len, dont_fragment)) = route else {
+            let (route, len, fragmentable) = match Ip::parse(frame.data()) {
+                Ok(Ip::V4(ip)) => (self.table.lookup4(ip.destination()), ip.total_len(), !ip.dont_fragment()),
+                Ok(Ip::V6(ip)) => (self.table.lookup6(ip.destination()), ip.total_len(), false),
+                Err(_) => (None, 0, false),
+            };
+            let Some(route) = route else {
                 count.route_errors.add(1);
                 count.rxerrors.add(1);
                 continue;
             };
-            if len > usize::from(self.mtu) {
+            // What has no tunnel is told so in the next stage.
+            let tunnel = tunnels.get(route as usize).and_then(Option::as_ref);
+            let mtu = tunnel.map_or(u16::MAX, |tunnel| tunnel.mtu);
+            if len > usize::from(mtu) {
                 count.mtu_errors.add(1);
                 count.rxerrors.add(1);
-                if dont_fragment {
+                if !fragmentable {
+                    frame.mark = mtu.into();
                     too_big.push(frame);
                 }
                 continue;
@@ -62,9 +66,9 @@ impl PublicRouter {
         count: &count::PublicRouter,
     ) {
         for mut frame in input.drain(..) {
-            let packet = Ipv4::parse(frame.data())
-                .and_then(|ip| Ok((Esp::parse(ip.payload())?.spi(), ip.total_len())));
-            let Ok((spi, total_len)) = packet else {
+            let ip = Ip::parse(frame.data()).ok();
+            let Some((spi, total_len)) = ip.and_then(|ip| Some((esp_of(&ip)?.0.spi(), ip.total_len())))
+            else {
                 count.protocol_errors.add(1);
                 continue;
             };

@@ -3,7 +3,8 @@
 
 use crate::count;
 use crate::frame::{Batch, Frame};
-use crate::wire::ipv4::{self, Ipv4};
+use crate::wire::ip::Ip;
+use crate::wire::{ipv4, ipv6};
 
 /// What becomes of one packet.
 enum Ttl {
@@ -28,20 +29,38 @@ pub fn decrement(input: &mut Batch, alive: &mut Batch, expired: &mut Batch, coun
 
 #[inline]
 fn step(frame: &mut Frame) -> Ttl {
-    let Ok(ip) = Ipv4::parse(frame.data()) else { return Ttl::Malformed };
-    if !ip.checksum_ok() {
-        return Ttl::BadChecksum;
+    match Ip::parse(frame.data()) {
+        Ok(Ip::V4(ip)) => {
+            if !ip.checksum_ok() {
+                return Ttl::BadChecksum;
+            }
+            let (ttl, total_len) = (ip.ttl(), ip.total_len());
+            age(frame, total_len, ttl, ipv4::decrement_ttl)
+        }
+        Ok(Ip::V6(ip)) => {
+            let (hop_limit, total_len) = (ip.hop_limit(), ip.total_len());
+            age(frame, total_len, hop_limit, ipv6::decrement_hop_limit)
+        }
+        Err(_) => Ttl::Malformed,
     }
-    let (ttl, total_len) = (ip.ttl(), ip.total_len());
+}
+
+#[inline]
+fn age<const HEADER: usize>(
+    frame: &mut Frame,
+    total_len: usize,
+    left: u8,
+    decrement: impl Fn(&mut [u8; HEADER]),
+) -> Ttl {
     // Ethernet pads short frames, and traffic flow confidentiality extends packets.
     frame.truncate(total_len);
-    //= RFC 1812 section 5.3.1: a packet with TTL 1 or 0 is not forwarded.
-    if ttl <= 1 {
+    //= RFC 1812 section 5.3.1, RFC 8200 section 3: a packet that arrives with 1 or 0 is not forwarded.
+    if left <= 1 {
         return Ttl::Expired;
     }
     match frame.data_mut().first_chunk_mut() {
         Some(header) => {
-            ipv4::decrement_ttl(header);
+            decrement(header);
             Ttl::Alive
         }
         None => Ttl::Malformed,

@@ -8,25 +8,38 @@ use crate::frame::{BATCH, Batch, Frame};
 use crate::route::SpiTable;
 use crate::wire::checksum;
 use crate::wire::esp::{self, Esp};
-use crate::wire::ipv4::{self, Ipv4, PROTOCOL_ESP, PROTOCOL_IPIP};
+use crate::wire::ip::{Addresses, Family, Ip};
+use crate::wire::ipv4::{self, PROTOCOL_ESP, PROTOCOL_IPIP};
+use crate::wire::ipv6::{self, PROTOCOL_IPV6};
 use arrayvec::ArrayVec;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The way to the gateway of one route.
 pub struct Tunnel {
-    /// The outer header but for total length and checksum.
-    outer: [u8; ipv4::HEADER],
-    /// The sum of its words, with the length as zero.
-    sum: u32,
+    outer: Outer,
+    /// The largest inner packet, in bytes.
+    pub mtu: u16,
+    /// Whether shorter packets are extended to that (traffic flow confidentiality).
+    tfc: bool,
     pub sa: Option<Box<OutboundSa>>,
+}
+
+/// The header in front of ESP, but for what depends on the packet.
+enum Outer {
+    V4 {
+        header: [u8; ipv4::HEADER],
+        /// The sum of its words, with length and checksum as zero.
+        sum: u32,
+    },
+    V6 {
+        header: [u8; ipv6::HEADER],
+    },
 }
 
 /// Seals what the router marked with a tunnel's number.
 pub struct Outbound {
     pub tunnels: Vec<Option<Tunnel>>,
-    /// Shorter packets are extended to this many bytes; 0 without traffic flow confidentiality.
-    pub padded: usize,
 }
 
 /// An inbound security association and what it counts.
@@ -37,38 +50,73 @@ pub struct Inbound {
 
 /// Opens what the router marked with an association's place.
 pub struct Open {
+    /// The gateway's own inside: packets of a family that it has no address of are not taken.
+    pub inside: Addresses,
     audit: Budget,
 }
 
 impl Tunnel {
-    /// The outer header of `esp.md`: TTL 64, DF, TOS 0, identification 0.
-    pub fn new(source: Ipv4Addr, destination: Ipv4Addr) -> Tunnel {
-        let mut outer = [0; ipv4::HEADER];
-        let header = ipv4::Header {
-            tos: 0,
-            id: 0,
-            dont_fragment: true,
-            ttl: TTL,
-            protocol: PROTOCOL_ESP,
-            source,
-            destination,
-            payload_len: 0,
+    /// The outer header is that of `source` to `destination`, which are of one family; else `None`.
+    pub fn new(source: IpAddr, destination: IpAddr, mtu: u16, tfc: bool) -> Option<Tunnel> {
+        let outer = match (source, destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                let mut header = [0; ipv4::HEADER];
+                let fields = ipv4::Header {
+                    tos: 0,
+                    id: 0,
+                    dont_fragment: true,
+                    ttl: TTL,
+                    protocol: PROTOCOL_ESP,
+                    source,
+                    destination,
+                    payload_len: 0,
+                };
+                fields.write(&mut header);
+                header[2..4].fill(0);
+                header[10..12].fill(0);
+                Outer::V4 { header, sum: checksum::sum(&header) }
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                let mut header = [0; ipv6::HEADER];
+                let fields = ipv6::Header {
+                    traffic_class: 0,
+                    flow_label: 0,
+                    next_header: PROTOCOL_ESP,
+                    hop_limit: TTL,
+                    source,
+                    destination,
+                    payload_len: 0,
+                };
+                fields.write(&mut header);
+                Outer::V6 { header }
+            }
+            _ => return None,
         };
-        header.write(&mut outer);
-        outer[2..4].fill(0);
-        outer[10..12].fill(0);
-        Tunnel { outer, sum: checksum::sum(&outer), sa: None }
+        Some(Tunnel { outer, mtu, tfc, sa: None })
     }
+}
 
+impl Outer {
+    /// False if there was no room.
     #[inline]
-    fn write_outer(&self, frame: &mut Frame) -> bool {
-        let Some(header) = frame.prepend(ipv4::HEADER) else { return false };
-        header.copy_from_slice(&self.outer);
-        let len = frame.len() as u16;
-        let checksum = checksum::fold(self.sum + u32::from(len));
-        let packet = frame.data_mut();
-        packet[2..4].copy_from_slice(&len.to_be_bytes());
-        packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+    fn write(&self, frame: &mut Frame) -> bool {
+        match self {
+            Outer::V4 { header, sum } => {
+                let Some(front) = frame.prepend(ipv4::HEADER) else { return false };
+                front.copy_from_slice(header);
+                let len = frame.len() as u16;
+                let checksum = checksum::fold(sum + u32::from(len));
+                let packet = frame.data_mut();
+                packet[2..4].copy_from_slice(&len.to_be_bytes());
+                packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+            }
+            Outer::V6 { header } => {
+                let payload_len = frame.len() as u16;
+                let Some(front) = frame.prepend(ipv6::HEADER) else { return false };
+                front.copy_from_slice(header);
+                front[4..6].copy_from_slice(&payload_len.to_be_bytes());
+            }
+        }
         true
     }
 }
@@ -83,12 +131,21 @@ impl Outbound {
     ) {
         for mut frame in input.drain(..) {
             let tunnel = self.tunnels.get_mut(frame.mark as usize).and_then(Option::as_mut);
-            let Some(sa) = tunnel.and_then(|tunnel| tunnel.sa.as_mut()) else {
+            let ready = tunnel.and_then(|tunnel| {
+                let padded = if tunnel.tfc { tunnel.mtu.into() } else { 0 };
+                Some((tunnel.sa.as_mut()?, padded))
+            });
+            let Some((sa, padded)) = ready else {
                 count.sa_errors.add(1);
                 count.rxerrors.add(1);
                 continue;
             };
-            match sa.encapsulate(&mut frame, PROTOCOL_IPIP, self.padded) {
+            let next_header = match Family::of_packet(frame.data()) {
+                Some(Family::V6) => PROTOCOL_IPV6,
+                // The router has parsed it: it is one or the other.
+                _ => PROTOCOL_IPIP,
+            };
+            match sa.encapsulate(&mut frame, next_header, padded) {
                 Ok(()) => sealed.push(frame),
                 Err(Unsealed::SequenceExhausted) => {
                     count.sequence_errors.add(1);
@@ -120,19 +177,17 @@ impl Outbound {
         // Headroom for the outer header is never short: a frame starts with 256 bytes of it, of which ESP took 16.
         sealed.retain(|frame| {
             let tunnel = self.tunnels.get(frame.mark as usize).and_then(Option::as_ref);
-            tunnel.is_some_and(|tunnel| tunnel.write_outer(frame))
+            tunnel.is_some_and(|tunnel| tunnel.outer.write(frame))
         });
     }
 }
 
-impl Default for Open {
-    fn default() -> Open {
-        // Enough to see an attack or a key mismatch in the log, too little to drown it.
-        Open { audit: Budget::per_second(5, 20) }
-    }
-}
-
 impl Open {
+    pub fn new(inside: Addresses) -> Open {
+        // Enough to see an attack or a key mismatch in the log, too little to drown it.
+        Open { inside, audit: Budget::per_second(5, 20) }
+    }
+
     pub fn run(
         &mut self,
         now_ns: u64,
@@ -180,7 +235,7 @@ impl Open {
                 continue;
             }
             match InboundSa::decapsulate(&mut frame, offset) {
-                Ok(PROTOCOL_IPIP) => opened.push(frame),
+                Ok(next_header) if self.expects(next_header, &frame) => opened.push(frame),
                 Ok(_) => {
                     // The audit record names the outer addresses: uncover the headers that were just cut.
                     frame.prepend(offset + esp::HEADER);
@@ -189,6 +244,17 @@ impl Open {
                 Err(reason) => self.refuse(now_ns, reason, &frame, inbound, events),
             }
         }
+    }
+
+    /// Whether the packet may be of the family that its next header announces.
+    #[inline]
+    fn expects(&self, next_header: u8, frame: &Frame) -> bool {
+        let announced = match next_header {
+            PROTOCOL_IPIP => Family::V4,
+            PROTOCOL_IPV6 => Family::V6,
+            _ => return false,
+        };
+        self.inside.has(announced) && Family::of_packet(frame.data()).is_none_or(|found| found == announced)
     }
 
     fn refuse(
@@ -217,17 +283,24 @@ impl Open {
 /// The sequence number of a packet and where in the frame its ESP header starts.
 #[inline]
 fn inspect(inbound: &Inbound, frame: &Frame) -> Result<(u64, usize), Unopened> {
-    let ip = Ipv4::parse(frame.data()).map_err(|_| Unopened::TooShort)?;
-    let esp = Esp::parse(ip.payload()).map_err(|_| Unopened::TooShort)?;
-    Ok((inbound.sa.inspect(&esp)?, ip.header_len()))
+    let ip = Ip::parse(frame.data()).map_err(|_| Unopened::TooShort)?;
+    let (esp, offset) = esp_of(&ip).ok_or(Unopened::TooShort)?;
+    Ok((inbound.sa.inspect(&esp)?, offset))
+}
+
+/// The ESP of a packet, and where it starts.
+#[inline]
+pub(super) fn esp_of<'a>(ip: &Ip<'a>) -> Option<(Esp<'a>, usize)> {
+    let (_, offset) = ip.upper().ok()?;
+    Some((Esp::parse(ip.packet().get(offset..)?).ok()?, offset))
 }
 
 fn audit(reason: Unopened, frame: &Frame, inbound: &Inbound) -> Option<Event> {
-    let ip = Ipv4::parse(frame.data()).ok()?;
+    let ip = Ip::parse(frame.data()).ok()?;
     Some(Event::Unopened {
         reason,
         spi: inbound.sa.spi(),
-        sequence_low: Esp::parse(ip.payload()).map_or(0, |esp| esp.sequence_low()),
+        sequence_low: esp_of(&ip).map_or(0, |(esp, _)| esp.sequence_low()),
         source: ip.source(),
         destination: ip.destination(),
     })

@@ -82,22 +82,16 @@ pub struct Error {
 }
 
 impl Error {
-    /// Writes the message, which ends with `quote`, to the front of `out` and returns its length.
-    ///
-    /// Zero, and nothing written, if `out` is too short.
+    /// Fills the header of a message that has its quote already; false, and nothing written, if it is too short to
+    /// have a header.
     #[inline]
-    pub fn write(&self, out: &mut [u8], quote: &[u8]) -> usize {
-        let length = HEADER + quote.len();
-        let Some((header, body)) = out.get_mut(..length).and_then(<[u8]>::split_first_chunk_mut::<HEADER>)
-        else {
-            return 0;
-        };
+    pub fn write(&self, message: &mut [u8]) -> bool {
+        let Some((header, quote)) = message.split_first_chunk_mut::<HEADER>() else { return false };
         let [a, b, c, d] = self.rest.to_be_bytes();
         *header = [self.kind, self.code, 0, 0, a, b, c, d];
-        body.copy_from_slice(quote);
-        let checksum = checksum(self.source, self.destination, header, body);
+        let checksum = checksum(self.source, self.destination, header, quote);
         header[2..4].copy_from_slice(&checksum.to_be_bytes());
-        length
+        true
     }
 }
 
@@ -276,15 +270,15 @@ mod tests {
             ),
             (PARAMETER_PROBLEM, UNKNOWN_NEXT_HEADER, 6, Icmpv6Type::ParameterProblem(pointer)),
         ] {
-            let mut out = [0; 200];
+            let mut out = [&[0xaa; HEADER][..], &offender].concat();
             let error = Error { kind, code, rest, source: THERE, destination: HERE };
-            let length = error.write(&mut out, &offender);
+            assert!(error.write(&mut out));
             let theirs =
                 Icmpv6Header::with_checksum(expected.clone(), THERE.octets(), HERE.octets(), &offender)
                     .unwrap();
-            assert_eq!(out[..length], [&theirs.to_bytes()[..], &offender].concat());
-            assert_eq!(Icmpv6Slice::from_slice(&out[..length]).unwrap().icmp_type(), expected);
-            assert_eq!(error.write(&mut [0; 100], &offender), 0, "no room");
+            assert_eq!(out, [&theirs.to_bytes()[..], &offender].concat());
+            assert_eq!(Icmpv6Slice::from_slice(&out).unwrap().icmp_type(), expected);
+            assert!(!error.write(&mut [0; HEADER - 1]), "no room");
         }
     }
 

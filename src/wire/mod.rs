@@ -28,6 +28,7 @@ pub mod esp;
 pub mod ethernet;
 pub mod icmpv4;
 pub mod icmpv6;
+pub mod ip;
 pub mod ipv4;
 pub mod ipv6;
 pub mod nd;
@@ -61,7 +62,7 @@ pub enum Malformed {
 }
 
 /// An Ethernet (EUI-48) address.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Debug)]
 pub struct Mac(pub [u8; 6]);
 
 /// A text that is not a MAC address.

@@ -157,10 +157,11 @@ fn write(
 
 /// A packet as this gateway sends it: with one option.
 pub const PACKET: usize = ipv6::HEADER + MESSAGE;
+/// The group of all nodes on the link.
+pub const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
 const MESSAGE: usize = icmpv6::HEADER + 16 + 8;
 const HOP_LIMIT: u8 = 255;
-const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 /// Option types.
 const SOURCE_ADDRESS: u8 = 1;
 const TARGET_ADDRESS: u8 = 2;

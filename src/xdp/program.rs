@@ -5,7 +5,7 @@ use super::device::Device;
 use libbpf_rs::libbpf_sys as sys;
 use libbpf_rs::{MapCore, MapFlags, MapHandle, ObjectBuilder, PrintLevel};
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Once;
 
@@ -36,6 +36,8 @@ pub struct Filter {
     pub mac: [u8; 6],
     /// For which broadcast ARP requests are answered.
     pub ipv4: Option<Ipv4Addr>,
+    /// For which neighbour solicitations are answered.
+    pub ipv6: Option<Ipv6Addr>,
 }
 
 /// Why the program is not on the interface, and what to do.
@@ -139,7 +141,14 @@ impl Filter {
         let mut entry = [0; ENTRY];
         entry[..6].copy_from_slice(&self.mac);
         entry[6..8].copy_from_slice(&1u16.to_ne_bytes());
-        entry[8..12].copy_from_slice(&self.ipv4.unwrap_or(Ipv4Addr::UNSPECIFIED).octets());
+        if let Some(ip) = self.ipv4 {
+            entry[8..12].copy_from_slice(&ip.octets());
+        }
+        if let Some(ip) = self.ipv6 {
+            // The group's address ends with that of RFC 4291 section 2.7.1: ff, and the last three bytes.
+            entry[12..].copy_from_slice(&ip.octets()[12..]);
+            entry[12] = 0xff;
+        }
         entry
     }
 }
@@ -265,11 +274,13 @@ mod tests {
 
     #[test]
     fn the_filter_lies_in_memory_as_the_program_reads_it() {
-        let filter = Filter { mac: [2, 0, 0, 0, 0, 9], ipv4: Some(Ipv4Addr::new(10, 1, 2, 3)) };
+        let filter = Filter { mac: [2, 0, 0, 0, 0, 9], ipv4: Some(Ipv4Addr::new(10, 1, 2, 3)), ipv6: None };
         assert_eq!(filter.entry()[..6], [2, 0, 0, 0, 0, 9]);
         assert_ne!(filter.entry()[6..8], [0, 0]);
         assert_eq!(filter.entry()[8..], [10, 1, 2, 3, 0, 0, 0, 0]);
         assert_eq!(Filter { ipv4: None, ..filter }.entry()[8..], [0; 8]);
+        let ipv6 = Some("2001:db8::12:3456".parse().unwrap());
+        assert_eq!(Filter { ipv6, ..filter }.entry()[8..], [10, 1, 2, 3, 0xff, 0x12, 0x34, 0x56]);
         let two = entries(&[Filter { ipv4: None, ..filter }, filter]);
         assert_eq!(two[ENTRY..2 * ENTRY], filter.entry());
         assert_eq!(two[2 * ENTRY..], [0; (Filter::MOST - 2) * ENTRY]);

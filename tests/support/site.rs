@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One gateway's packet path in memory, and packets made by etherparse, which shares no code with it.
 #![allow(dead_code, reason = "every test file uses its own part of this")]
+#![allow(dead_code, reason = "every test file uses its own part of this")]
 
 use etherparse::PacketBuilder;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
 use std::sync::Arc;
 use vita::count::{Counters, SaCounters};
 use vita::esp::{InboundSa, OutboundSa, Parameters};
 use vita::frame::{Memory, Pool};
-use vita::graph::{Graph, Interface, Plan};
+use vita::graph::{Face, Graph, Interface, Plan};
 use vita::route::{PrefixTable, SpiTable};
-use vita::stage::{Datagram, Inbound, Resolved, Tunnel};
+use vita::stage::{Datagram, Inbound, Tunnel};
 use vita::wire::Mac;
+use vita::wire::ip::Family;
 
 pub const HOST_MAC: [u8; 6] = [2, 0, 0, 0, 0, 9];
 pub const MTU: u16 = 1440;
@@ -29,27 +31,77 @@ pub struct Site {
     pub now: u64,
 }
 
-/// Addresses 172.N.1.20 inside and 192.0.2.N outside, for network 172.N.0.0/16; `far` is the other site's N.
+/// An IPv4 gateway: 172.N.1.20 inside and 192.0.2.N outside, for network 172.N.0.0/16; `far` is the other site's N.
 pub fn plan(near: u8, far: u8) -> Plan {
-    let interface = |ip: [u8; 4], mac: u8, next: [u8; 4]| Interface {
-        ip: ip.into(),
-        mac: Mac([2, 0, 0, 0, near, mac]),
-        next_hop_ip: next.into(),
-        next_hop_mac: Some(Mac(HOST_MAC)),
-        next_hop: Arc::new(Resolved::default()),
-        asks: true,
-    };
-    let route = format!("172.{far}.0.0/16").parse().unwrap();
     Plan {
-        private: interface([172, near, 1, 20], 1, [172, near, 0, 1]),
-        public: interface([192, 0, 2, near], 2, [192, 0, 2, 254]),
+        private: interface(near, 1, Some(inside4(near)), None),
+        public: interface(near, 2, Some(outside4(near)), None),
         protocol_port: 303,
-        mtu: MTU,
-        tfc: false,
-        table: Arc::new(PrefixTable::build([(route, 0)])),
-        tunnels: vec![Some(Tunnel::new([192, 0, 2, near].into(), [192, 0, 2, far].into()))],
+        table: Arc::new(PrefixTable::build([(format!("172.{far}.0.0/16").parse().unwrap(), 0)])),
+        tunnels: tunnels4(near, far, false),
         associations: Some(SpiTable::with_capacity(8)),
     }
+}
+
+/// An IPv6 gateway: 2001:db8:N::20 inside and 2001:db8:ffff::N outside, for network 2001:db8:N::/48.
+pub fn plan6(near: u8, far: u8) -> Plan {
+    Plan {
+        private: interface(near, 1, None, Some(inside6(near))),
+        public: interface(near, 2, None, Some(outside6(near))),
+        table: Arc::new(PrefixTable::build([(format!("2001:db8:{far}::/48").parse().unwrap(), 0)])),
+        tunnels: tunnels6(near, far, false),
+        ..plan(near, far)
+    }
+}
+
+/// A gateway for the networks of both families, and with the tunnels of one of the two above.
+pub fn dual(near: u8, far: u8, outer: Family) -> Plan {
+    let mut plan = if outer == Family::V4 { plan(near, far) } else { plan6(near, far) };
+    plan.private = interface(near, 1, Some(inside4(near)), Some(inside6(near)));
+    let nets = [format!("172.{far}.0.0/16"), format!("2001:db8:{far}::/48")];
+    plan.table = Arc::new(PrefixTable::build(nets.iter().map(|net| (net.parse().unwrap(), 0))));
+    plan
+}
+
+pub fn tunnels4(near: u8, far: u8, tfc: bool) -> Vec<Option<Tunnel>> {
+    let [near, far] = [near, far].map(|n| IpAddr::from([192, 0, 2, n]));
+    vec![Some(Tunnel::new(near, far, MTU, tfc).unwrap())]
+}
+
+pub fn tunnels6(near: u8, far: u8, tfc: bool) -> Vec<Option<Tunnel>> {
+    let [near, far] = [near, far].map(|n| format!("2001:db8:ffff::{n}").parse().unwrap());
+    vec![Some(Tunnel::new(near, far, MTU, tfc).unwrap())]
+}
+
+fn interface(
+    near: u8,
+    mac: u8,
+    v4: Option<(Ipv4Addr, Ipv4Addr)>,
+    v6: Option<(Ipv6Addr, Ipv6Addr)>,
+) -> Interface {
+    Interface { mac: Mac([2, 0, 0, 0, near, mac]), v4: v4.map(face), v6: v6.map(face) }
+}
+
+fn face<Address>((ip, next_hop_ip): (Address, Address)) -> Face<Address> {
+    Face { ip, next_hop_ip, next_hop_mac: Some(Mac(HOST_MAC)), next_hop: Arc::default(), asks: true }
+}
+
+fn inside4(near: u8) -> (Ipv4Addr, Ipv4Addr) {
+    ([172, near, 1, 20].into(), [172, near, 0, 1].into())
+}
+
+fn outside4(near: u8) -> (Ipv4Addr, Ipv4Addr) {
+    ([192, 0, 2, near].into(), [192, 0, 2, 254].into())
+}
+
+fn inside6(near: u8) -> (Ipv6Addr, Ipv6Addr) {
+    let at = |host: &str| format!("2001:db8:{near}::{host}").parse().unwrap();
+    (at("20"), at("1"))
+}
+
+fn outside6(near: u8) -> (Ipv6Addr, Ipv6Addr) {
+    let at = |host: &str| format!("2001:db8:ffff::{host}").parse().unwrap();
+    (at(&near.to_string()), at("fe"))
 }
 
 impl Site {
@@ -136,6 +188,11 @@ impl Site {
 
 /// Two sites that share keys.
 pub fn pair() -> (Site, Site) {
+    pair_of(plan)
+}
+
+/// Two sites of these plans.
+pub fn pair_of(plan: impl Fn(u8, u8) -> Plan) -> (Site, Site) {
     let [to_tokyo, to_paris] = keys();
     (
         Site::new(plan(31, 32)).with_keys(&to_tokyo, &to_paris),
@@ -171,6 +228,32 @@ pub fn echo(source: &str, destination: &str, ttl: u8) -> Vec<u8> {
     PacketBuilder::ethernet2(HOST_MAC, [2, 0, 0, 0, 0, 1])
         .ipv4(address(source), address(destination), ttl)
         .icmpv4_echo_request(7, 1)
+        .write(&mut frame, b"payload of an echo request")
+        .unwrap();
+    frame
+}
+
+pub fn address6(text: &str) -> [u8; 16] {
+    text.parse::<Ipv6Addr>().unwrap().octets()
+}
+
+/// As [`udp`], with IPv6.
+pub fn udp6(source: &str, destination: &str, hop_limit: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2(HOST_MAC, [2, 0, 0, 0, 0, 1])
+        .ipv6(address6(source), address6(destination), hop_limit)
+        .udp(4000, 5000)
+        .write(&mut frame, payload)
+        .unwrap();
+    frame
+}
+
+/// As [`echo`], with IPv6.
+pub fn echo6(source: &str, destination: &str, hop_limit: u8) -> Vec<u8> {
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2(HOST_MAC, [2, 0, 0, 0, 0, 1])
+        .ipv6(address6(source), address6(destination), hop_limit)
+        .icmpv6_echo_request(7, 1)
         .write(&mut frame, b"payload of an echo request")
         .unwrap();
     frame

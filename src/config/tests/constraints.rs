@@ -168,15 +168,38 @@ fn cases_of_a_choice_exclude_each_other() {
 }
 
 #[test]
-fn ipv6_gateways_conform_to_the_model_but_are_not_there_yet() {
+fn an_ipv6_gateway_is_read_like_an_ipv4_one() {
+    let key = "0".repeat(62) + "b1";
+    let text = format!(
+        "private-interface6 {{ ifname eth1; ip 2001:db8:1::20; nexthop-ip fe80::1; }}
+         public-interface6 {{ ifname eth2; ip 2001:db8:ffff::1; nexthop-ip 2001:db8:ffff::fe; queue 2; }}
+         route6 {{ id a; spi 300; net \"2001:db8:2::/48\"; gateway {{ ip 2001:db8:ffff::2; queue 2; }}
+                  preshared-key {key}; }}"
+    );
+    let document = Document::parse(&text).unwrap();
+    let config = document.config();
+    assert_eq!(config.private.as_ref().unwrap().ip, "2001:db8:1::20".parse::<std::net::IpAddr>().unwrap());
+    assert_eq!(config.public(2).unwrap().nexthop_ip.to_string(), "2001:db8:ffff::fe");
+    assert_eq!(config.routes[0].net.to_string(), "2001:db8:2::/48");
+    assert_eq!(config.routes[0].gateways[0].ip.to_string(), "2001:db8:ffff::2");
+    let again = Document::parse(&document.get("/", false).unwrap()).unwrap();
+    assert_eq!(again, document);
+
+    let refused = |from: &str, to: &str| Document::parse(&text.replace(from, to)).unwrap_err().to_string();
+    assert_eq!(
+        refused("gateway { ip 2001:db8:ffff::2;", "gateway { ip fe80::2;"),
+        "/route6[id=a]/gateway/ip fe80::2: expected the address of a host"
+    );
+    assert!(
+        refused("ip 2001:db8:1::20", "ip ff02::1").starts_with("/private-interface6/ip ff02::1: expected")
+    );
+}
+
+#[test]
+fn malformed_ipv6_addresses_are_refused() {
     let message =
         Document::parse("route6 { id a; spi 300; net \"2001:db8::/32\"; gateway { ip 2001:db8::1; } }");
     assert!(message.unwrap_err().to_string().contains("missing scalar value: preshared-key"));
-    let message = Document::empty()
-        .set("/private-interface6", "ifname eth1; ip 2001:db8::1; nexthop-ip 2001:db8::2;")
-        .unwrap_err()
-        .to_string();
-    assert!(message.starts_with("/private-interface6: IPv6 gateways are not supported"), "{message}");
     let bad =
         Document::empty().set("/private-interface6", "ip 2001:db8:::1; nexthop-ip 2001:db8::2;").unwrap_err();
     assert!(bad.to_string().contains("'2001:db8:::1' is not a valid ipv6-address-no-zone"), "{bad}");

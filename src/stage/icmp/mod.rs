@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0
+//! ICMP of the gateway's own addresses: answers to what is sent to them, errors about what cannot be forwarded.
+//!
+//! ```text
+//!   Icmp ──┬── Speaker<V4>   address, rate limits   ── v4.rs: how ICMP reads and writes (RFC 792, RFC 1122)
+//!          └── Speaker<V6>   address, rate limits   ── v6.rs: how ICMPv6 does          (RFC 4443)
+//! ```
+//!
+//! When to speak is decided here, for both; what is said is the version's part. There is one [`Icmp`] for each place in
+//! the graph where packets for the gateway arrive.
+//!
+//! Limits: nothing is reassembled, so fragments for the gateway itself are errors.
+
+mod v4;
+mod v6;
+
+use super::{Budget, EXCERPT, Event, Events};
+use crate::count::{self, Counter};
+use crate::frame::{Batch, Frame};
+use crate::wire::ip::{Addresses, Family};
+use std::net::IpAddr;
+
+/// One place's ICMP, of both versions.
+pub struct Icmp {
+    own: Addresses,
+    v4: Option<Speaker<v4::Icmpv4>>,
+    v6: Option<Speaker<v6::Icmpv6>>,
+}
+
+/// Where one place counts.
+#[derive(Clone, Copy)]
+pub struct IcmpCount<'a> {
+    pub v4: &'a count::Icmp4,
+    pub v6: &'a count::Icmp6,
+}
+
+/// What an error message is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// The packet is for us, and we do not speak its protocol.
+    UnknownProtocol,
+    TimeExceeded,
+    /// The frame's mark has the size of the largest packet that would have passed.
+    TooBig,
+}
+
+impl Icmp {
+    pub fn new(own: Addresses) -> Icmp {
+        Icmp { own, v4: own.v4.map(Speaker::new), v6: own.v6.map(Speaker::new) }
+    }
+
+    pub fn own(&self) -> Addresses {
+        self.own
+    }
+
+    /// Handles packets to the gateway itself. Answers are IP packets.
+    pub fn receive(
+        &mut self,
+        now_ns: u64,
+        input: &mut Batch,
+        answers: &mut Batch,
+        count: IcmpCount<'_>,
+        events: &mut Events,
+    ) {
+        for frame in input.drain(..) {
+            match (Family::of_packet(frame.data()), &mut self.v4, &mut self.v6) {
+                (Some(Family::V4), Some(speaker), _) => {
+                    answers.extend(speaker.receive(now_ns, frame, count.v4, events));
+                }
+                (Some(Family::V6), _, Some(speaker)) => {
+                    answers.extend(speaker.receive(now_ns, frame, count.v6, events));
+                }
+                // Dispatch lets no packet get here but those to an address of ours.
+                _ => {}
+            }
+        }
+    }
+
+    /// Sends an error about each packet to its source, where the rules and the rate allow one.
+    pub fn report(
+        &mut self,
+        now_ns: u64,
+        problem: Problem,
+        offenders: &mut Batch,
+        answers: &mut Batch,
+        count: IcmpCount<'_>,
+    ) {
+        for frame in offenders.drain(..) {
+            match (Family::of_packet(frame.data()), &mut self.v4, &mut self.v6) {
+                (Some(Family::V4), Some(speaker), _) => {
+                    answers.extend(speaker.report(now_ns, problem, frame, count.v4));
+                }
+                (Some(Family::V6), _, Some(speaker)) => {
+                    answers.extend(speaker.report(now_ns, problem, frame, count.v6));
+                }
+                // Dispatch lets no packet of a family in that we have no address of.
+                _ => {}
+            }
+        }
+    }
+}
+
+/// What one version of ICMP does in its own way.
+trait Version {
+    type Address: Copy;
+    type Count;
+
+    /// Reads a packet to our address.
+    fn hear(frame: &Frame) -> Heard;
+    /// Turns a checked echo request into its reply, in place. `None` if there was no room.
+    fn reply(frame: &mut Frame) -> Option<()>;
+    /// Whether the rules allow an error about a packet.
+    fn may_report(frame: &Frame) -> bool;
+    /// Replaces a packet by the error about it, in place.
+    fn error(own: Self::Address, problem: Problem, frame: &mut Frame) -> Option<()>;
+    fn common(count: &Self::Count) -> Common<'_>;
+    /// Where a message is counted; `None` for a type that has no leaf.
+    fn leaves(kind: u8, code: u8, count: &Self::Count) -> Option<Leaves<'_>>;
+}
+
+enum Heard {
+    /// Damaged, incomplete, or a fragment.
+    Broken,
+    UnknownProtocol,
+    Message {
+        kind: u8,
+        code: u8,
+        source: IpAddr,
+        sort: Sort,
+    },
+}
+
+enum Sort {
+    /// An echo request; and whether its source can be answered.
+    Question {
+        answerable: bool,
+    },
+    /// An error about a packet of ours, and how that begins.
+    Error {
+        excerpt: arrayvec::ArrayVec<u8, EXCERPT>,
+    },
+    Other,
+}
+
+/// Leaves that both versions have.
+struct Common<'a> {
+    rxerrors: &'a Counter,
+    protocol_errors: &'a Counter,
+    type_not_implemented_errors: &'a Counter,
+    code_not_implemented_errors: &'a Counter,
+    rate_limited: &'a Counter,
+    answer_errors: &'a Counter,
+}
+
+/// The leaf of a type, if there is one, and that of the code: `None` for a code that has none.
+struct Leaves<'a> {
+    of_type: Option<&'a Counter>,
+    of_code: Option<&'a Counter>,
+}
+
+/// An address that speaks ICMP, and how much.
+struct Speaker<V: Version> {
+    address: V::Address,
+    received: Budget,
+    sent: Budget,
+    /// Echo requests, apart from all else: whoever watches whether we are alive shall not be told otherwise because of
+    /// a flood of something else.
+    echoes: Budget,
+    reported: Budget,
+}
+
+impl<V: Version> Speaker<V> {
+    fn new(address: V::Address) -> Speaker<V> {
+        Speaker {
+            address,
+            received: Budget::per_second(RATE, BURST),
+            sent: Budget::per_second(RATE, BURST),
+            echoes: Budget::per_second(RATE, BURST),
+            reported: Budget::per_second(REPORTS, REPORTS_AT_ONCE),
+        }
+    }
+
+    fn receive(
+        &mut self,
+        now_ns: u64,
+        mut frame: Frame,
+        count: &V::Count,
+        events: &mut Events,
+    ) -> Option<Frame> {
+        let common = V::common(count);
+        let (kind, code, source, sort) = match V::hear(&frame) {
+            Heard::Broken => {
+                error(&common, common.protocol_errors);
+                return None;
+            }
+            Heard::UnknownProtocol => return self.report(now_ns, Problem::UnknownProtocol, frame, count),
+            Heard::Message { kind, code, source, sort } => (kind, code, source, sort),
+        };
+        let budget = if let Sort::Question { .. } = sort { &mut self.echoes } else { &mut self.received };
+        if !budget.spend(now_ns) {
+            common.rate_limited.add(1);
+            return None;
+        }
+        let Some(leaves) = V::leaves(kind, code, count) else {
+            error(&common, common.type_not_implemented_errors);
+            return None;
+        };
+        if let Some(of_type) = leaves.of_type {
+            of_type.add(1);
+        }
+        leaves.of_code.unwrap_or(common.code_not_implemented_errors).add(1);
+        match sort {
+            Sort::Question { answerable: true } => V::reply(&mut frame).map(|()| frame),
+            Sort::Question { answerable: false } => {
+                common.answer_errors.add(1);
+                None
+            }
+            Sort::Error { excerpt } => {
+                if !events.is_full() && self.reported.spend(now_ns) {
+                    events.push(Event::Icmp { source, kind, code, excerpt });
+                }
+                None
+            }
+            Sort::Other => None,
+        }
+    }
+
+    fn report(&mut self, now_ns: u64, problem: Problem, mut frame: Frame, count: &V::Count) -> Option<Frame> {
+        let common = V::common(count);
+        if !V::may_report(&frame) {
+            common.answer_errors.add(1);
+            return None;
+        }
+        if !self.sent.spend(now_ns) {
+            common.rate_limited.add(1);
+            return None;
+        }
+        V::error(self.address, problem, &mut frame).map(|()| frame)
+    }
+}
+
+fn error(common: &Common<'_>, reason: &Counter) {
+    reason.add(1);
+    common.rxerrors.add(1);
+}
+
+/// Of what this gateway says itself.
+const TTL: u8 = 64;
+/// Messages per second and direction, and how many may come at once.
+const RATE: u64 = 50;
+const BURST: u64 = 100;
+/// Received errors per second that go to the log, and how many at once.
+const REPORTS: u64 = 5;
+const REPORTS_AT_ONCE: u64 = 20;

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+//! ICMP for IPv4.
+
+use super::{Common, Heard, Leaves, Problem, Sort, TTL, Version};
+use crate::count;
+use crate::frame::Frame;
+use crate::wire::icmpv4;
+use crate::wire::ipv4::{self, Ipv4, PROTOCOL_ICMP};
+use std::net::Ipv4Addr;
+
+pub struct Icmpv4;
+
+impl Version for Icmpv4 {
+    type Address = Ipv4Addr;
+    type Count = count::Icmp4;
+
+    fn hear(frame: &Frame) -> Heard {
+        //= RFC 1122 section 3.2.1.2: a datagram with a bad header checksum is discarded silently.
+        let Some(ip) = Ipv4::parse(frame.data()).ok().filter(Ipv4::checksum_ok) else {
+            return Heard::Broken;
+        };
+        if ip.protocol() != PROTOCOL_ICMP {
+            return Heard::UnknownProtocol;
+        }
+        let message = icmpv4::Icmpv4::parse(ip.payload());
+        let Some(message) = message.ok().filter(|message| !ip.is_fragment() && message.checksum_ok()) else {
+            return Heard::Broken;
+        };
+        let (kind, code) = (message.kind(), message.code());
+        let sort = if is_error(kind) {
+            // RFC 792: an error quotes at least the header of the packet that it is about.
+            if message.body().len() < ipv4::HEADER {
+                return Heard::Broken;
+            }
+            Sort::Error { excerpt: message.body().iter().copied().take(EXCERPT).collect() }
+        } else if (kind, code) == (icmpv4::ECHO_REQUEST, 0) {
+            Sort::Question { answerable: icmpv4::is_single_host(ip.source()) }
+        } else {
+            Sort::Other
+        };
+        Heard::Message { kind, code, source: ip.source().into(), sort }
+    }
+
+    fn reply(frame: &mut Frame) -> Option<()> {
+        let ip = Ipv4::parse(frame.data()).ok()?;
+        let (tos, us, them) = (ip.tos(), ip.destination(), ip.source());
+        let (header_len, total_len) = (ip.header_len(), ip.total_len());
+        frame.truncate(total_len);
+        frame.trim_front(header_len);
+        icmpv4::echo_reply(frame.data_mut()).then_some(())?;
+        prepend_header(frame, tos, us, them)
+    }
+
+    fn may_report(frame: &Frame) -> bool {
+        Ipv4::parse(frame.data()).is_ok_and(|ip| icmpv4::may_answer(&ip))
+    }
+
+    fn error(own: Ipv4Addr, problem: Problem, frame: &mut Frame) -> Option<()> {
+        let (kind, code, rest) = match problem {
+            Problem::UnknownProtocol => {
+                (icmpv4::DESTINATION_UNREACHABLE, icmpv4::PROTOCOL_UNREACHABLE, [0; 4])
+            }
+            Problem::TimeExceeded => (icmpv4::TIME_EXCEEDED, icmpv4::TTL_EXCEEDED, [0; 4]),
+            Problem::TooBig => {
+                let mtu = u16::try_from(frame.mark).unwrap_or(u16::MAX);
+                let rest = icmpv4::next_hop_mtu(mtu);
+                (icmpv4::DESTINATION_UNREACHABLE, icmpv4::FRAGMENTATION_NEEDED, rest)
+            }
+        };
+        let offender = Ipv4::parse(frame.data()).ok()?;
+        let destination = offender.source();
+        let mut quote = [0; LONGEST_QUOTE];
+        let quoted = icmpv4::quote(&offender);
+        let quote = quote.get_mut(..quoted.len())?;
+        quote.copy_from_slice(quoted);
+        frame.reset();
+        icmpv4::error(frame.append(icmpv4::HEADER + quote.len())?, kind, code, rest, quote);
+        prepend_header(frame, 0, own, destination)
+    }
+
+    fn common(count: &count::Icmp4) -> Common<'_> {
+        Common {
+            rxerrors: &count.rxerrors,
+            protocol_errors: &count.protocol_errors,
+            type_not_implemented_errors: &count.type_not_implemented_errors,
+            code_not_implemented_errors: &count.code_not_implemented_errors,
+            rate_limited: &count.rate_limited,
+            answer_errors: &count.answer_errors,
+        }
+    }
+
+    fn leaves(kind: u8, code: u8, count: &count::Icmp4) -> Option<Leaves<'_>> {
+        let (of_type, of_code) = match (kind, code) {
+            (icmpv4::DESTINATION_UNREACHABLE, _) => (
+                Some(&count.destination_unreachable),
+                match code {
+                    0 => Some(&count.net_unreachable),
+                    1 => Some(&count.host_unreachable),
+                    2 => Some(&count.protocol_unreachable),
+                    3 => Some(&count.port_unreachable),
+                    4 => Some(&count.fragmentation_needed),
+                    5 => Some(&count.source_route_failed),
+                    _ => None,
+                },
+            ),
+            (icmpv4::TIME_EXCEEDED, _) => (
+                Some(&count.time_exceeded),
+                match code {
+                    0 => Some(&count.transit_ttl_exceeded),
+                    1 => Some(&count.fragment_reassembly_time_exceeded),
+                    _ => None,
+                },
+            ),
+            (icmpv4::REDIRECT, _) => (
+                Some(&count.redirect),
+                match code {
+                    0 => Some(&count.redirect_net),
+                    1 => Some(&count.redirect_host),
+                    2 => Some(&count.redirect_tos_net),
+                    3 => Some(&count.redirect_tos_host),
+                    _ => None,
+                },
+            ),
+            // The only code of these has no leaf apart from the type's.
+            (icmpv4::PARAMETER_PROBLEM, 0) => (None, Some(&count.parameter_problem)),
+            (icmpv4::PARAMETER_PROBLEM, _) => (Some(&count.parameter_problem), None),
+            (icmpv4::ECHO_REQUEST, 0) => (None, Some(&count.echo_request)),
+            (icmpv4::ECHO_REQUEST, _) => (Some(&count.echo_request), None),
+            _ => return None,
+        };
+        Some(Leaves { of_type, of_code })
+    }
+}
+
+/// Whether a message is about a packet of ours.
+fn is_error(kind: u8) -> bool {
+    matches!(
+        kind,
+        icmpv4::DESTINATION_UNREACHABLE
+            | icmpv4::REDIRECT
+            | icmpv4::TIME_EXCEEDED
+            | icmpv4::PARAMETER_PROBLEM
+    )
+}
+
+fn prepend_header(frame: &mut Frame, tos: u8, source: Ipv4Addr, destination: Ipv4Addr) -> Option<()> {
+    let header = ipv4::Header {
+        tos,
+        id: 0,
+        dont_fragment: true,
+        ttl: TTL,
+        protocol: PROTOCOL_ICMP,
+        source,
+        destination,
+        payload_len: frame.len() as u16,
+    };
+    header.write(frame.prepend(ipv4::HEADER)?.first_chunk_mut()?);
+    Some(())
+}
+
+/// The longest IPv4 header and eight bytes (RFC 792).
+const LONGEST_QUOTE: usize = 60 + 8;
+/// What an error quotes at least: a header without options, and eight bytes.
+const EXCERPT: usize = ipv4::HEADER + 8;

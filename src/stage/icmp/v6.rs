@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+//! ICMP for IPv6.
+
+use super::{Common, Heard, Leaves, Problem, Sort, TTL, Version};
+use crate::count;
+use crate::frame::Frame;
+use crate::wire::icmpv6;
+use crate::wire::ipv6::{self, Ipv6, PROTOCOL_ICMPV6};
+use std::net::Ipv6Addr;
+
+pub struct Icmpv6;
+
+impl Version for Icmpv6 {
+    type Address = Ipv6Addr;
+    type Count = count::Icmp6;
+
+    fn hear(frame: &Frame) -> Heard {
+        let Ok(ip) = Ipv6::parse(frame.data()) else { return Heard::Broken };
+        let Ok(upper) = ip.upper() else { return Heard::Broken };
+        if upper.protocol != PROTOCOL_ICMPV6 {
+            return Heard::UnknownProtocol;
+        }
+        let message = icmpv6::Icmpv6::parse(ip.packet().get(upper.offset..).unwrap_or_default());
+        let message = message
+            .ok()
+            .filter(|message| !upper.is_fragment && message.checksum_ok(ip.source(), ip.destination()));
+        let Some(message) = message else { return Heard::Broken };
+        let (kind, code) = (message.kind(), message.code());
+        let sort = if kind < icmpv6::ECHO_REQUEST {
+            // An error quotes at least the header of the packet that it is about.
+            if message.body().len() < ipv6::HEADER {
+                return Heard::Broken;
+            }
+            Sort::Error { excerpt: message.body().iter().copied().take(super::EXCERPT).collect() }
+        } else if (kind, code) == (icmpv6::ECHO_REQUEST, 0) {
+            Sort::Question { answerable: icmpv6::is_single_host(ip.source()) }
+        } else {
+            Sort::Other
+        };
+        Heard::Message { kind, code, source: ip.source().into(), sort }
+    }
+
+    fn reply(frame: &mut Frame) -> Option<()> {
+        let ip = Ipv6::parse(frame.data()).ok()?;
+        let (class, us, them) = (ip.traffic_class(), ip.destination(), ip.source());
+        let (offset, total_len) = (ip.upper().ok()?.offset, ip.total_len());
+        frame.truncate(total_len);
+        frame.trim_front(offset);
+        icmpv6::echo_reply(frame.data_mut()).then_some(())?;
+        prepend_header(frame, class, us, them)
+    }
+
+    fn may_report(frame: &Frame) -> bool {
+        Ipv6::parse(frame.data()).is_ok_and(|ip| icmpv6::may_answer(&ip))
+    }
+
+    fn error(own: Ipv6Addr, problem: Problem, frame: &mut Frame) -> Option<()> {
+        let offender = Ipv6::parse(frame.data()).ok()?;
+        let (kind, code, rest) = match problem {
+            Problem::UnknownProtocol => {
+                // The pointer says which byte it is that names the protocol.
+                let pointer = offender.upper().ok()?.named_at as u32;
+                (icmpv6::PARAMETER_PROBLEM, icmpv6::UNKNOWN_NEXT_HEADER, pointer)
+            }
+            Problem::TimeExceeded => (icmpv6::TIME_EXCEEDED, icmpv6::HOP_LIMIT_EXCEEDED, 0),
+            Problem::TooBig => (icmpv6::PACKET_TOO_BIG, 0, frame.mark),
+        };
+        let (source, destination, quoted) = (own, offender.source(), icmpv6::quote(&offender).len());
+        frame.truncate(quoted);
+        frame.prepend(icmpv6::HEADER)?;
+        let error = icmpv6::Error { kind, code, rest, source, destination };
+        error.write(frame.data_mut()).then_some(())?;
+        prepend_header(frame, 0, source, destination)
+    }
+
+    fn common(count: &count::Icmp6) -> Common<'_> {
+        Common {
+            rxerrors: &count.rxerrors,
+            protocol_errors: &count.protocol_errors,
+            type_not_implemented_errors: &count.type_not_implemented_errors,
+            code_not_implemented_errors: &count.code_not_implemented_errors,
+            rate_limited: &count.rate_limited,
+            answer_errors: &count.answer_errors,
+        }
+    }
+
+    fn leaves(kind: u8, code: u8, count: &count::Icmp6) -> Option<Leaves<'_>> {
+        let (of_type, of_code) = match (kind, code) {
+            (icmpv6::DESTINATION_UNREACHABLE, _) => (
+                Some(&count.destination_unreachable),
+                match code {
+                    0 => Some(&count.net_unreachable),
+                    1 => Some(&count.destination_denied),
+                    2 => Some(&count.scope_denied),
+                    3 => Some(&count.host_unreachable),
+                    4 => Some(&count.port_unreachable),
+                    5 => Some(&count.source_denied),
+                    6 => Some(&count.net_denied),
+                    _ => None,
+                },
+            ),
+            (icmpv6::TIME_EXCEEDED, _) => (
+                Some(&count.time_exceeded),
+                match code {
+                    0 => Some(&count.transit_hop_limit_exceeded),
+                    1 => Some(&count.fragment_reassembly_time_exceeded),
+                    _ => None,
+                },
+            ),
+            (icmpv6::PARAMETER_PROBLEM, _) => (
+                Some(&count.parameter_problem),
+                match code {
+                    0 => Some(&count.header_field_problem),
+                    1 => Some(&count.next_header_problem),
+                    2 => Some(&count.option_problem),
+                    _ => None,
+                },
+            ),
+            // RFC 4443 section 3.2: its code "MUST be ignored by the receiver".
+            (icmpv6::PACKET_TOO_BIG, _) => (None, Some(&count.packet_too_big)),
+            // The only code of an echo request has no leaf apart from the type's.
+            (icmpv6::ECHO_REQUEST, 0) => (None, Some(&count.echo_request)),
+            (icmpv6::ECHO_REQUEST, _) => (Some(&count.echo_request), None),
+            _ => return None,
+        };
+        Some(Leaves { of_type, of_code })
+    }
+}
+
+fn prepend_header(
+    frame: &mut Frame,
+    traffic_class: u8,
+    source: Ipv6Addr,
+    destination: Ipv6Addr,
+) -> Option<()> {
+    let header = ipv6::Header {
+        traffic_class,
+        flow_label: 0,
+        next_header: PROTOCOL_ICMPV6,
+        hop_limit: TTL,
+        source,
+        destination,
+        payload_len: frame.len() as u16,
+    };
+    header.write(frame.prepend(ipv6::HEADER)?.first_chunk_mut()?);
+    Some(())
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+//! How neighbours talk with IPv4.
+
+use super::{Heard, Nonsense, Told, is_station, pad};
+use crate::frame::Frame;
+use crate::wire::Mac;
+use crate::wire::arp::{self, Arp};
+use crate::wire::ethernet::{self, ETHERTYPE_ARP, Ethernet};
+use std::net::Ipv4Addr;
+
+/// RFC 826: both requests and replies tell where their sender is.
+pub(super) fn hear(frame: &[u8], own_ip: Ipv4Addr, next_hop: Ipv4Addr) -> Result<Heard, Nonsense> {
+    let arp = Ethernet::parse(frame).and_then(|frame| Arp::parse(frame.payload())).map_err(|_| Nonsense)?;
+    let sound = is_station(arp.sender_mac())
+        && arp.sender_ip() != own_ip
+        && matches!(arp.operation(), arp::REQUEST | arp::REPLY);
+    if !sound {
+        return Err(Nonsense);
+    }
+    let (mac, ip) = (arp.sender_mac(), arp.sender_ip());
+    let asks_for_us = arp.operation() == arp::REQUEST && arp.target_ip() == own_ip;
+    Ok(Heard {
+        told: (ip == next_hop).then_some(Told { mac, overrides: true }),
+        asker: asks_for_us.then_some((ip.into(), mac)),
+    })
+}
+
+pub(super) fn question(frame: &mut Frame, own_mac: Mac, own_ip: Ipv4Addr, ip: Ipv4Addr) -> Option<()> {
+    let header = arp::Header {
+        operation: arp::REQUEST,
+        sender_mac: own_mac,
+        sender_ip: own_ip,
+        target_mac: Mac::ZERO,
+        target_ip: ip,
+    };
+    write(frame, Mac::BROADCAST, header)
+}
+
+pub(super) fn answer(
+    frame: &mut Frame,
+    own_mac: Mac,
+    own_ip: Ipv4Addr,
+    mac: Mac,
+    ip: Ipv4Addr,
+) -> Option<()> {
+    let header = arp::Header {
+        operation: arp::REPLY,
+        sender_mac: own_mac,
+        sender_ip: own_ip,
+        target_mac: mac,
+        target_ip: ip,
+    };
+    write(frame, mac, header)
+}
+
+fn write(frame: &mut Frame, destination: Mac, message: arp::Header) -> Option<()> {
+    let header = ethernet::Header { destination, source: message.sender_mac, ethertype: ETHERTYPE_ARP };
+    header.write(frame.append(ethernet::HEADER)?.first_chunk_mut()?);
+    message.write(frame.append(arp::MESSAGE)?.first_chunk_mut()?);
+    pad(frame)
+}
