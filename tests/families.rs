@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The real daemon with IPv6, between two sites: what a user would see.
+//!
+//! They need root, and fail without it.
+
+#[path = "support/netns.rs"]
+mod netns;
+#[path = "support/two_sites.rs"]
+mod two_sites;
+
+use two_sites::{SITES, TwoSites};
+
+fn host6(number: u8) -> String {
+    format!("2001:db8:{number}::50")
+}
+
+fn private6(near: u8) -> String {
+    format!("private-interface6 {{ ifname lan; ip 2001:db8:{near}::20; nexthop-ip 2001:db8:{near}::50; }}\n")
+}
+
+fn public6(near: u8, far: u8) -> String {
+    format!(
+        "public-interface6 {{ ifname wan; ip 2001:db8:ffff::{near}; nexthop-ip 2001:db8:ffff::{far}; }}\n"
+    )
+}
+
+fn route6(far: u8, more: &str) -> String {
+    format!(
+        "route6 {{ id site{far}; spi 1031; preshared-key {KEY}; net \"2001:db8:{far}::/48\"; {more}
+                  gateway {{ ip 2001:db8:ffff::{far}; }} }}\n"
+    )
+}
+
+fn site6(near: u8, far: u8) -> String {
+    private6(near) + &public6(near, far) + &route6(far, "")
+}
+
+/// Addresses that a traceroute meets.
+fn hops(sites: &TwoSites, options: &str, target: &str) -> Vec<String> {
+    let text = sites.host(31).run(&format!("traceroute -n -q 1 -w 5 -m 8 {options} {target}"));
+    let lines = text.lines().skip(1);
+    lines.filter_map(|line| line.split_whitespace().nth(1)).map(str::to_string).collect()
+}
+
+#[test]
+fn two_ipv6_sites_reach_each_other_through_exactly_two_gateways() {
+    let sites = TwoSites::raise(site6);
+    sites.await_tunnel(host6);
+    for (here, there) in [(31, 32), (32, 31)] {
+        for target in [host6(there), format!("2001:db8:{there}::20"), format!("2001:db8:{here}::20")] {
+            sites.host(here).run(&format!("ping -6 -q -c 20 -i 0.02 -W 5 {target}"));
+        }
+    }
+    let expected = ["2001:db8:31::20", "2001:db8:32::20", "2001:db8:32::50"];
+    assert_eq!(hops(&sites, "-6 --udp", &host6(32)), expected);
+    assert_eq!(hops(&sites, "-6 --icmp", &host6(32)), expected);
+    for number in SITES {
+        for place in ["private", "public", "inbound"] {
+            assert_ne!(sites.state(number, &format!("/gateway-state/{place}-icmp6/echo-request")), "");
+        }
+        let state = sites.state(number, "/gateway-state");
+        assert!(state.contains("private-icmp6") && !state.contains("icmp4"), "{state}");
+        assert_eq!(sites.state(number, "/gateway-state/private-next-hop/nd-errors"), "0");
+        assert_eq!(sites.state(number, "/gateway-state/public-next-hop/addresses-added"), "1");
+    }
+}
+
+#[test]
+fn what_is_too_big_for_the_tunnel_is_told_the_size_that_fits() {
+    let sites = TwoSites::raise(site6);
+    sites.await_tunnel(host6);
+    assert_eq!(sites.state(31, "/gateway-state/effective-mtu"), "1426");
+    let ping = |size: u16| {
+        sites.host(31).try_run(&format!("ping -6 -M do -c 2 -i 0.2 -W 3 -s {size} {}", host6(32)))
+    };
+    let refused = ping(1426 - 48 + 1).unwrap_err();
+    assert!(refused.contains("Packet too big: mtu=1426") || refused.contains("mtu: 1426"), "{refused}");
+    ping(1426 - 48).unwrap();
+    // What Linux has learnt is what it sends from now on.
+    let route = sites.host(31).run(&format!("ip -6 route get {}", host6(32)));
+    assert!(route.contains("mtu 1426"), "{route}");
+}
+
+#[test]
+fn tcp_transfers_complete_both_ways() {
+    let sites = TwoSites::raise(site6);
+    sites.await_tunnel(host6);
+    transfer(&sites, &host6(32));
+}
+
+/// 32 MB there and back.
+fn transfer(sites: &TwoSites, target: &str) {
+    let mut server = sites.host(32).command("setpriv");
+    server.args(["--pdeathsig", "KILL", "iperf3", "-s", "-1", "--forceflush"]);
+    for direction in ["", "-R"] {
+        let mut server = server.stdout(std::process::Stdio::piped()).spawn().expect("iperf3 is installed");
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        loop {
+            let line = format!("timeout 60 iperf3 -c {target} -n 32M {direction}");
+            match sites.host(31).try_run(&line) {
+                Ok(text) => {
+                    assert!(text.contains("receiver"), "{text}");
+                    break;
+                }
+                // The server takes a moment.
+                Err(text) => assert!(
+                    text.contains("Connection refused") && std::time::Instant::now() < deadline,
+                    "{text}"
+                ),
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        server.wait().expect("it is our child");
+    }
+}
+
+const KEY: &str = "00000000000000000000000000000000000000000000000000000000000ACAB1";

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Two hosts, each behind a gateway with the real daemon, and a cable between the gateways. Both families everywhere, and no
+//! address translation.
+//!
+//! ```text
+//!   host 31 ──── lan [vita 31] wan ════════ wan [vita 32] lan ──── host 32
+//!   10.31.0.50          10.31.0.20, 192.0.2.31   192.0.2.32, 10.32.0.20          10.32.0.50
+//!   2001:db8:31::50     ::20, 2001:db8:ffff::31  ::32, ::20                      2001:db8:32::50
+//! ```
+
+use crate::netns::Netns;
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+pub struct TwoSites {
+    hosts: [Netns; 2],
+    gateways: [Netns; 2],
+    daemons: Vec<Child>,
+    directory: tempfile::TempDir,
+    _turn: MutexGuard<'static, ()>,
+}
+
+/// Their numbers.
+pub const SITES: [u8; 2] = [31, 32];
+
+impl TwoSites {
+    /// Raises both sites; `configuration` is that of a gateway, by its number and the other one's.
+    pub fn raise(configuration: impl Fn(u8, u8) -> String) -> TwoSites {
+        // One at a time: the gateways of the test that runs need the few cores there are.
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let hosts = SITES.map(|_| Netns::new());
+        let gateways = SITES.map(|_| Netns::new());
+        for ((host, gateway), number) in hosts.iter().zip(&gateways).zip(SITES) {
+            host.veth("lan", gateway, "lan", 1);
+            host.run("sysctl -q -w net.ipv6.conf.lan.disable_ipv6=0 net.ipv6.conf.lan.accept_dad=0");
+            host.run(&format!("ip address add 10.{number}.0.50/24 dev lan"));
+            host.run(&format!("ip -6 address add 2001:db8:{number}::50/64 dev lan nodad"));
+            host.run(&format!("ip route add default via 10.{number}.0.20"));
+            host.run(&format!("ip -6 route add default via 2001:db8:{number}::20"));
+            // The gateway takes packets as the device hands them over: with checksums, one by one.
+            host.run("ethtool -K lan tx off tso off gso off");
+        }
+        gateways[0].veth("wan", &gateways[1], "wan", 1);
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let mut sites = TwoSites { hosts, gateways, daemons: Vec::new(), directory, _turn: turn };
+        for (place, number) in SITES.into_iter().enumerate() {
+            let [_, other] = [SITES[place], SITES[1 - place]];
+            let file = sites.directory.path().join(format!("{number}.conf"));
+            std::fs::write(&file, configuration(number, other)).expect("the directory can be written");
+            let log = std::fs::File::create(sites.log(number)).expect("the directory can be written");
+            // Dies with the test, however that ends.
+            let mut command = sites.gateways[place].command("setpriv");
+            command
+                .args(["--pdeathsig", "KILL", VITA, "--name", &format!("v{number}"), "--config"])
+                .arg(file)
+                .env("SNABB_SHM_ROOT", sites.directory.path().join("run"))
+                .stdin(Stdio::null())
+                .stdout(log.try_clone().expect("a descriptor is free"))
+                .stderr(log);
+            sites.daemons.push(command.spawn().expect("setpriv is installed"));
+        }
+        sites
+    }
+
+    pub fn host(&self, number: u8) -> &Netns {
+        &self.hosts[place(number)]
+    }
+
+    /// Until the host of site 31 reaches that of 32 at this address, and the other way round.
+    pub fn await_tunnel(&self, address: impl Fn(u8) -> String) {
+        for (here, there) in [(31, 32), (32, 31)] {
+            let line = format!("ping -q -c 1 -W 1 {}", address(there));
+            let deadline = Instant::now() + PATIENCE;
+            while let Err(output) = self.host(here).try_run(&line) {
+                assert!(Instant::now() < deadline, "still no tunnel after {PATIENCE:?}: {output}");
+                sleep(Duration::from_millis(200));
+            }
+        }
+    }
+
+    /// What a gateway prints of its state at a path.
+    pub fn state(&self, number: u8, path: &str) -> String {
+        let mut command = self.gateways[place(number)].command("timeout");
+        command
+            .args(["60", VITA, "config", "get-state", &format!("v{number}"), path])
+            .env("SNABB_SHM_ROOT", self.directory.path().join("run"));
+        let output = command.output().expect("timeout is installed");
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).trim().to_string()
+    }
+
+    fn log(&self, number: u8) -> PathBuf {
+        self.directory.path().join(format!("{number}.log"))
+    }
+}
+
+impl Drop for TwoSites {
+    fn drop(&mut self) {
+        for daemon in &mut self.daemons {
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+        }
+        if std::thread::panicking() {
+            for number in SITES {
+                let log = std::fs::read_to_string(self.log(number)).unwrap_or_default();
+                eprintln!("--- the log of vita {number}:\n{log}");
+            }
+        }
+    }
+}
+
+fn place(number: u8) -> usize {
+    usize::from(number != SITES[0])
+}
+
+pub const VITA: &str = env!("CARGO_BIN_EXE_vita");
+/// Generous: on a busy machine only the failure takes this long.
+const PATIENCE: Duration = Duration::from_secs(60);
+static TURN: Mutex<()> = Mutex::new(());
