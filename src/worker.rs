@@ -358,10 +358,9 @@ impl Running {
     }
 
     fn sleep(&self, timeout: Duration) {
-        // What the kernel did not take just now it is offered again soon, but not without a pause: the interface
-        // may be down.
+        // What the kernel did not take is offered again soon. Not at once: an interface that is down takes nothing.
         let unsent = self.private.unsent() + self.public.unsent() > 0;
-        let timeout = if unsent { timeout.min(RESEND_EVERY) } else { timeout };
+        let timeout = if unsent { timeout.min(OFFER_AGAIN) } else { timeout };
         let mut fds = arrayvec::ArrayVec::<_, 3>::new();
         fds.push(xdp::readable(self.link.bell.fd()));
         fds.extend(self.private.fd().map(xdp::readable));
@@ -466,6 +465,6 @@ const DATAGRAMS: usize = 128;
 const EVENTS: usize = 256;
 /// How long a worker may take to look at its commands, or to end: it does so between two batches.
 const PATIENCE: Duration = Duration::from_secs(2);
-const RESEND_EVERY: Duration = Duration::from_millis(1);
 const KERNEL_STATISTICS_EVERY_NS: u64 = 1_000_000_000;
+const OFFER_AGAIN: Duration = Duration::from_millis(1);
 const MEMORY_MIB: usize = Umem::CHUNKS as usize * crate::frame::CHUNK / (1 << 20);

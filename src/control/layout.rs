@@ -112,10 +112,9 @@ impl Layout {
         attachments.map(|attachment| (place(attachment), &attachment.device)).collect()
     }
 
-    /// Which frames are the gateway's on each device. A device has one address of each kind; of several that are
-    /// configured the last one counts.
-    pub fn filters(&self, config: &Config) -> BTreeMap<Place, Filter> {
-        let mut filters = BTreeMap::new();
+    /// Which frames are the gateway's on each device. Several interfaces may be on one.
+    pub fn filters(&self, config: &Config) -> BTreeMap<Place, Vec<Filter>> {
+        let mut filters = BTreeMap::<Place, Vec<Filter>>::new();
         for seat in &self.seats {
             let private = config.private.as_ref().map(|private| (private.mac, private.ip));
             let public = config.public(seat.queue).map(|public| (public.mac, public.ip));
@@ -125,13 +124,10 @@ impl Layout {
                 if let (Some(attachment), Some((mac, IpAddr::V4(ip)))) = (attachment, configured) {
                     let Mac(mac) = own_mac(mac, Some(attachment), ip, side);
                     let filter = Filter { mac, ipv4: Some(ip) };
-                    let other = filters.insert(place(attachment), filter);
-                    if other.is_some_and(|other| other != filter) {
-                        tracing::warn!(
-                            "interface {} is configured with several addresses: the gateway answers ARP for {ip} only; \
-                             give each address an interface of its own",
-                            attachment.device.name
-                        );
+                    let of_device = filters.entry(place(attachment)).or_default();
+                    // The private interface is the same for every seat.
+                    if !of_device.contains(&filter) {
+                        of_device.push(filter);
                     }
                 }
             }

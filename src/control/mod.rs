@@ -207,9 +207,9 @@ impl Supervisor {
         for number in gone {
             self.retire(number);
         }
-        for (interface, filter) in layout.filters(config) {
+        for (interface, filters) in layout.filters(config) {
             if let Some(program) = programs.get(&interface) {
-                program.set_filter(filter)?;
+                program.set_filters(&filters)?;
             }
         }
         let (mut failed, mut started) = (None, Vec::new());
