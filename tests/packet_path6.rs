@@ -197,7 +197,7 @@ fn a_traceroute_meets_exactly_two_gateways() {
     let first = udp6(HOST, FAR_HOST, 1, b"first hop");
     paris.arrive_private(&first);
     assert!(paris.sent_public().is_empty());
-    assert_error(&only(paris.sent_private()), GATEWAY, HOST, exceeded.clone(), &first[14..]);
+    assert_error(&only(paris.sent_private()), GATEWAY, HOST, exceeded, &first[14..]);
 
     let second = udp6(HOST, FAR_HOST, 2, b"second hop");
     paris.arrive_private(&second);

@@ -89,7 +89,7 @@ fn a_worker_may_end_before_it_begins_and_while_packets_wait() {
 
     let counters = Arc::new(Counters::default());
     let mut plan = site::plan(31, 32);
-    plan.public.next_hop_mac = None;
+    plan.public.v4.as_mut().unwrap().next_hop_mac = None;
     let seat = Seat { queue: 43, private: None, public: None, cpu: None, busywait: false, realtime: false };
     let mut waiting = Worker::start(seat, plan, counters, Arc::new(Doorbell::new().unwrap())).unwrap();
     waiting.command(datagram());

@@ -274,8 +274,7 @@ mod tests {
             let error = Error { kind, code, rest, source: THERE, destination: HERE };
             assert!(error.write(&mut out));
             let theirs =
-                Icmpv6Header::with_checksum(expected.clone(), THERE.octets(), HERE.octets(), &offender)
-                    .unwrap();
+                Icmpv6Header::with_checksum(expected, THERE.octets(), HERE.octets(), &offender).unwrap();
             assert_eq!(out, [&theirs.to_bytes()[..], &offender].concat());
             assert_eq!(Icmpv6Slice::from_slice(&out).unwrap().icmp_type(), expected);
             assert!(!error.write(&mut [0; HEADER - 1]), "no room");
