@@ -3,6 +3,7 @@
 
 use super::typed::{Config, PublicInterface, Route};
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 /// From an old configuration to a new one.
 #[derive(Debug, PartialEq, Eq)]
@@ -12,7 +13,7 @@ pub struct Difference<'a> {
     /// Public interfaces, matched by queue; there is a worker for each.
     pub public: Changes<'a, PublicInterface>,
     /// Routes, matched by id.
-    pub routes: Changes<'a, Route>,
+    pub routes: Changes<'a, Arc<Route>>,
     pub mtu: bool,
     pub tfc: bool,
     pub protocol_port: bool,
@@ -76,7 +77,7 @@ impl<'a, T: PartialEq> Changes<'a, T> {
     }
 
     /// Compares two slices that are sorted by the same key.
-    fn between<K: Ord>(old: &'a [T], new: &'a [T], key: impl Fn(&'a T) -> K) -> Self {
+    pub(super) fn between<K: Ord>(old: &'a [T], new: &'a [T], key: impl Fn(&'a T) -> K) -> Self {
         let mut changes = Changes { added: Vec::new(), removed: Vec::new(), changed: Vec::new() };
         let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
         loop {

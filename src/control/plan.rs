@@ -46,7 +46,7 @@ pub struct Making<'a> {
 
 impl Numbers {
     /// Numbers for these routes; those of routes that are no more can be given again by the next call.
-    pub fn assign(&mut self, routes: &[Route]) {
+    pub fn assign(&mut self, routes: &[Arc<Route>]) {
         let mut before = std::mem::take(&mut self.of);
         for route in routes {
             let number = before.remove(&route.id).or_else(|| self.free.pop()).unwrap_or_else(|| {
@@ -168,13 +168,15 @@ mod tests {
     use super::*;
     use crate::config::Key32;
 
-    fn routes(ids: &[&str]) -> Vec<Route> {
-        let route = |id: &&str| Route {
-            id: id.to_string(),
-            spi: 1000,
-            preshared_key: Key32::new([0; 32]),
-            net: "10.0.0.0/8".parse().unwrap(),
-            gateways: Vec::new(),
+    fn routes(ids: &[&str]) -> Vec<Arc<Route>> {
+        let route = |id: &&str| {
+            Arc::new(Route {
+                id: id.to_string(),
+                spi: 1000,
+                preshared_key: Key32::new([0; 32]),
+                net: "10.0.0.0/8".parse().unwrap(),
+                gateways: Vec::new(),
+            })
         };
         ids.iter().map(route).collect()
     }
