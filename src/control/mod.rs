@@ -16,11 +16,18 @@
 //!
 //! Limits: a change of the devices, queues or CPUs of a worker restarts that worker, and its SAs are negotiated anew.
 
+pub mod history;
+mod impact;
 mod layout;
 mod log;
 mod plan;
 mod queue;
 mod state;
+mod transaction;
+
+pub use history::History;
+pub use impact::Impact;
+pub use transaction::{TransactionError, Transactions};
 
 use crate::config::{Config, Document, State};
 use crate::count::Totals;
