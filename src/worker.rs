@@ -342,9 +342,9 @@ impl Running {
     }
 
     fn sleep(&self, timeout: Duration) {
-        if self.private.unsent() + self.public.unsent() > 0 {
-            return;
-        }
+        // What the kernel did not take is offered again soon. Not at once: an interface that is down takes nothing.
+        let unsent = self.private.unsent() + self.public.unsent() > 0;
+        let timeout = if unsent { timeout.min(OFFER_AGAIN) } else { timeout };
         let mut fds = arrayvec::ArrayVec::<_, 3>::new();
         fds.push(xdp::readable(self.link.bell.fd()));
         fds.extend(self.private.fd().map(xdp::readable));
@@ -448,4 +448,5 @@ const COMMANDS: usize = 1024;
 const DATAGRAMS: usize = 128;
 const EVENTS: usize = 256;
 const KERNEL_STATISTICS_EVERY_NS: u64 = 1_000_000_000;
+const OFFER_AGAIN: Duration = Duration::from_millis(1);
 const MEMORY_MIB: usize = Umem::CHUNKS as usize * crate::frame::CHUNK / (1 << 20);

@@ -71,9 +71,9 @@ impl Layout {
         attachments.map(|attachment| (place(attachment), &attachment.device)).collect()
     }
 
-    /// Which frames are the gateway's on each device.
-    pub fn filters(&self, config: &Config) -> Vec<(Place, Filter)> {
-        let mut filters = Vec::new();
+    /// Which frames are the gateway's on each device. Several interfaces may be on one.
+    pub fn filters(&self, config: &Config) -> BTreeMap<Place, Vec<Filter>> {
+        let mut filters = BTreeMap::<Place, Vec<Filter>>::new();
         for seat in &self.seats {
             let private = config.private.as_ref().map(|private| (private.mac, private.ip));
             let public = config.public(seat.queue).map(|public| (public.mac, public.ip));
@@ -82,7 +82,12 @@ impl Layout {
             {
                 if let (Some(attachment), Some((mac, IpAddr::V4(ip)))) = (attachment, configured) {
                     let Mac(mac) = own_mac(mac, Some(attachment), ip, side);
-                    filters.push((place(attachment), Filter { mac, ipv4: Some(ip) }));
+                    let filter = Filter { mac, ipv4: Some(ip) };
+                    let of_device = filters.entry(place(attachment)).or_default();
+                    // The private interface is the same for every seat.
+                    if !of_device.contains(&filter) {
+                        of_device.push(filter);
+                    }
                 }
             }
         }

@@ -156,9 +156,9 @@ impl Supervisor {
         self.table = Arc::new(plan::table(config, &self.numbers));
         self.neighbours.keep(config);
         let mtu = layout.effective_mtu(config);
-        for (interface, filter) in layout.filters(config) {
+        for (interface, filters) in layout.filters(config) {
             if let Some(program) = programs.get(&interface) {
-                program.set_filter(filter)?;
+                program.set_filters(&filters)?;
             }
         }
         let first = config.public.first().map(|public| public.queue);
