@@ -144,12 +144,6 @@ macro_rules! batch {
     };
 }
 
-batch!(
-    zmm::Zmm,
-    4,
-    "aes,pclmulqdq,avx2,avx512f,avx512bw,avx512vl,vaes,vpclmulqdq,bmi2",
-    seal_zmm,
-    open_zmm
-);
+batch!(zmm::Zmm, 4, "aes,pclmulqdq,avx2,avx512f,avx512bw,avx512vl,vaes,vpclmulqdq,bmi2", seal_zmm, open_zmm);
 batch!(ymm::Ymm, 4, "aes,pclmulqdq,avx2,vaes,vpclmulqdq", seal_ymm, open_ymm);
 batch!(xmm::Xmm, 8, "aes,pclmulqdq,avx", seal_xmm, open_xmm);

@@ -40,9 +40,7 @@ impl Vector for Ymm {
     #[inline(always)]
     // SAFETY: more than 16 bytes make 32 with the ICV behind; fewer make 16 with it.
     unsafe fn load_some(from: *const u8, len: usize) -> Ymm {
-        unsafe {
-            if len > 16 { Ymm::load(from) } else { Ymm::alone(_mm_loadu_si128(from.cast())) }
-        }
+        unsafe { if len > 16 { Ymm::load(from) } else { Ymm::alone(_mm_loadu_si128(from.cast())) } }
     }
 
     #[inline(always)]
