@@ -39,7 +39,9 @@ fn main() {
             println!();
         }
     }
-    println!("medians of {ROUNDS} rounds; batches of {BATCH}; IMIX: 7 x 48, 4 x 580, 1 x 1504 bytes; keys: with {MANY_KEYS} of them");
+    println!(
+        "medians of {ROUNDS} rounds; batches of {BATCH}; IMIX: 7 x 48, 4 x 580, 1 x 1504 bytes; keys: with {MANY_KEYS} of them"
+    );
 }
 
 /// One implementation at one size.

@@ -99,6 +99,8 @@ pub struct Worker {
     pub public: Option<Bound>,
     thread: Option<JoinHandle<()>>,
     commanded: u64,
+    /// It has not taken its commands for so long that some were lost: of no use any more.
+    lost: bool,
 }
 
 /// A socket that a worker has bound.
@@ -166,7 +168,7 @@ impl Worker {
             })
             .map_err(system)?;
         let [private, public] = reported.recv().unwrap_or(Err(StartError::Died { queue }))?;
-        Ok(Worker { link, private, public, thread: Some(thread), commanded: 0 })
+        Ok(Worker { link, private, public, thread: Some(thread), commanded: 0, lost: false })
     }
 
     /// Frames lead to the worker now.
@@ -175,11 +177,17 @@ impl Worker {
         self.link.bell.ring();
     }
 
-    /// Hands over a command. Waits when the ring is full, until the worker has caught up or is dead.
+    /// Hands over a command. Waits when the ring is full, until the worker has caught up; one that does not in time
+    /// is as good as dead.
     pub fn command(&mut self, command: Command) {
         let mut command = command;
+        let start = Instant::now();
         while let Err(refused) = self.link.commands.push(command) {
             if self.is_dead() {
+                return;
+            }
+            if start.elapsed() > PATIENCE {
+                self.lost = true;
                 return;
             }
             self.link.bell.ring();
@@ -207,9 +215,9 @@ impl Worker {
         true
     }
 
-    /// Whether the thread has ended, which it does not do unasked but by a fault.
+    /// Whether the thread has ended, which it does not do unasked but by a fault, or can no longer be commanded.
     pub fn is_dead(&self) -> bool {
-        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+        self.lost || self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 }
 
@@ -217,9 +225,17 @@ impl Drop for Worker {
     fn drop(&mut self) {
         self.link.stop.store(true, Ordering::Release);
         self.link.bell.ring();
-        if let Some(thread) = self.thread.take() {
+        let Some(thread) = self.thread.take() else { return };
+        let start = Instant::now();
+        while !thread.is_finished() && start.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        if thread.is_finished() {
             // A panic of the worker has been printed by its thread.
             let _ = thread.join();
+        } else {
+            let name = thread.thread().name().unwrap_or_default().to_string();
+            tracing::error!("{name} does not stop: it is left behind, and its device queues stay taken");
         }
     }
 }
@@ -450,6 +466,8 @@ const COMMANDS: usize = 1024;
 /// One second's worth of what the key exchange processes, and some to tell a flood by.
 const DATAGRAMS: usize = 128;
 const EVENTS: usize = 256;
+/// How long a worker may take to look at its commands, or to end: it does so between two batches.
+const PATIENCE: Duration = Duration::from_secs(2);
 const KERNEL_STATISTICS_EVERY_NS: u64 = 1_000_000_000;
 const OFFER_AGAIN: Duration = Duration::from_millis(1);
 const MEMORY_MIB: usize = Umem::CHUNKS as usize * crate::frame::CHUNK / (1 << 20);

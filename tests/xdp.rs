@@ -295,7 +295,7 @@ fn one_queue_has_one_socket_and_is_free_again_after_it() {
     for umem in [&shared, &umem()] {
         let error = Socket::bind(umem, &one, 0, hasty).err().unwrap();
         assert!(matches!(error, BindError::Busy { queue: 0, .. }), "{error}");
-        assert!(error.to_string().starts_with("queue 0 of interface one is in use"));
+        assert!(error.to_string().starts_with("queue 1 of interface one is in use"));
     }
     assert_eq!(shared.pool().available(), CHUNKS as usize - POSTED, "failing costs no chunk");
     drop(socket);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a change would touch, told before it is made.
 
-use super::layout::{self, Layout};
+use super::layout::{Known, Layout};
+use super::queue::Queue;
 use super::{ApplyError, Supervisor};
 use crate::config::{Config, Difference, Document, Route};
 use std::collections::HashSet;
@@ -28,13 +29,15 @@ pub struct Impact {
 impl Supervisor {
     /// What [`Supervisor::apply`] would do; or the error it would give, as far as that can be known before.
     pub fn impact(&self, candidate: &Document) -> Result<Impact, ApplyError> {
-        let layout = Layout::of(candidate.config(), &self.options)?;
+        let seats = self.queues.values().filter(|queue| !queue.is_dead()).map(Queue::seat);
+        let known = Known::new(self.document.config(), seats);
+        let layout = Layout::of(candidate.config(), &self.options, &known)?;
         let difference = Difference::between(self.document.config(), candidate.config());
         let mut impact = Impact::of_routes(&difference, self.document.config(), candidate.config());
         for (queue, running) in &self.queues {
             match layout.seat(*queue) {
                 None => impact.stopped.push(*queue),
-                Some(seat) if !layout::same(seat, running.seat()) => impact.restarted.push(*queue),
+                Some(seat) if !running.serves(seat) => impact.restarted.push(*queue),
                 Some(_) => {}
             }
         }

@@ -38,7 +38,11 @@ impl Log {
                     );
                 }
             }
-            Event::NextHop { ip, mac } => tracing::info!("queue {queue}: next hop {ip} is at {mac}"),
+            Event::NextHop { ip, mac } => {
+                if self.may_write(now) {
+                    tracing::info!("queue {queue}: next hop {ip} is at {mac}");
+                }
+            }
         }
     }
 
