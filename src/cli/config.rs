@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use thiserror::Error;
 
 use super::args::{ConfigCommand, Format, Printing, Schema, Target, Value};
+use super::change;
 use crate::leader::{Client, ClientError, Edit, MAX_REQUEST, Query, Reply, Request};
 
 #[derive(Debug, Error)]
@@ -27,18 +28,37 @@ pub enum ConfigError {
     TooLong { source_name: String },
     #[error("the instance does not say which schema it serves; name it with --schema")]
     NoSchema,
+    #[error(
+        "the instance does not know {0}: it is another program, or an older version; nothing was changed"
+    )]
+    NoExtension(&'static str),
     #[error("cannot write the answer: {0}")]
     Output(io::Error),
 }
 
 pub fn run(command: ConfigCommand) -> Result<ExitCode, ConfigError> {
+    let dry_run = change::is_dry_run(&command);
     let (id, schema, action) = prepare(command)?;
-    let mut client = Client::connect(&id)?;
+    let asked = |name, revision| {
+        let request = action.request(name, revision);
+        if dry_run { request.dry_run() } else { request }
+    };
+    ask(&id, schema, asked)
+}
+
+/// Asks an instance, and prints what it says.
+pub(super) fn ask(
+    id: &str,
+    schema: Schema,
+    request: impl FnOnce(String, Option<String>) -> Request,
+) -> Result<ExitCode, ConfigError> {
+    let mut client = Client::connect(id)?;
     let name = match schema.name {
         Some(name) => name,
         None => described_schema(&mut client)?,
     };
-    let reply = client.call(&action.request(name, schema.revision))?;
+    let request = request(name, schema.revision);
+    let reply = client.call(&request).map_err(|error| change::explained(error, &request))?;
     report(&reply, &mut io::stdout())
 }
 
@@ -85,19 +105,19 @@ fn prepare(command: ConfigCommand) -> Result<(String, Schema, Action), ConfigErr
             let (id, schema, path) = checked(target)?;
             (id, schema, Action::GetState { path, printing })
         }
-        ConfigCommand::Set { target, value } => {
+        ConfigCommand::Set { target, value, .. } => {
             let (id, schema, path) = checked(target)?;
             (id, schema, Action::Set { path, value: read_value(value)? })
         }
-        ConfigCommand::Add { target, value } => {
+        ConfigCommand::Add { target, value, .. } => {
             let (id, schema, path) = checked(target)?;
             (id, schema, Action::Add { path, value: read_value(value)? })
         }
-        ConfigCommand::Remove { target } => {
+        ConfigCommand::Remove { target, .. } => {
             let (id, schema, path) = checked(target)?;
             (id, schema, Action::Remove { path })
         }
-        ConfigCommand::Load { schema, id, file } => {
+        ConfigCommand::Load { schema, id, file, .. } => {
             (id, schema, Action::Set { path: "/".to_owned(), value: read_file(&file)? })
         }
     })
@@ -112,7 +132,7 @@ fn described_schema(client: &mut Client) -> Result<String, ConfigError> {
 fn report(reply: &Reply, output: &mut dyn Write) -> Result<ExitCode, ConfigError> {
     let text = match (reply.error(), reply.status()) {
         (Some(error), _) => Some(error),
-        (None, 0) => reply.leaf("config").or_else(|| reply.leaf("state")),
+        (None, 0) => RESULTS.into_iter().find_map(|name| reply.leaf(name)),
         (None, _) => Some(UNEXPLAINED.to_owned()),
     };
     if let Some(text) = text {
@@ -133,14 +153,14 @@ fn read_value(value: Value) -> Result<String, ConfigError> {
     read_bounded(&mut stdin.lock(), "standard input")
 }
 
-fn read_file(path: &PathBuf) -> Result<String, ConfigError> {
+pub(super) fn read_file(path: &PathBuf) -> Result<String, ConfigError> {
     let source_name = Path::display(path).to_string();
     let mut file =
         File::open(path).map_err(|error| ConfigError::Value { source_name: source_name.clone(), error })?;
     read_bounded(&mut file, &source_name)
 }
 
-fn read_bounded(reader: &mut dyn Read, source_name: &str) -> Result<String, ConfigError> {
+pub(super) fn read_bounded(reader: &mut dyn Read, source_name: &str) -> Result<String, ConfigError> {
     let mut value = String::new();
     let result = reader.take(MAX_REQUEST as u64 + 1).read_to_string(&mut value);
     result.map_err(|error| ConfigError::Value { source_name: source_name.to_owned(), error })?;
@@ -173,6 +193,9 @@ fn format_name(format: Format) -> &'static str {
         Format::Influxdb => "influxdb",
     }
 }
+
+/// Leaves that hold an answer. A reply has one of them at most.
+const RESULTS: [&str; 4] = ["config", "state", "difference", "history"];
 
 const INTRODUCTION: &str = "Syntax error in ";
 

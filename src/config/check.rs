@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the model cannot say, and what this version of the program cannot do.
 
+use super::difference::Changes;
 use super::typed::{Config, Link, PrivateInterface, PublicInterface, Route};
 use crate::wire::ipv6;
 use crate::yang::data::Container;
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Why a configuration that conforms to the model is refused nevertheless.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,12 +49,16 @@ pub(super) fn supported(root: &Container) -> Result<(), Refusal> {
     }
 }
 
-/// Checks a configuration as a whole.
-pub(super) fn check(config: &Config) -> Result<(), Refusal> {
+/// Checks a configuration as a whole; of the routes, those that the one before, which was checked, has not.
+pub(super) fn check(config: &Config, before: Option<&Config>) -> Result<(), Refusal> {
+    let before = before.map_or(&[][..], |before| &before.routes);
+    let changes = Changes::between(before, &config.routes, |route| route.id.as_str());
+    let changed = changes.changed.into_iter().map(|(_, new)| new);
+    let changed: Vec<&Arc<Route>> = changes.added.into_iter().chain(changed).collect();
     devices(config)?;
-    hosts(config)?;
+    hosts(config, &changed)?;
     queues(config)?;
-    routes(config)
+    routes(config, &changed)
 }
 
 /// Every device is one that can be driven, and every device queue has one user.
@@ -90,7 +96,7 @@ fn claim<'a>(
     }
 }
 
-fn hosts(config: &Config) -> Result<(), Refusal> {
+fn hosts(config: &Config, changed: &[&Arc<Route>]) -> Result<(), Refusal> {
     if let Some(private) = &config.private {
         let path = private_path(private);
         host(&path, "ip", private.ip)?;
@@ -102,7 +108,7 @@ fn hosts(config: &Config) -> Result<(), Refusal> {
         host(&path, "nexthop-ip", public.nexthop_ip)?;
         host(&path, "nat-ip", public.outside_ip())?;
     }
-    for route in &config.routes {
+    for route in changed {
         for gateway in &route.gateways {
             host(&format!("{}/gateway", route_path(route)), "ip", gateway.ip)?;
         }
@@ -140,16 +146,33 @@ fn queues(config: &Config) -> Result<(), Refusal> {
 }
 
 /// The model compares text, and the same network or key can be written in more ways than one.
-fn routes(config: &Config) -> Result<(), Refusal> {
-    let mut nets = HashMap::with_capacity(config.routes.len());
-    let mut keys = HashMap::with_capacity(config.routes.len());
-    for route in &config.routes {
-        if let Some(other) = nets.insert(route.net, &route.id) {
-            let (path, net, other) = (route_path(route), route.net.to_string(), other.clone());
-            return Err(Refusal::SameNet { path, net, other });
+fn routes(config: &Config, changed: &[&Arc<Route>]) -> Result<(), Refusal> {
+    let mut nets = HashMap::with_capacity(changed.len());
+    let mut keys = HashMap::with_capacity(changed.len());
+    let same_net = |route: &Route, other: &Route| Refusal::SameNet {
+        path: route_path(route),
+        net: route.net.to_string(),
+        other: other.id.clone(),
+    };
+    let same_key =
+        |route: &Route, other: &Route| Refusal::SameKey { path: route_path(route), other: other.id.clone() };
+    for route in changed {
+        if let Some(other) = nets.insert(route.net, *route) {
+            return Err(same_net(route, other));
         }
-        if let Some(other) = keys.insert(&route.preshared_key, &route.id) {
-            return Err(Refusal::SameKey { path: route_path(route), other: other.clone() });
+        if let Some(other) = keys.insert(&route.preshared_key, *route) {
+            return Err(same_key(route, other));
+        }
+    }
+    if changed.is_empty() || changed.len() == config.routes.len() {
+        return Ok(());
+    }
+    for other in &config.routes {
+        if let Some(route) = nets.get(&other.net).filter(|route| route.id != other.id) {
+            return Err(same_net(route, other));
+        }
+        if let Some(route) = keys.get(&other.preshared_key).filter(|route| route.id != other.id) {
+            return Err(same_key(route, other));
         }
     }
     Ok(())

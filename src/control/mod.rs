@@ -9,7 +9,8 @@
 //! ```
 //!
 //! [`Supervisor::apply`] makes what runs equal to a configuration, touching only what differs, and returns when the
-//! workers have it. What cannot be applied is found out before anything changes (devices, programs, plans); should a
+//! workers have it; a change of nothing but routes takes a short way (`reroute`). [`Transactions`] is around it: the
+//! configurations of the past, and those on trial. What cannot be applied is found out before anything changes (devices, programs, plans); should a
 //! worker not start after that, the configuration before is put back, and workers that stay have not noticed.
 //! [`Supervisor::service`] is called whenever the bell has rung or the deadline has passed: it carries datagrams
 //! between workers and key managers, keeps SA lifetimes, writes the log, restarts a worker that died, and follows the
@@ -17,19 +18,27 @@
 //!
 //! Limits: a change of the devices, queues or CPUs of a worker restarts that worker, and its SAs are negotiated anew.
 
+pub mod history;
+mod impact;
 mod layout;
 mod log;
 mod plan;
 mod queue;
+mod reroute;
 mod state;
+mod transaction;
 mod watch;
+
+pub use history::History;
+pub use impact::Impact;
+pub use transaction::{TransactionError, Transactions};
 
 use crate::config::{Config, Document, State};
 use crate::count::Totals;
 use crate::graph::Plan;
 use crate::worker::StartError;
 use crate::xdp::{DeviceError, Doorbell, Program, ProgramError};
-use layout::{Known, Layout, Place};
+use layout::{Known, Layout, Mtus, Place};
 use log::Log;
 use plan::{Neighbours, Numbers};
 use queue::Queue;
@@ -61,6 +70,7 @@ pub struct Supervisor {
     queues: BTreeMap<u16, Queue>,
     numbers: Numbers,
     neighbours: Neighbours,
+    mtus: Mtus,
     mtu: u16,
     watch: Watch,
     /// Queues whose worker waits for an interface.
@@ -84,7 +94,7 @@ struct Prepared {
     gone: Vec<u16>,
     numbers: Numbers,
     neighbours: Neighbours,
-    mtu: u16,
+    mtus: Mtus,
     plans: BTreeMap<u16, Plan>,
 }
 
@@ -121,6 +131,7 @@ impl Supervisor {
             queues: BTreeMap::new(),
             numbers: Numbers::default(),
             neighbours: Neighbours::default(),
+            mtus: Mtus::default(),
             mtu: 0,
             watch: Watch::default(),
             waiting: BTreeSet::new(),
@@ -140,11 +151,13 @@ impl Supervisor {
 
     /// Makes `candidate` the configuration that runs, or leaves everything as it is and says why.
     pub fn apply(&mut self, now: Instant, candidate: Document) -> Result<(), ApplyError> {
-        let prepared = self.prepare(candidate.config())?;
-        if let Err(error) = self.commit(now, candidate.config(), prepared, Purpose::Change) {
-            tracing::error!("going back to the configuration before: {error}");
-            self.repair(Instant::now());
-            return Err(error);
+        if !self.reroute(now, candidate.config())? {
+            let prepared = self.prepare(candidate.config())?;
+            if let Err(error) = self.commit(now, candidate.config(), prepared, Purpose::Change) {
+                tracing::error!("going back to the configuration before: {error}");
+                self.repair(Instant::now());
+                return Err(error);
+            }
         }
         let config = candidate.config();
         tracing::info!("configured: workers: {}, routes: {}", self.queues.len(), config.routes.len());
@@ -177,7 +190,6 @@ impl Supervisor {
         neighbours.keep(config);
         let table = Arc::new(plan::table(config, &numbers));
         let mtus = layout.mtus(config);
-        let mtu = mtus.least(config);
         let asks_private = layout.seats().first().map(|seat| seat.queue);
         let mut plans = BTreeMap::new();
         for seat in layout.seats() {
@@ -193,7 +205,7 @@ impl Supervisor {
             };
             plans.insert(seat.queue, make.plan(stays.map_or(0, Queue::room))?);
         }
-        Ok(Prepared { layout, programs, gone, numbers, neighbours, mtu, plans })
+        Ok(Prepared { layout, programs, gone, numbers, neighbours, mtus, plans })
     }
 
     /// Makes what runs equal to a configuration. What can fail comes first, and touches no worker that stays.
@@ -204,7 +216,8 @@ impl Supervisor {
         prepared: Prepared,
         purpose: Purpose,
     ) -> Result<(), ApplyError> {
-        let Prepared { layout, programs, gone, numbers, neighbours, mtu, mut plans } = prepared;
+        let Prepared { layout, programs, gone, numbers, neighbours, mtus, mut plans } = prepared;
+        let mtu = mtus.least(config);
         for number in gone {
             self.retire(number);
         }
@@ -260,7 +273,7 @@ impl Supervisor {
                 config.mtu
             );
         }
-        self.mtu = mtu;
+        (self.mtus, self.mtu) = (mtus, mtu);
         self.watch.note(layout.watched());
         self.tell_waiting(layout.waiting());
         let patience = Instant::now() + PATIENCE;

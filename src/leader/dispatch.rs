@@ -3,6 +3,7 @@
 
 use thiserror::Error;
 
+use super::extension::Extended;
 use super::frame::MAX_REPLY;
 use super::message::{BadMessage, Query, Reply, Request};
 use super::{Handler, message};
@@ -75,6 +76,11 @@ fn carry_out(request: &Request, handler: &mut dyn Handler) -> Result<Vec<(&'stat
         Request::RemoveConfig { schema, path, .. } => {
             check_schema(schema, handler)?;
             handler.remove_config(path).map(|()| vec![])
+        }
+        Request::Extended(Extended { schema, call, .. }) => {
+            check_schema(schema, handler)?;
+            let text = handler.extension(call)?;
+            Ok(call.result().map(|leaf| (leaf, text)).into_iter().collect())
         }
         Request::Unserved { rpc } => Err(format!(
             "{rpc} is not available: this instance serves describe, get-schema, get-config, set-config, \
