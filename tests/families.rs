@@ -35,6 +35,42 @@ fn site6(near: u8, far: u8) -> String {
     private6(near) + &public6(near, far) + &route6(far, "")
 }
 
+fn host4(number: u8) -> String {
+    format!("10.{number}.0.50")
+}
+
+fn private4(near: u8) -> String {
+    format!("private-interface4 {{ ifname lan; ip 10.{near}.0.20; nexthop-ip 10.{near}.0.50; }}\n")
+}
+
+fn public4(near: u8, far: u8) -> String {
+    format!("public-interface4 {{ ifname wan; ip 192.0.2.{near}; nexthop-ip 192.0.2.{far}; }}\n")
+}
+
+fn route4(far: u8, more: &str) -> String {
+    format!(
+        "route4 {{ id old{far}; spi 1032; preshared-key {OTHER_KEY}; net \"10.{far}.0.0/16\"; {more}
+                  gateway {{ ip 192.0.2.{far}; }} }}\n"
+    )
+}
+
+/// Both families inside, and one tunnel for both that is IPv4.
+fn all_in_ipv4(near: u8, far: u8) -> String {
+    let more = format!("additional-net \"2001:db8:{far}::/48\";");
+    private4(near) + &private6(near) + &public4(near, far) + &route4(far, &more)
+}
+
+/// Both families inside, and one tunnel for both that is IPv6.
+fn all_in_ipv6(near: u8, far: u8) -> String {
+    let more = format!("additional-net \"10.{far}.0.0/16\";");
+    private4(near) + &private6(near) + &public6(near, far) + &route6(far, &more)
+}
+
+/// Each family in a tunnel of its own, at the same time.
+fn side_by_side(near: u8, far: u8) -> String {
+    private4(near) + &public4(near, far) + &route4(far, "") + &site6(near, far)
+}
+
 /// Addresses that a traceroute meets.
 fn hops(sites: &TwoSites, options: &str, target: &str) -> Vec<String> {
     let text = sites.host(31).run(&format!("traceroute -n -q 1 -w 5 -m 8 {options} {target}"));
@@ -88,6 +124,49 @@ fn tcp_transfers_complete_both_ways() {
     transfer(&sites, &host6(32));
 }
 
+#[test]
+fn packets_of_both_families_pass_a_tunnel_of_either() {
+    for (configuration, mtu) in [(all_in_ipv4 as fn(u8, u8) -> String, 1446), (all_in_ipv6, 1426)] {
+        let sites = TwoSites::raise(configuration);
+        sites.await_tunnel(host6);
+        sites.await_tunnel(host4);
+        assert_eq!(
+            hops(&sites, "-6 --icmp", &host6(32)),
+            ["2001:db8:31::20", "2001:db8:32::20", "2001:db8:32::50"]
+        );
+        assert_eq!(hops(&sites, "-4 --icmp", &host4(32)), ["10.31.0.20", "10.32.0.20", "10.32.0.50"]);
+        for (target, headers) in [(host4(32), 28), (host6(32), 48)] {
+            let ping = |size: u16| {
+                sites.host(31).try_run(&format!("ping -M do -c 2 -i 0.2 -W 3 -s {size} {target}"))
+            };
+            ping(mtu - headers).unwrap();
+            let refused = ping(mtu - headers + 1).unwrap_err();
+            assert!(refused.contains(&mtu.to_string()), "{refused}");
+            transfer(&sites, &target);
+        }
+        for number in SITES {
+            let state = sites.state(number, "/gateway-state");
+            assert!(state.contains("private-icmp4") && state.contains("private-icmp6"), "{state}");
+            assert_eq!(sites.state(number, "/gateway-state/effective-mtu"), mtu.to_string());
+        }
+    }
+}
+
+#[test]
+fn each_family_may_have_its_own_tunnels_in_one_gateway() {
+    let sites = TwoSites::raise(side_by_side);
+    sites.await_tunnel(host6);
+    sites.await_tunnel(host4);
+    let ping = |target: String, size: u16| {
+        sites.host(31).try_run(&format!("ping -M do -c 2 -i 0.2 -W 3 -s {size} {target}"))
+    };
+    // Each has the room that its own outer header leaves.
+    ping(host4(32), 1446 - 28).unwrap();
+    ping(host6(32), 1426 - 48).unwrap();
+    assert!(ping(host4(32), 1446 - 28 + 1).unwrap_err().contains("1446"));
+    assert!(ping(host6(32), 1426 - 48 + 1).unwrap_err().contains("1426"));
+}
+
 /// 32 MB there and back.
 fn transfer(sites: &TwoSites, target: &str) {
     let mut server = sites.host(32).command("setpriv");
@@ -115,3 +194,4 @@ fn transfer(sites: &TwoSites, target: &str) {
 }
 
 const KEY: &str = "00000000000000000000000000000000000000000000000000000000000ACAB1";
+const OTHER_KEY: &str = "00000000000000000000000000000000000000000000000000000000000ACAB2";

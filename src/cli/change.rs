@@ -35,7 +35,7 @@ fn check(file: &Path) -> Result<ExitCode, ConfigError> {
         Ok(document) => {
             let config = document.config();
             let (queues, routes) =
-                (counted(config.public.len(), "queue"), counted(config.routes.len(), "route"));
+                (counted(config.workers().count(), "queue"), counted(config.routes.len(), "route"));
             let mut told = format!("{name}: valid ({queues}, {routes})\n");
             if document.ignored_associations() > 0 {
                 let ignored = counted(document.ignored_associations(), "association");

@@ -3,8 +3,10 @@
 
 use super::difference::Changes;
 use super::typed::{Config, Link, PrivateInterface, PublicInterface, Route};
-use crate::wire::ipv6;
+use crate::wire::ip::Family;
+use crate::wire::{Mac, ipv6};
 use crate::yang::data::Container;
+use ipnet::IpNet;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -29,14 +31,26 @@ pub enum Refusal {
          expected one that no other interface uses (see device-queue, queue)"
     )]
     SharedDeviceQueue { path: String, interface: String, device_queue: u16, other: String },
-    #[error("{path}/queue {queue}: expected the queue of a public interface, one of {expected}")]
+    #[error("{path}/queue {queue}: expected the queue of a public interface, {expected}")]
     NoSuchQueue { path: String, queue: u16, expected: String },
     #[error("{path}/{leaf} {ip}: expected the address of a host")]
     NotAHost { path: String, leaf: &'static str, ip: IpAddr },
+    #[error(
+        "{path}/{leaf}: the interfaces of one worker on one side share a device queue; expected the same as in {other}"
+    )]
+    TwoDevices { path: String, leaf: &'static str, other: String },
+    #[error("{path}: the same id as that of {other}; expected another one")]
+    SameId { path: String, other: String },
+    #[error("{path}/spi {spi}: the same number as that of route {other}")]
+    SameSpi { path: String, spi: u32, other: String },
     #[error("{path}/net {net}: the same network as that of route {other}")]
     SameNet { path: String, net: String, other: String },
     #[error("{path}/preshared-key: the same key as that of route {other}")]
     SameKey { path: String, other: String },
+    #[error(
+        "{path}/additional-net {net}: expected an IPv4 or IPv6 prefix, such as 10.9.0.0/16 or 2001:db8::/32"
+    )]
+    NotANetwork { path: String, net: String },
     #[error("{path}: the value cannot be used")]
     Unreadable { path: String },
 }
@@ -63,22 +77,52 @@ pub(super) fn check(config: &Config, before: Option<&Config>) -> Result<(), Refu
 
 /// Every device is one that can be driven, and every device queue has one user.
 fn devices(config: &Config) -> Result<(), Refusal> {
-    let private = config.private.as_ref().map(|private| (private_path(private), &private.link));
-    let links = config.public.iter().map(|interface| (public_path(interface), &interface.link));
-    for (path, link) in private.iter().cloned().chain(links) {
+    let private = config.private.iter().map(|private| (private_path(private), &private.link));
+    let public = config.public.iter().map(|interface| (public_path(interface), &interface.link));
+    for (path, link) in private.chain(public) {
         if let Link::Pci(address) = link {
             return Err(Refusal::Pci { path, address: address.clone() });
         }
     }
+    families(config)?;
     let mut users: HashMap<(&str, u16), String> = HashMap::new();
-    for interface in &config.public {
+    for interface in config.workers() {
         // The private interface serves each worker by the device queue of the worker's number.
-        if let Some((path, link)) = &private {
-            claim(&mut users, path.clone(), link, interface.queue)?;
+        if let Some(private) = config.private.first() {
+            claim(&mut users, private_path(private), &private.link, interface.queue)?;
         }
         claim(&mut users, public_path(interface), &interface.link, interface.device_queue)?;
     }
     Ok(())
+}
+
+/// A worker has one device queue on each side, so the interfaces of both families are the same but for addresses.
+fn families(config: &Config) -> Result<(), Refusal> {
+    let differs = |path: String, leaf: &'static str, other: String| Refusal::TwoDevices { path, leaf, other };
+    if let [one, other] = &config.private[..] {
+        for (leaf, same) in [("ifname", one.link == other.link), ("mac", agree(one.mac, other.mac))] {
+            if !same {
+                return Err(differs(private_path(other), leaf, private_path(one)));
+            }
+        }
+    }
+    for pair in config.public.chunk_by(|one, other| one.queue == other.queue) {
+        let [one, other] = pair else { continue };
+        for (leaf, same) in [
+            ("ifname", one.link == other.link),
+            ("device-queue", one.device_queue == other.device_queue),
+            ("mac", agree(one.mac, other.mac)),
+        ] {
+            if !same {
+                return Err(differs(public_path(other), leaf, public_path(one)));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn agree(one: Option<Mac>, other: Option<Mac>) -> bool {
+    one.is_none() || other.is_none() || one == other
 }
 
 fn claim<'a>(
@@ -97,7 +141,7 @@ fn claim<'a>(
 }
 
 fn hosts(config: &Config, changed: &[&Arc<Route>]) -> Result<(), Refusal> {
-    if let Some(private) = &config.private {
+    for private in &config.private {
         let path = private_path(private);
         host(&path, "ip", private.ip)?;
         host(&path, "nexthop-ip", private.nexthop_ip)?;
@@ -131,48 +175,79 @@ fn host(path: &str, leaf: &'static str, ip: IpAddr) -> Result<(), Refusal> {
 fn queues(config: &Config) -> Result<(), Refusal> {
     let mut entries =
         config.routes.iter().flat_map(|route| route.gateways.iter().map(move |gateway| (route, gateway)));
-    let lost = entries.find(|(_, gateway)| config.public(gateway.queue).is_none());
+    let lost = entries.find(|(route, gateway)| config.public(gateway.queue, route.outer).is_none());
     match lost.filter(|_| !config.public.is_empty()) {
         Some((route, gateway)) => {
-            let expected: Vec<_> = config.public.iter().map(|public| public.queue.to_string()).collect();
+            let of_family = config.public.iter().filter(|public| Family::of(public.ip) == route.outer);
+            let expected: Vec<_> = of_family.map(|public| public.queue.to_string()).collect();
             Err(Refusal::NoSuchQueue {
                 path: format!("{}/gateway[ip={}]", route_path(route), gateway.ip),
                 queue: gateway.queue,
-                expected: expected.join(", "),
+                expected: if expected.is_empty() {
+                    format!("which public-interface{} is to have", digit(gateway.ip))
+                } else {
+                    format!("one of {}", expected.join(", "))
+                },
             })
         }
         None => Ok(()),
     }
 }
 
-/// The model compares text, and the same network or key can be written in more ways than one.
+/// The model compares text, and the same network or key can be written in more ways than one; and it compares each family's
+/// routes among themselves.
 fn routes(config: &Config, changed: &[&Arc<Route>]) -> Result<(), Refusal> {
+    // Sorted by id.
+    for pair in config.routes.windows(2) {
+        if let [one, other] = pair
+            && one.id == other.id
+        {
+            return Err(Refusal::SameId { path: route_path(other), other: route_path(one) });
+        }
+    }
     let mut nets = HashMap::with_capacity(changed.len());
     let mut keys = HashMap::with_capacity(changed.len());
-    let same_net = |route: &Route, other: &Route| Refusal::SameNet {
+    let mut spis = HashMap::with_capacity(changed.len());
+    let same_net = |net: &IpNet, route: &Route, other: &Route| Refusal::SameNet {
         path: route_path(route),
-        net: route.net.to_string(),
+        net: net.to_string(),
         other: other.id.clone(),
     };
     let same_key =
         |route: &Route, other: &Route| Refusal::SameKey { path: route_path(route), other: other.id.clone() };
+    let same_spi = |route: &Route, other: &Route| Refusal::SameSpi {
+        path: route_path(route),
+        spi: route.spi,
+        other: other.id.clone(),
+    };
     for route in changed {
-        if let Some(other) = nets.insert(route.net, *route) {
-            return Err(same_net(route, other));
+        for net in &route.nets {
+            if let Some(other) = nets.insert(*net, *route) {
+                return Err(same_net(net, route, other));
+            }
         }
         if let Some(other) = keys.insert(&route.preshared_key, *route) {
             return Err(same_key(route, other));
+        }
+        if let Some(other) = spis.insert(route.spi, *route) {
+            return Err(same_spi(route, other));
         }
     }
     if changed.is_empty() || changed.len() == config.routes.len() {
         return Ok(());
     }
     for other in &config.routes {
-        if let Some(route) = nets.get(&other.net).filter(|route| route.id != other.id) {
-            return Err(same_net(route, other));
+        let is_another = |route: &&&Arc<Route>| route.id != other.id;
+        for net in &other.nets {
+            if let Some(route) = nets.get(net).filter(is_another) {
+                return Err(same_net(net, route, other));
+            }
         }
-        if let Some(route) = keys.get(&other.preshared_key).filter(|route| route.id != other.id) {
+        if let Some(route) = keys.get(&other.preshared_key).filter(is_another) {
             return Err(same_key(route, other));
+        }
+        if let Some(route) = spis.get(&other.spi).filter(is_another) {
+            return Err(same_spi(route, other));
         }
     }
     Ok(())
@@ -187,7 +262,8 @@ fn public_path(public: &PublicInterface) -> String {
 }
 
 fn route_path(route: &Route) -> String {
-    format!("/route{}[id={}]", digit(route.net.addr()), route.id)
+    let digit = if route.outer == Family::V4 { 4 } else { 6 };
+    format!("/route{digit}[id={}]", route.id)
 }
 
 /// What ends the names of a family's nodes.

@@ -4,38 +4,42 @@
 use super::check::Refusal;
 use super::schema;
 use super::typed::{Config, Gateway, Key32, Link, PrivateInterface, PublicInterface, Route};
+use crate::wire::ip::Family;
 use crate::yang::data::{Container, Value};
 use crate::yang::schema::{Kind, Members};
+use ipnet::IpNet;
 use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// Reads a tree, which is of one family. What the model's types let through and the program's do not is refused. Routes
-/// that the tree shares with the one before are taken from there.
+/// Reads a tree. What the model's types let through and the program's do not is refused. Routes that the tree shares with
+/// the one before are taken from there.
 pub(super) fn convert(root: &Container, before: Option<(&Container, &Config)>) -> Result<Config, Refusal> {
     let top = Fields { schema: &schema().root, data: root, path: String::new() };
-    let is_ipv6 = IPV6.iter().any(|name| root.members.contains_key(*name));
-    let [private_name, public_name, route_name] = if is_ipv6 { IPV6 } else { IPV4 };
-    let private = match root.container(private_name) {
-        Some(data) => Some(private(&top.inner(private_name, data, None)?)?),
-        None => None,
-    };
-    let mut public = Vec::new();
-    for data in root.entries(public_name) {
-        public.push(self::public(&top.inner(public_name, data, Some("ip"))?)?);
-    }
-    public.sort_by_key(|interface| interface.queue);
-    let mut known = before.map(|(root, config)| root.entries(route_name).zip(&config.routes));
-    let mut known = known.iter_mut().flatten().peekable();
-    let mut routes = Vec::new();
-    for data in root.entries(route_name) {
-        let id = data.text("id");
-        while known.next_if(|(_, route)| Some(route.id.as_str()) < id).is_some() {}
-        routes.push(match known.next_if(|(old, _)| Arc::ptr_eq(old, data)) {
-            Some((_, route)) => route.clone(),
-            None => Arc::new(route(&top.inner(route_name, data, Some("id"))?)?),
+    let (mut private, mut public, mut routes) = (Vec::new(), Vec::new(), Vec::new());
+    for (family, [private_name, public_name, route_name]) in NODES {
+        if let Some(data) = root.container(private_name) {
+            private.push(self::private(&top.inner(private_name, data, None)?)?);
+        }
+        for data in root.entries(public_name) {
+            public.push(self::public(&top.inner(public_name, data, Some("ip"))?)?);
+        }
+        let known = before.map(|(root, config)| {
+            let of_family = config.routes.iter().filter(move |route| route.outer == family);
+            root.entries(route_name).zip(of_family)
         });
+        let mut known = known.into_iter().flatten().peekable();
+        for data in root.entries(route_name) {
+            let id = data.text("id");
+            while known.next_if(|(_, route)| Some(route.id.as_str()) < id).is_some() {}
+            routes.push(match known.next_if(|(old, _)| Arc::ptr_eq(old, data)) {
+                Some((_, route)) => route.clone(),
+                None => Arc::new(route(family, &top.inner(route_name, data, Some("id"))?)?),
+            });
+        }
     }
+    public.sort_by_key(|interface: &PublicInterface| (interface.queue, Family::of(interface.ip)));
+    routes.sort_by(|one, other| one.id.cmp(&other.id));
     Ok(Config {
         private,
         public,
@@ -82,7 +86,7 @@ fn link(fields: &Fields) -> Result<Link, Refusal> {
     }
 }
 
-fn route(fields: &Fields) -> Result<Route, Refusal> {
+fn route(outer: Family, fields: &Fields) -> Result<Route, Refusal> {
     let mut gateways = Vec::new();
     for data in fields.data.entries("gateway") {
         let fields = fields.inner("gateway", data, Some("ip"))?;
@@ -90,12 +94,19 @@ fn route(fields: &Fields) -> Result<Route, Refusal> {
     }
     gateways.sort_by_key(|gateway| gateway.queue);
     let key = fields.data.text("preshared-key").and_then(key32);
-    let net: ipnet::IpNet = fields.needed("net")?;
+    let net: IpNet = fields.needed("net")?;
+    let mut nets = vec![net.trunc()];
+    for text in fields.data.texts("additional-net") {
+        let refusal = |_| Refusal::NotANetwork { path: fields.path.clone(), net: text.to_string() };
+        let net: IpNet = text.parse().map_err(refusal)?;
+        nets.push(net.trunc());
+    }
     Ok(Route {
         id: fields.needed("id")?,
+        outer,
         spi: fields.number("spi")?,
         preshared_key: key.ok_or_else(|| fields.unreadable("preshared-key"))?,
-        net: net.trunc(),
+        nets,
         gateways,
     })
 }
@@ -161,5 +172,7 @@ impl<'a> Fields<'a> {
 }
 
 /// The nodes of either family.
-const IPV4: [&str; 3] = ["private-interface4", "public-interface4", "route4"];
-const IPV6: [&str; 3] = ["private-interface6", "public-interface6", "route6"];
+const NODES: [(Family, [&str; 3]); 2] = [
+    (Family::V4, ["private-interface4", "public-interface4", "route4"]),
+    (Family::V6, ["private-interface6", "public-interface6", "route6"]),
+];

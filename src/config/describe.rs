@@ -3,6 +3,8 @@
 
 use super::difference::{Changes, Difference};
 use super::typed::{Gateway, Link, PrivateInterface, PublicInterface, Route};
+use crate::wire::ip::Family;
+use ipnet::IpNet;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -12,17 +14,7 @@ impl fmt::Display for Difference<'_> {
         for leaf in self.leaves() {
             writeln!(f, "~ {leaf}")?;
         }
-        match (&self.old.private, &self.new.private) {
-            (None, Some(new)) => writeln!(f, "+ {}", private(new))?,
-            (Some(old), None) => writeln!(f, "- {}", private(old))?,
-            (Some(old), Some(new)) if self.private => writeln!(
-                f,
-                "~ private-interface{}: {}",
-                family(new.ip),
-                private_changes(old, new).join(", ")
-            )?,
-            _ => {}
-        }
+        lines(f, &self.private, private, private_changes)?;
         lines(f, &self.public, public, public_changes)?;
         lines(f, &self.routes, |route| self::route(route), |old, new| route_changes(old, new))
     }
@@ -32,12 +24,7 @@ impl Difference<'_> {
     /// All of it in one line.
     pub fn summary(&self) -> String {
         let mut parts = self.leaves();
-        match (&self.old.private, &self.new.private) {
-            (None, Some(_)) => parts.push("private interface added".to_owned()),
-            (Some(_), None) => parts.push("private interface removed".to_owned()),
-            _ if self.private => parts.push("private interface changed".to_owned()),
-            _ => {}
-        }
+        parts.extend(count("private interface", &self.private, |private| private.ip.to_string()));
         parts.extend(count("public interface", &self.public, |public| public.ip.to_string()));
         parts.extend(count("route", &self.routes, |route| route.id.clone()));
         if parts.is_empty() { "nothing".to_owned() } else { parts.join(", ") }
@@ -118,14 +105,14 @@ fn private(private: &PrivateInterface) -> String {
     format!("private-interface{}: {link}, ip {ip}, nexthop-ip {nexthop_ip}", family(*ip))
 }
 
-fn private_changes(old: &PrivateInterface, new: &PrivateInterface) -> Vec<String> {
+fn private_changes(old: &PrivateInterface, new: &PrivateInterface) -> (String, Vec<String>) {
     let mut changes = Vec::new();
     change(&mut changes, "interface", &old.link, &new.link);
     change(&mut changes, "ip", &old.ip, &new.ip);
     change(&mut changes, "nexthop-ip", &old.nexthop_ip, &new.nexthop_ip);
     change_option(&mut changes, "mac", &old.mac, &new.mac);
     change_option(&mut changes, "nexthop-mac", &old.nexthop_mac, &new.nexthop_mac);
-    changes
+    (format!("private-interface{}", family(new.ip)), changes)
 }
 
 fn public(public: &PublicInterface) -> String {
@@ -154,25 +141,29 @@ fn route(route: &Route) -> String {
     format!(
         "{}: net {}, spi {}, gateway {}",
         route_name(route),
-        route.net,
+        nets(route),
         route.spi,
         gateways(&route.gateways)
     )
 }
 
 fn route_name(route: &Route) -> String {
-    format!("route{}[id={}]", family(route.net.addr()), route.id)
+    format!("route{}[id={}]", if route.outer == Family::V4 { 4 } else { 6 }, route.id)
 }
 
 fn route_changes(old: &Route, new: &Route) -> (String, Vec<String>) {
     let mut changes = Vec::new();
-    change(&mut changes, "net", &old.net, &new.net);
+    change(&mut changes, "net", &nets(old), &nets(new));
     change(&mut changes, "spi", &old.spi, &new.spi);
     if old.preshared_key != new.preshared_key {
         changes.push("preshared-key changed".to_owned());
     }
     change(&mut changes, "gateway", &gateways(&old.gateways), &gateways(&new.gateways));
     (route_name(new), changes)
+}
+
+fn nets(route: &Route) -> String {
+    route.nets.iter().map(IpNet::to_string).collect::<Vec<_>>().join(" and ")
 }
 
 fn gateways(gateways: &[Gateway]) -> String {
@@ -239,7 +230,7 @@ mod tests {
 gateway 203.0.113.5 (queue 1) -> 203.0.113.6 (queue 2)
 ";
         assert_eq!(lines, expected);
-        let expected = "mtu 8923 -> 1440, tfc false -> true, private interface changed, \
+        let expected = "mtu 8923 -> 1440, tfc false -> true, 1 private interface changed (172.31.1.21), \
             1 public interface added (172.31.1.30), 1 public interface removed (172.31.1.30), 1 route changed (tokyo)";
         assert_eq!(summary, expected);
         assert!(!lines.contains("ACAB"));

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is different between two configurations, so that a change touches only what it names.
 
-use super::typed::{Config, PublicInterface, Route};
+use super::typed::{Config, PrivateInterface, PublicInterface, Route};
+use crate::wire::ip::Family;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
@@ -10,9 +11,9 @@ use std::sync::Arc;
 pub struct Difference<'a> {
     pub(super) old: &'a Config,
     pub(super) new: &'a Config,
-    /// The private interface, which all workers share.
-    pub private: bool,
-    /// Public interfaces, matched by queue; there is a worker for each.
+    /// The private interfaces, one of each family at most, which all workers share.
+    pub private: Changes<'a, PrivateInterface>,
+    /// Public interfaces, matched by queue and family; there is a worker for each queue.
     pub public: Changes<'a, PublicInterface>,
     /// Routes, matched by id.
     pub routes: Changes<'a, Arc<Route>>,
@@ -38,8 +39,10 @@ impl<'a> Difference<'a> {
         Difference {
             old,
             new,
-            private: old.private != new.private,
-            public: Changes::between(&old.public, &new.public, |public| public.queue),
+            private: Changes::between(&old.private, &new.private, |private| Family::of(private.ip)),
+            public: Changes::between(&old.public, &new.public, |public| {
+                (public.queue, Family::of(public.ip))
+            }),
             routes: Changes::between(&old.routes, &new.routes, |route| route.id.as_str()),
             mtu: old.mtu != new.mtu,
             tfc: old.tfc != new.tfc,
@@ -53,7 +56,7 @@ impl<'a> Difference<'a> {
     /// Whether nothing but routes is different.
     pub fn is_routes_only(&self) -> bool {
         let leaves = [
-            self.private,
+            !self.private.is_empty(),
             self.mtu,
             self.tfc,
             self.protocol_port,
@@ -74,7 +77,7 @@ impl<'a> Difference<'a> {
     pub fn touches_interfaces_of(&self, queue: u16) -> bool {
         let Changes { added, removed, changed } = &self.public;
         let mut alone = added.iter().chain(removed);
-        self.private
+        !self.private.is_empty()
             || alone.any(|public| public.queue == queue)
             || changed.iter().any(|(_, new)| new.queue == queue)
     }

@@ -58,7 +58,7 @@ pub(super) fn paris() -> Document {
 fn the_example_configuration_works_unchanged() {
     let document = paris();
     let config = document.config();
-    let private = config.private.as_ref().unwrap();
+    let private = &config.private[0];
     assert_eq!(private.link, Link::Interface("eth1".into()));
     assert_eq!(private.mac.unwrap().to_string(), "0a:cc:b1:e4:24:d2");
     assert_eq!(private.nexthop_mac, None);
@@ -68,7 +68,7 @@ fn the_example_configuration_works_unchanged() {
     assert_eq!(second.outside_ip().to_string(), "203.0.113.3");
     let route = &config.routes[0];
     assert_eq!(
-        (route.id.as_str(), route.spi, route.net.to_string().as_str()),
+        (route.id.as_str(), route.spi, route.nets[0].to_string().as_str()),
         ("tokyo", 1234, "172.32.0.0/16")
     );
     assert_eq!(&route.preshared_key.bytes()[..4], [0xac, 0xab, 0x12, 0x9a]);
@@ -86,7 +86,7 @@ fn an_empty_document_has_the_defaults() {
     );
     let config = empty.config();
     assert_eq!((config.mtu, config.negotiation_ttl, config.sa_ttl), (8923, 5, 600));
-    assert!(config.private.is_none() && config.public.is_empty() && config.routes.is_empty());
+    assert!(config.private.is_empty() && config.public.is_empty() && config.routes.is_empty());
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn the_pci_address_of_no_device_is_accepted_in_each_spelling() {
         let document = Document::empty()
             .set("/private-interface4", &format!("pci {address}; ip 192.0.2.1; nexthop-ip 192.0.2.2;"))
             .unwrap();
-        assert_eq!(document.config().private.as_ref().unwrap().link, Link::None);
+        assert_eq!(document.config().private[0].link, Link::None);
     }
 }
 
@@ -178,13 +178,15 @@ fn a_difference_names_what_changed_and_nothing_else() {
     let difference = Difference::between(old.config(), new.config());
     assert_eq!(difference.routes.added[0].id, "osaka");
     assert!(difference.routes.removed.is_empty() && difference.routes.changed.is_empty());
-    assert!(!difference.mtu && !difference.tfc && difference.public.is_empty() && !difference.private);
+    assert!(
+        !difference.mtu && !difference.tfc && difference.public.is_empty() && difference.private.is_empty()
+    );
 
     let newer = new.set("/mtu", "1400").unwrap().set("/tfc", "true").unwrap();
     let newer = newer.set("/public-interface4[ip=172.31.1.40]/nexthop-mac", "02:00:00:00:00:01").unwrap();
     let newer = newer.remove("/route4[id=osaka]").unwrap().set("/route4[id=tokyo]/spi", "1235").unwrap();
     let difference = Difference::between(new.config(), newer.config());
-    assert!(difference.mtu && difference.tfc && !difference.sa_ttl && !difference.private);
+    assert!(difference.mtu && difference.tfc && !difference.sa_ttl && difference.private.is_empty());
     assert!(difference.touches_interfaces_of(2) && !difference.touches_interfaces_of(1));
     assert_eq!(difference.routes.removed[0].id, "osaka");
     assert_eq!((difference.routes.changed[0].0.spi, difference.routes.changed[0].1.spi), (1234, 1235));

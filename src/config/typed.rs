@@ -12,8 +12,9 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 /// Everything that can be configured, defaults included.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    pub private: Option<PrivateInterface>,
-    /// Sorted by queue.
+    /// One of each family at most, IPv4 first. They are on one device.
+    pub private: Vec<PrivateInterface>,
+    /// Sorted by queue, IPv4 first; one of each family at most for a queue. Those of one queue are on one device queue.
     pub public: Vec<PublicInterface>,
     /// Sorted by id. Configurations share the routes that they have in common.
     pub routes: Vec<Arc<Route>>,
@@ -64,9 +65,12 @@ pub enum Link {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     pub id: String,
+    /// What its packets are wrapped in; that of all its gateways.
+    pub outer: Family,
     pub spi: u32,
     pub preshared_key: Key32,
-    pub net: IpNet,
+    /// At least one; of either family.
+    pub nets: Vec<IpNet>,
     /// Sorted by queue, never empty.
     pub gateways: Vec<Gateway>,
 }
@@ -82,10 +86,16 @@ pub struct Gateway {
 pub struct Key32([u8; 32]);
 
 impl Config {
-    /// The public interface that the worker of that number serves.
-    pub fn public(&self, queue: u16) -> Option<&PublicInterface> {
-        let index = self.public.binary_search_by_key(&queue, |interface| interface.queue).ok()?;
+    /// The public interface by which the worker of that number reaches gateways of that family.
+    pub fn public(&self, queue: u16, family: Family) -> Option<&PublicInterface> {
+        let key = |interface: &PublicInterface| (interface.queue, Family::of(interface.ip));
+        let index = self.public.binary_search_by_key(&(queue, family), key).ok()?;
         self.public.get(index)
+    }
+
+    /// A public interface for each worker, by queue. It has the worker's device queue.
+    pub fn workers(&self) -> impl Iterator<Item = &PublicInterface> {
+        self.public.chunk_by(|one, other| one.queue == other.queue).filter_map(|both| both.first())
     }
 
     /// Whether any interface has an address of that family.

@@ -5,7 +5,7 @@ use super::watch::{self, Devices};
 use super::{ApplyError, Options};
 use crate::config::{Config, Link};
 use crate::frame::{CHUNK, HEADROOM};
-use crate::wire::ip::Family;
+use crate::wire::ip::{Addresses, Family};
 use crate::wire::{Mac, esp, ethernet, ipv4, ipv6};
 use crate::worker::{Attachment, Seat};
 use crate::xdp::{Device, DeviceError, Filter};
@@ -60,8 +60,9 @@ impl Layout {
         };
         let is_known = |link: &Link, queue: u16| matches!(link, Link::Interface(name) if known.configured.contains(&(name.as_str(), queue)));
         let (mut seats, mut waiting) = (Vec::new(), BTreeMap::new());
-        let interfaces = config.private.iter().flat_map(|private| {
-            config.public.iter().enumerate().map(move |(index, public)| (index, private, public))
+        // Both families share the device, so the first private interface stands for either.
+        let interfaces = config.private.first().into_iter().flat_map(|private| {
+            config.workers().enumerate().map(move |(index, public)| (index, private, public))
         });
         for (index, private, public) in interfaces {
             let sides = [(&private.link, public.queue), (&public.link, public.device_queue)];
@@ -117,18 +118,12 @@ impl Layout {
     pub fn filters(&self, config: &Config) -> BTreeMap<Place, Vec<Filter>> {
         let mut filters = BTreeMap::<Place, Vec<Filter>>::new();
         for seat in &self.seats {
-            let private = config.private.as_ref().map(|private| (private.mac, private.ip));
-            let public = config.public(seat.queue).map(|public| (public.mac, public.ip));
-            for (attachment, configured, side) in
-                [(&seat.private, private, Side::Private), (&seat.public, public, Side::Public)]
-            {
-                if let (Some(attachment), Some((mac, ip))) = (attachment, configured) {
-                    let mac = own_mac(mac, Some(attachment), ip, side);
-                    let (ipv4, ipv6) = match ip {
-                        IpAddr::V4(ip) => (Some(ip), None),
-                        IpAddr::V6(ip) => (None, Some(ip)),
-                    };
-                    let filter = Filter { mac: mac.0, ipv4, ipv6 };
+            for (attachment, own) in [
+                (&seat.private, OwnAddresses::private(config, seat)),
+                (&seat.public, OwnAddresses::public(config, seat)),
+            ] {
+                if let (Some(attachment), Some(OwnAddresses { mac, ip })) = (attachment, own) {
+                    let filter = Filter { mac: mac.0, ipv4: ip.v4, ipv6: ip.v6 };
                     let of_device = filters.entry(place(attachment)).or_default();
                     // The private interface is the same for every seat.
                     if !of_device.contains(&filter) {
@@ -188,25 +183,43 @@ fn device_queues(config: &Config) -> impl Iterator<Item = (&str, u16)> {
     })
 }
 
-pub enum Side {
-    Private,
-    Public,
+/// The gateway's addresses on one side of a seat.
+pub struct OwnAddresses {
+    pub mac: Mac,
+    pub ip: Addresses,
 }
 
-/// The address an interface has: configured, else the device's, else derived from the IP address.
-pub fn own_mac(configured: Option<Mac>, attachment: Option<&Attachment>, ip: IpAddr, side: Side) -> Mac {
-    let derived = || {
-        let [a, b, c, d] = match ip {
-            IpAddr::V4(ip) => ip.octets(),
-            IpAddr::V6(ip) => (u128::from(ip) as u32).to_be_bytes(),
-        };
-        let first = match side {
-            Side::Private => 0x2a,
-            Side::Public => 0x3a,
-        };
-        Mac([first, 0xbb, a, b, c, d])
-    };
-    configured.or(attachment.map(|attachment| Mac(attachment.device.mac))).unwrap_or_else(derived)
+impl OwnAddresses {
+    pub fn private(config: &Config, seat: &Seat) -> Option<OwnAddresses> {
+        let configured = config.private.iter().map(|private| (private.mac, private.ip));
+        OwnAddresses::of(configured, seat.private.as_ref(), DERIVED_PRIVATE)
+    }
+
+    pub fn public(config: &Config, seat: &Seat) -> Option<OwnAddresses> {
+        let of_queue = config.public.iter().filter(|public| public.queue == seat.queue);
+        let configured = of_queue.map(|public| (public.mac, public.ip));
+        OwnAddresses::of(configured, seat.public.as_ref(), DERIVED_PUBLIC)
+    }
+
+    /// The MAC address is what is configured, else the device's, else derived from the first IP address.
+    fn of(
+        configured: impl Iterator<Item = (Option<Mac>, IpAddr)> + Clone,
+        attachment: Option<&Attachment>,
+        derived: [u8; 2],
+    ) -> Option<OwnAddresses> {
+        let (_, first) = configured.clone().next()?;
+        let ip = configured.clone().map(|(_, ip)| ip).collect();
+        let of_device = attachment.map(|attachment| Mac(attachment.device.mac));
+        let mac = configured.clone().find_map(|(mac, _)| mac).or(of_device).unwrap_or_else(|| {
+            let [a, b, c, d] = match first {
+                IpAddr::V4(ip) => ip.octets(),
+                IpAddr::V6(ip) => (u128::from(ip) as u32).to_be_bytes(),
+            };
+            let [first, second] = derived;
+            Mac([first, second, a, b, c, d])
+        });
+        Some(OwnAddresses { mac, ip })
+    }
 }
 
 /// Whether a worker on one seat would do the same on the other.
@@ -232,6 +245,10 @@ fn inner_mtu(outer: u32, header: usize) -> u32 {
 /// An inner packet with everything that is put around it, in one chunk; a frame arrives behind the headroom.
 const LARGEST_IN_A_CHUNK: u32 = (CHUNK - HEADROOM - ethernet::HEADER - 3 - esp::TRAILER - esp::ICV) as u32;
 
+/// How MAC addresses begin that are derived from IP addresses.
+const DERIVED_PRIVATE: [u8; 2] = [0x2a, 0xbb];
+const DERIVED_PUBLIC: [u8; 2] = [0x3a, 0xbb];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -249,12 +266,14 @@ mod tests {
 
     #[test]
     fn without_a_device_the_address_follows_from_ip() {
-        let ip = IpAddr::from([10, 20, 0, 1]);
-        assert_eq!(own_mac(None, None, ip, Side::Private), Mac([0x2a, 0xbb, 10, 20, 0, 1]));
-        assert_eq!(own_mac(None, None, ip, Side::Public), Mac([0x3a, 0xbb, 10, 20, 0, 1]));
-        let ip6 = "2001:db8::a14:2".parse().unwrap();
-        assert_eq!(own_mac(None, None, ip6, Side::Public), Mac([0x3a, 0xbb, 0x0a, 0x14, 0, 2]));
-        let configured = Some(Mac([2, 0, 0, 0, 0, 1]));
-        assert_eq!(own_mac(configured, None, ip, Side::Public), Mac([2, 0, 0, 0, 0, 1]));
+        let mac = |configured: Option<Mac>, ip: &str, derived| {
+            let configured = [(None, ip.parse().unwrap()), (configured, "2001:db8::9".parse().unwrap())];
+            OwnAddresses::of(configured.into_iter(), None, derived).unwrap().mac
+        };
+        assert_eq!(mac(None, "10.20.0.1", DERIVED_PRIVATE), Mac([0x2a, 0xbb, 10, 20, 0, 1]));
+        assert_eq!(mac(None, "10.20.0.1", DERIVED_PUBLIC), Mac([0x3a, 0xbb, 10, 20, 0, 1]));
+        assert_eq!(mac(None, "2001:db8::a14:2", DERIVED_PUBLIC), Mac([0x3a, 0xbb, 0x0a, 0x14, 0, 2]));
+        let configured = Mac([2, 0, 0, 0, 0, 1]);
+        assert_eq!(mac(Some(configured), "10.20.0.1", DERIVED_PUBLIC), configured);
     }
 }

@@ -44,7 +44,6 @@ use plan::{Neighbours, Numbers};
 use queue::Queue;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::IpAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -115,8 +114,6 @@ pub enum ApplyError {
     Program(#[from] ProgramError),
     #[error(transparent)]
     Start(#[from] StartError),
-    #[error("gateway {0}: no public interface has an address of the same family")]
-    Family(IpAddr),
     #[error("the worker of queue {0} does not answer; see the log")]
     Unresponsive(u16),
 }
@@ -161,7 +158,7 @@ impl Supervisor {
         }
         let config = candidate.config();
         tracing::info!("configured: workers: {}, routes: {}", self.queues.len(), config.routes.len());
-        if config.private.is_none() || config.public.is_empty() {
+        if config.private.is_empty() || config.public.is_empty() {
             tracing::warn!("no worker runs: private and public interface are not both configured");
         }
         self.document = candidate;
@@ -203,7 +200,7 @@ impl Supervisor {
                 mtus,
                 asks_private: asks_private == Some(seat.queue),
             };
-            plans.insert(seat.queue, make.plan(stays.map_or(0, Queue::room))?);
+            plans.insert(seat.queue, make.plan(stays.map_or(0, Queue::room)));
         }
         Ok(Prepared { layout, programs, gone, numbers, neighbours, mtus, plans })
     }

@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! From a configuration to what one worker is told.
 
-use super::ApplyError;
-use super::layout::{Mtus, Side, own_mac};
+use super::layout::{Mtus, OwnAddresses};
 use crate::config::{Config, PrivateInterface, PublicInterface, Route};
 use crate::exchange::{self, PresharedKey};
 use crate::graph::{Face, Interface, Plan};
 use crate::route::{PrefixTable, SpiTable};
 use crate::stage::{Resolved, Tunnel};
 use crate::wire::Mac;
-use crate::wire::ip::Family;
 use crate::worker::Seat;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -100,72 +98,81 @@ impl Neighbours {
 
 impl Making<'_> {
     /// The plan; with room for associations unless there is enough for all that these routes can have.
-    pub fn plan(&self, room: usize) -> Result<Plan, ApplyError> {
+    pub fn plan(&self, room: usize) -> Plan {
         let room_for_tunnels = roomy(self.numbers.end as usize);
         let mut tunnels: Vec<Option<Tunnel>> =
             std::iter::repeat_with(|| None).take(room_for_tunnels).collect();
         for route in &self.config.routes {
             if let Some(number) = self.numbers.of(&route.id) {
-                tunnels[number as usize] = tunnel(self.config, route, self.seat.queue, self.mtus)?;
+                tunnels[number as usize] = tunnel(self.config, route, self.seat.queue, self.mtus);
             }
         }
         let routes = self.config.routes.len();
         let is_room = associations(routes) <= room;
-        Ok(Plan {
+        Plan {
             private: self.private(),
             public: self.public(),
             protocol_port: self.config.protocol_port,
             table: self.table.clone(),
             tunnels,
             associations: (!is_room).then(|| SpiTable::with_capacity(associations(roomy(routes)))),
-        })
+        }
     }
 
     fn private(&self) -> Interface {
-        let Some(private) = &self.config.private else { return Interface::default() };
-        let mac = own_mac(private.mac, self.seat.private.as_ref(), private.ip, Side::Private);
-        self.interface(mac, private_neighbour(private), self.asks_private)
+        let own = OwnAddresses::private(self.config, self.seat);
+        let neighbours = self.config.private.iter().map(private_neighbour);
+        self.interface(own, neighbours, self.asks_private)
     }
 
     fn public(&self) -> Interface {
-        let Some(public) = self.config.public(self.seat.queue) else { return Interface::default() };
-        let mac = own_mac(public.mac, self.seat.public.as_ref(), public.ip, Side::Public);
-        self.interface(mac, public_neighbour(public), true)
+        let own = OwnAddresses::public(self.config, self.seat);
+        let of_queue = self.config.public.iter().filter(|public| public.queue == self.seat.queue);
+        self.interface(own, of_queue.map(public_neighbour), true)
     }
 
-    fn interface(&self, mac: Mac, neighbour: Neighbour, asks: bool) -> Interface {
-        let (_, ip, next_hop_ip, next_hop_mac) = neighbour;
-        let next_hop = self.neighbours.of(&neighbour);
-        let (mut v4, mut v6) = (None, None);
-        match (ip, next_hop_ip) {
-            (IpAddr::V4(ip), IpAddr::V4(next_hop_ip)) => {
-                v4 = Some(Face { ip, next_hop_ip, next_hop_mac, next_hop, asks });
+    fn interface(
+        &self,
+        own: Option<OwnAddresses>,
+        neighbours: impl Iterator<Item = Neighbour>,
+        asks: bool,
+    ) -> Interface {
+        let mut interface = Interface { mac: own.map(|own| own.mac).unwrap_or_default(), v4: None, v6: None };
+        for neighbour in neighbours {
+            let (_, ip, next_hop_ip, next_hop_mac) = neighbour;
+            let next_hop = self.neighbours.of(&neighbour);
+            match (ip, next_hop_ip) {
+                (IpAddr::V4(ip), IpAddr::V4(next_hop_ip)) => {
+                    interface.v4 = Some(Face { ip, next_hop_ip, next_hop_mac, next_hop, asks });
+                }
+                (IpAddr::V6(ip), IpAddr::V6(next_hop_ip)) => {
+                    interface.v6 = Some(Face { ip, next_hop_ip, next_hop_mac, next_hop, asks });
+                }
+                // The model has both of one family.
+                _ => {}
             }
-            (IpAddr::V6(ip), IpAddr::V6(next_hop_ip)) => {
-                v6 = Some(Face { ip, next_hop_ip, next_hop_mac, next_hop, asks });
-            }
-            // The model has both of one family.
-            _ => {}
         }
-        Interface { mac, v4, v6 }
+        interface
     }
 }
 
 /// The prefixes of all routes.
 pub fn table(config: &Config, numbers: &Numbers) -> PrefixTable {
-    PrefixTable::build(config.routes.iter().filter_map(|route| Some((route.net, numbers.of(&route.id)?))))
+    PrefixTable::build(config.routes.iter().flat_map(|route| {
+        let number = numbers.of(&route.id);
+        route.nets.iter().filter_map(move |net| Some((*net, number?)))
+    }))
 }
 
-/// The way to the gateway that a route has for a queue.
-pub fn tunnel(config: &Config, route: &Route, queue: u16, mtus: Mtus) -> Result<Option<Tunnel>, ApplyError> {
-    let (Some(public), Some(gateway)) = (config.public(queue), route.gateway(queue)) else { return Ok(None) };
-    let mtu = mtus.of(Family::of(gateway.ip));
-    let tunnel = Tunnel::new(public.ip, gateway.ip, mtu, config.tfc);
-    tunnel.map(Some).ok_or(ApplyError::Family(gateway.ip))
+/// The way to the gateway that a route has for a queue; none if the queue has no public interface of that family.
+pub fn tunnel(config: &Config, route: &Route, queue: u16, mtus: Mtus) -> Option<Tunnel> {
+    let public = config.public(queue, route.outer)?;
+    Tunnel::new(public.ip, route.gateway(queue)?.ip, mtus.of(route.outer), config.tfc)
 }
 
 /// A route as the key manager of a queue sees it.
-pub fn exchange_route(route: &Route, queue: u16) -> Option<exchange::Route> {
+pub fn exchange_route(config: &Config, route: &Route, queue: u16) -> Option<exchange::Route> {
+    config.public(queue, route.outer)?;
     Some(exchange::Route {
         id: route.id.clone(),
         spi: route.spi,
@@ -202,6 +209,7 @@ const SPARE_ROUTES: usize = 64;
 mod tests {
     use super::*;
     use crate::config::Key32;
+    use crate::wire::ip::Family;
 
     fn routes(ids: &[&str]) -> Vec<Arc<Route>> {
         let route = |id: &&str| {
@@ -209,7 +217,8 @@ mod tests {
                 id: id.to_string(),
                 spi: 1000,
                 preshared_key: Key32::new([0; 32]),
-                net: "10.0.0.0/8".parse().unwrap(),
+                outer: Family::V4,
+                nets: vec!["10.0.0.0/8".parse().unwrap()],
                 gateways: Vec::new(),
             })
         };

@@ -6,7 +6,7 @@ use super::layout::{self, Place};
 use super::log::Log;
 use super::plan::{self, Numbers};
 use crate::aead;
-use crate::config::Config;
+use crate::config::{Config, PublicInterface};
 use crate::count::{Counters, KeyManager as KeyCounters, SaCounters, Totals};
 use crate::esp::{InboundSa, OutboundSa, Parameters};
 use crate::exchange::{self, KeyManager, Output, SaParameters, Settings};
@@ -45,7 +45,7 @@ impl Queue {
     ) -> Result<Queue, ApplyError> {
         let room = plan.associations.as_ref().map_or(0, |table| table.capacity());
         let tunnels = plan.tunnels.len();
-        let settings = settings(config, seat.queue)?;
+        let settings = settings(config, seat.queue);
         let seat = seat.clone();
         let counters = Arc::new(Counters::default());
         let worker = Worker::start(seat.clone(), plan, counters.clone(), bell)?;
@@ -110,8 +110,9 @@ impl Queue {
         numbers: &Numbers,
         log: &mut Log,
     ) -> Result<(), ApplyError> {
-        let settings = settings(config, self.seat.queue)?;
-        let routes = config.routes.iter().filter_map(|route| plan::exchange_route(route, self.seat.queue));
+        let settings = settings(config, self.seat.queue);
+        let routes =
+            config.routes.iter().filter_map(|route| plan::exchange_route(config, route, self.seat.queue));
         self.keys.configure(now, settings, routes.collect());
         self.perform(now, numbers, log);
         Ok(())
@@ -280,15 +281,14 @@ fn key_counters(counted: &exchange::Counters) -> KeyCounters {
     table
 }
 
-fn settings(config: &Config, queue: u16) -> Result<Settings, ApplyError> {
-    // A queue without a public interface has no seat.
-    let public = config.public(queue).ok_or(ApplyError::Unresponsive(queue))?;
-    Ok(Settings {
+fn settings(config: &Config, queue: u16) -> Settings {
+    let of_queue = config.public.iter().filter(|public| public.queue == queue);
+    Settings {
         queue,
-        own_address: public.outside_ip(),
+        own: of_queue.map(PublicInterface::outside_ip).collect(),
         negotiation_ttl: Duration::from_secs(config.negotiation_ttl.into()),
         sa_ttl: Duration::from_secs(config.sa_ttl.into()),
-    })
+    }
 }
 
 fn parameters(sa: &SaParameters) -> Parameters {

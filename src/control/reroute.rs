@@ -33,9 +33,9 @@ impl Supervisor {
         let present = || routes.added.iter().copied().chain(routes.changed.iter().map(|(_, new)| *new));
         let mut tunnels = Vec::new();
         for queue in self.queues.keys() {
-            let of_queue: Result<Vec<Option<Tunnel>>, _> =
+            let of_queue: Vec<Option<Tunnel>> =
                 present().map(|route| plan::tunnel(config, route, *queue, self.mtus)).collect();
-            tunnels.push(of_queue?);
+            tunnels.push(of_queue);
         }
 
         // Nothing fails from here on, unless a worker does not answer.
@@ -43,14 +43,14 @@ impl Supervisor {
         self.numbers.change(&routes.added, &routes.removed);
         let same_prefixes = routes.added.is_empty()
             && routes.removed.is_empty()
-            && routes.changed.iter().all(|(old, new)| old.net == new.net);
+            && routes.changed.iter().all(|(old, new)| old.nets == new.nets);
         let table = (!same_prefixes).then(|| Arc::new(plan::table(config, &self.numbers)));
         let gone_spis = gone_spis(routes);
         for ((number, queue), of_queue) in self.queues.iter_mut().zip(tunnels) {
             let numbers = present().filter_map(|route| self.numbers.of(&route.id));
             let tunnels = gone.iter().map(|number| (*number, None)).chain(numbers.zip(of_queue)).collect();
             queue.reroute(Reroute { table: table.clone(), tunnels });
-            let keys = present().filter_map(|route| plan::exchange_route(route, *number)).collect();
+            let keys = present().filter_map(|route| plan::exchange_route(config, route, *number)).collect();
             queue.change(now, &gone_spis, keys, &self.numbers, &mut self.log);
         }
         let patience = Instant::now() + PATIENCE;
@@ -69,7 +69,7 @@ impl Supervisor {
     fn has_room_for(&self, config: &Config, added: usize) -> bool {
         let is_whole = self.waiting.is_empty()
             && self.repair_at.is_none()
-            && self.queues.len() == config.public.len()
+            && self.queues.len() == config.workers().count()
             && !self.queues.values().any(Queue::is_dead);
         let (numbers, associations) = (self.numbers.end_with(added), plan::associations(config.routes.len()));
         is_whole

@@ -11,6 +11,7 @@ use super::report::{Counters, Event, Rejection};
 use super::spis::Spis;
 use super::tunnel::{Shared, Tunnel};
 use super::{Association, Output, Random, Route, Settings};
+use crate::wire::ip::Family;
 
 /// The key exchange of one queue. See the [module](super) for how it is driven.
 pub struct KeyManager {
@@ -63,8 +64,6 @@ impl KeyManager {
         self.timeout(now);
         let settings = settings.bounded();
         let before = std::mem::replace(&mut self.shared.settings, settings);
-        let reset_all =
-            before.own_address != settings.own_address || before.negotiation_ttl != settings.negotiation_ttl;
 
         let routes: BTreeMap<u32, Route> = routes.into_iter().map(|route| (route.spi, route)).collect();
         let stays = |(spi, entry): (&u32, &Entry)| routes.get(spi).is_some_and(|new| entry.tunnel.is_of(new));
@@ -72,7 +71,9 @@ impl KeyManager {
             self.tunnels.iter().filter(|tunnel| !stays(*tunnel)).map(|(spi, _)| *spi).collect();
         self.remove(&gone);
         for route in routes.into_values() {
-            self.place(now, route, reset_all);
+            let reset = before.own_for(route.gateway) != settings.own_for(route.gateway)
+                || before.negotiation_ttl != settings.negotiation_ttl;
+            self.place(now, route, reset);
         }
         self.start_negotiations(now);
     }
@@ -229,6 +230,11 @@ impl KeyManager {
 }
 
 impl Settings {
+    /// Our address towards a gateway.
+    pub(super) fn own_for(&self, gateway: IpAddr) -> Option<IpAddr> {
+        self.own.of(Family::of(gateway))
+    }
+
     /// A time of zero would never let an exchange end, and a very long one would leave the range of `Instant`.
     fn bounded(mut self) -> Self {
         for ttl in [&mut self.negotiation_ttl, &mut self.sa_ttl] {

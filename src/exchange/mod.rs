@@ -57,6 +57,7 @@
 //!   again. The protocol has no message that would confirm an agreement. Each costs one of the responder's four
 //!   inbound SAs, so that several in a row can displace the one that the initiator still uses.
 
+use crate::wire::ip::Addresses;
 use std::fmt;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -84,8 +85,9 @@ pub use report::{Counters, Event, Rejection, Role};
 pub struct Settings {
     /// The queue this key manager serves.
     pub queue: u16,
-    /// Our address as the peers are configured to see it: `nat-ip` where one is set, else `ip`.
-    pub own_address: IpAddr,
+    /// Our addresses as the peers are configured to see them: `nat-ip` where one is set, else `ip`. A route uses the one
+    /// of its gateway's family.
+    pub own: Addresses,
     /// How long a negotiation waits for each answer. Kept within one second and 2^32 seconds.
     pub negotiation_ttl: Duration,
     /// How long an SA lives. Kept within one second and 2^32 seconds.

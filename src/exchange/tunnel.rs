@@ -2,7 +2,7 @@
 //! One route of one queue: its two state machines, its SAs, and what follows from one for the other.
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
 use super::initiator::Initiator;
@@ -273,7 +273,7 @@ impl Tunnel {
     }
 
     fn is_loopback(&self, shared: &Shared) -> bool {
-        self.route.gateway == shared.settings.own_address
+        shared.settings.own_for(self.route.gateway) == Some(self.route.gateway)
     }
 
     fn send(&self, shared: &mut Shared, payload: Vec<u8>) {
@@ -285,7 +285,8 @@ impl Route {
     fn peering(&self, settings: &Settings) -> Peering<'_> {
         Peering {
             route_spi: self.spi,
-            own: settings.own_address,
+            // Without one, nothing that is exchanged can be authentic.
+            own: settings.own_for(self.gateway).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
             peer: self.gateway,
             secret: &self.preshared_key,
         }

@@ -102,6 +102,26 @@ impl<'a> Ip<'a> {
     }
 }
 
+impl From<IpAddr> for Addresses {
+    fn from(address: IpAddr) -> Addresses {
+        Addresses::from_iter([address])
+    }
+}
+
+impl FromIterator<IpAddr> for Addresses {
+    /// Of two addresses of one family the later counts.
+    fn from_iter<Iter: IntoIterator<Item = IpAddr>>(addresses: Iter) -> Addresses {
+        let mut all = Addresses::default();
+        for address in addresses {
+            match address {
+                IpAddr::V4(address) => all.v4 = Some(address),
+                IpAddr::V6(address) => all.v6 = Some(address),
+            }
+        }
+        all
+    }
+}
+
 impl Addresses {
     /// Whether the packet is for one of these.
     #[inline]

@@ -53,6 +53,15 @@ impl Container {
         self.value(name)?.as_text()
     }
 
+    /// The values of a leaf-list of strings.
+    pub fn texts(&self, name: &str) -> impl Iterator<Item = &str> {
+        let values = match self.members.get(name) {
+            Some(Data::LeafList(values)) => values.as_slice(),
+            _ => &[],
+        };
+        values.iter().filter_map(Value::as_text)
+    }
+
     pub fn container(&self, name: &str) -> Option<&Arc<Container>> {
         match self.members.get(name) {
             Some(Data::Container(container)) => Some(container),

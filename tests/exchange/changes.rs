@@ -142,7 +142,7 @@ fn a_new_gateway_address_resets_only_the_state_machines() {
     pair.configure(A, vec![route("net", ROUTE_SPI, 7, moved)]);
     assert_eq!(snapshot(&pair, A), before);
     pair.gateways[B].address = moved;
-    pair.gateways[B].settings.own_address = moved;
+    pair.gateways[B].settings.own = moved.into();
     pair.configure(B, vec![pair.route(B)]);
     pair.traffic_flows = true;
     pair.run_for(3600);

@@ -250,7 +250,7 @@ impl Gateway {
     fn new(address: IpAddr, seed: u64) -> Self {
         let settings = Settings {
             queue: 1,
-            own_address: address,
+            own: address.into(),
             negotiation_ttl: Duration::from_secs(NEGOTIATION_TTL),
             sa_ttl: Duration::from_secs(SA_TTL),
         };

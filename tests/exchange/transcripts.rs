@@ -82,7 +82,7 @@ impl Vector {
         });
         let settings = Settings {
             queue: 1,
-            own_address: self.address(own),
+            own: self.address(own).into(),
             negotiation_ttl: Duration::from_secs(5),
             sa_ttl: Duration::from_secs(600),
         };

@@ -160,11 +160,6 @@ fn cases_of_a_choice_exclude_each_other() {
         message.starts_with("/private-interface4: only one choice set can exist at one time: link"),
         "{message}"
     );
-    let message = paris().set("/private-interface6", "ip 2001:db8::1; nexthop-ip 2001:db8::2;").unwrap_err();
-    assert!(
-        message.to_string().starts_with("/: only one choice set can exist at one time: gateway"),
-        "{message}"
-    );
 }
 
 #[test]
@@ -178,9 +173,12 @@ fn an_ipv6_gateway_is_read_like_an_ipv4_one() {
     );
     let document = Document::parse(&text).unwrap();
     let config = document.config();
-    assert_eq!(config.private.as_ref().unwrap().ip, "2001:db8:1::20".parse::<std::net::IpAddr>().unwrap());
-    assert_eq!(config.public(2).unwrap().nexthop_ip.to_string(), "2001:db8:ffff::fe");
-    assert_eq!(config.routes[0].net.to_string(), "2001:db8:2::/48");
+    assert_eq!(config.private[0].ip, "2001:db8:1::20".parse::<std::net::IpAddr>().unwrap());
+    assert_eq!(
+        config.public(2, crate::wire::ip::Family::V6).unwrap().nexthop_ip.to_string(),
+        "2001:db8:ffff::fe"
+    );
+    assert_eq!(config.routes[0].nets[0].to_string(), "2001:db8:2::/48");
     assert_eq!(config.routes[0].gateways[0].ip.to_string(), "2001:db8:ffff::2");
     let again = Document::parse(&document.get("/", false).unwrap()).unwrap();
     assert_eq!(again, document);
@@ -193,6 +191,87 @@ fn an_ipv6_gateway_is_read_like_an_ipv4_one() {
     assert!(
         refused("ip 2001:db8:1::20", "ip ff02::1").starts_with("/private-interface6/ip ff02::1: expected")
     );
+}
+
+#[test]
+fn a_gateway_may_have_both_families_on_the_same_devices() {
+    let private = "private-interface6 { ifname eth1; ip 2001:db8:1::20; nexthop-ip 2001:db8:1::1; }";
+    let public = "public-interface6 { ifname eth2; ip 2001:db8:ffff::1; nexthop-ip 2001:db8:ffff::fe; device-queue 1; }";
+    let route = "route6 { id osaka; spi 300; net \"2001:db8:2::/48\"; additional-net \"10.9.0.0/16\";
+        gateway { ip 2001:db8:ffff::2; } preshared-key "
+        .to_string()
+        + &"01".repeat(32)
+        + "; }";
+    let both = |private: &str, public: &str, route: &str| {
+        Document::parse(&format!("{PARIS}\n{private}\n{public}\n{route}"))
+    };
+    let document = both(private, public, &route).unwrap();
+    let config = document.config();
+    assert_eq!((config.private.len(), config.public.len(), config.workers().count()), (2, 3, 2));
+    let osaka = config.routes.iter().find(|route| route.id == "osaka").unwrap();
+    let nets: Vec<_> = osaka.nets.iter().map(ToString::to_string).collect();
+    assert_eq!(nets, ["2001:db8:2::/48", "10.9.0.0/16"]);
+    let text = document.get("/", false).unwrap();
+    assert_eq!(Document::parse(&text).unwrap().get("/", false).unwrap(), text);
+    // Routes are kept when something else changes.
+    let newer = document.set("/mtu", "1400").unwrap();
+    assert!(
+        newer.config().routes.iter().zip(&config.routes).all(|(new, old)| std::sync::Arc::ptr_eq(new, old))
+    );
+
+    for (private, public, route, expected) in [
+        (
+            private.replace("eth1", "eth7"),
+            public.to_string(),
+            route.clone(),
+            "/private-interface6/ifname: the interf",
+        ),
+        (
+            private.to_string(),
+            public.replace("device-queue 1", "device-queue 2"),
+            route.clone(),
+            "/public-interface6[ip=2001:db8:ffff::1]/device-queue: the interf",
+        ),
+        (
+            private.to_string(),
+            public.replace("device-queue", "mac 02:00:00:00:00:07; device-queue"),
+            route.clone(),
+            "/public-interface6[ip=2001:db8:ffff::1]/mac: the interf",
+        ),
+        (
+            private.to_string(),
+            public.to_string(),
+            route.replace("10.9.0.0/16", "172.32.0.0/16"),
+            "/route4[id=tokyo]/net 172.32.0.0/16: the same network as that of route osaka",
+        ),
+        (
+            private.to_string(),
+            public.to_string(),
+            route.replace("spi 300", "spi 1234"),
+            "/route4[id=tokyo]/spi 1234: the same",
+        ),
+        (
+            private.to_string(),
+            public.to_string(),
+            route.replace("id osaka", "id tokyo"),
+            "/route6[id=tokyo]: the same id",
+        ),
+        (
+            private.to_string(),
+            public.to_string(),
+            route.replace("::2; }", "::2; queue 2; }"),
+            "/route6[id=osaka]/gateway[ip=2001:db8:ffff::2]/queue 2: expected the queue of a public interface, one of 1",
+        ),
+        (
+            private.to_string(),
+            String::new(),
+            route.clone(),
+            "/route6[id=osaka]/gateway[ip=2001:db8:ffff::2]/queue 1: expected the queue of a public interface, which public-interface6",
+        ),
+    ] {
+        let message = both(&private, &public, &route).unwrap_err().to_string();
+        assert!(message.starts_with(expected), "{message}");
+    }
 }
 
 #[test]
