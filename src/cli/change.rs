@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use super::args::{ConfigCommand, ExtendedCommand};
 use super::config::{ConfigError, ask, read_bounded, read_file};
 use crate::config::Document;
-use crate::leader::{ClientError, Extended, Extension, Request};
+use crate::leader::{ClientError, Extended, Extension, Reply, Request};
 
 pub fn run(command: ExtendedCommand) -> Result<ExitCode, ConfigError> {
     let (id, schema, call) = match command {
@@ -62,6 +62,12 @@ pub fn is_dry_run(command: &ConfigCommand) -> bool {
         | ConfigCommand::Load { trial, .. } => trial.dry_run,
         _ => false,
     }
+}
+
+/// What an instance tells of a change or of its history. Whole lines, the last one without its end.
+pub fn told(reply: &Reply) -> Option<String> {
+    let told = ["difference", "history"].into_iter().find_map(|name| reply.leaf(name))?;
+    Some(told.trim_end().to_owned()).filter(|told| !told.is_empty())
 }
 
 /// Instances that do not have our calls close the connection.

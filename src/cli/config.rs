@@ -132,7 +132,7 @@ fn described_schema(client: &mut Client) -> Result<String, ConfigError> {
 fn report(reply: &Reply, output: &mut dyn Write) -> Result<ExitCode, ConfigError> {
     let text = match (reply.error(), reply.status()) {
         (Some(error), _) => Some(error),
-        (None, 0) => RESULTS.into_iter().find_map(|name| reply.leaf(name)),
+        (None, 0) => RESULTS.into_iter().find_map(|name| reply.leaf(name)).or_else(|| change::told(reply)),
         (None, _) => Some(UNEXPLAINED.to_owned()),
     };
     if let Some(text) = text {
@@ -195,7 +195,7 @@ fn format_name(format: Format) -> &'static str {
 }
 
 /// Leaves that hold an answer. A reply has one of them at most.
-const RESULTS: [&str; 4] = ["config", "state", "difference", "history"];
+const RESULTS: [&str; 2] = ["config", "state"];
 
 const INTRODUCTION: &str = "Syntax error in ";
 
