@@ -73,7 +73,7 @@ impl Transactions {
 
     /// The configuration of the start. It makes no entry in the history if it is the newest there already.
     pub fn start(&mut self, now: Instant, candidate: Document, source: &str) -> Result<(), TransactionError> {
-        if self.history.document(0).is_ok_and(|newest| newest == candidate) {
+        if self.history.document(0).is_ok_and(|newest| newest.config() == candidate.config()) {
             self.supervisor.apply(now, candidate)?;
             self.recorded = true;
             return Ok(());
