@@ -280,7 +280,7 @@ impl Running {
         };
         let (mut private, mut public) = (bind(&seat.private)?, bind(&seat.public)?);
         for side in [&mut private, &mut public] {
-            side.busy_poll(seat.busywait).map_err(|source| StartError::System { queue, source })?;
+            side.prefer_busy_poll(seat.busywait);
         }
         let bound = |side: &Side| side.bound().map_err(|source| StartError::System { queue, source });
         let sockets = [bound(&private)?, bound(&public)?];
@@ -387,10 +387,10 @@ impl Side {
         }
     }
 
-    fn busy_poll(&mut self, enable: bool) -> io::Result<()> {
-        match self {
-            Side::Socket(socket) if enable => socket.busy_poll(true),
-            _ => Ok(()),
+    /// Kernels before 5.11 do not know how; then interrupts bring the packets, as without spinning.
+    fn prefer_busy_poll(&mut self, enable: bool) {
+        if let (Side::Socket(socket), true) = (self, enable) {
+            let _ = socket.busy_poll(true);
         }
     }
 

@@ -41,7 +41,7 @@ pub struct Open {
 }
 
 impl Tunnel {
-    /// The outer header of `esp.md`: TTL 64, DF, TOS 0, identification 0.
+    /// The outer header as deployed gateways send it: TTL 64, DF, TOS 0, identification 0.
     pub fn new(source: Ipv4Addr, destination: Ipv4Addr) -> Tunnel {
         let mut outer = [0; ipv4::HEADER];
         let header = ipv4::Header {
