@@ -25,6 +25,13 @@ impl<V: Vector> Sum<V> {
         }
     }
 
+    /// The same for blocks whose upper halves are zero.
+    #[inline(always)]
+    pub(super) fn of_halves(blocks: V, powers: V) -> Sum<V> {
+        let low = blocks.product::<0x00>(powers);
+        Sum { low, middle: blocks.product::<0x10>(powers), high: low.xor(low) }
+    }
+
     #[inline(always)]
     pub(super) fn plus(self, other: Sum<V>) -> Sum<V> {
         Sum {

@@ -104,7 +104,7 @@ fn has_aes() -> bool {
 
 /// The loop over a batch, compiled for the instructions of one width.
 macro_rules! batch {
-    ($vector:ty, $group:literal, $features:literal, $seal:ident, $open:ident) => {
+    ($vector:ty, $features:literal, $seal:ident, $open:ident) => {
         /// # Safety
         /// The CPU has the features.
         #[target_feature(enable = $features)]
@@ -117,8 +117,8 @@ macro_rules! batch {
                 if job.data.len() >= ICV {
                     // SAFETY: the caller's; the length was checked.
                     unsafe {
-                        let associated = Associated::of(&job.associated);
-                        gcm::seal::<$vector, $group>(table, &job.nonce, associated, job.data);
+                        let associated = Associated::of(&job.associated, table);
+                        gcm::seal::<$vector>(table, &job.nonce, associated, job.data);
                     }
                 }
             }
@@ -136,8 +136,8 @@ macro_rules! batch {
                 // SAFETY: the caller's; the length is checked first.
                 job.authentic = job.data.len() >= ICV
                     && unsafe {
-                        let associated = Associated::of(&job.associated);
-                        gcm::open::<$vector, $group>(table, &job.nonce, associated, job.data)
+                        let associated = Associated::of(&job.associated, table);
+                        gcm::open::<$vector>(table, &job.nonce, associated, job.data)
                     };
             }
         }
@@ -146,10 +146,9 @@ macro_rules! batch {
 
 batch!(
     zmm::Zmm,
-    4,
     "aes,pclmulqdq,avx2,avx512f,avx512bw,avx512vl,vaes,vpclmulqdq,bmi2",
     seal_zmm,
     open_zmm
 );
-batch!(ymm::Ymm, 4, "aes,pclmulqdq,avx2,vaes,vpclmulqdq", seal_ymm, open_ymm);
-batch!(xmm::Xmm, 8, "aes,pclmulqdq,avx", seal_xmm, open_xmm);
+batch!(ymm::Ymm, "aes,pclmulqdq,avx2,vaes,vpclmulqdq", seal_ymm, open_ymm);
+batch!(xmm::Xmm, "aes,pclmulqdq,avx", seal_xmm, open_xmm);

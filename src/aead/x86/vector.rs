@@ -25,13 +25,13 @@ pub(super) trait Vector: Copy {
     /// The CPU has the instructions of this type; `BYTES` bytes are readable.
     unsafe fn load(from: *const u8) -> Self;
 
-    /// `len` bytes, fewer than `BYTES`. What follows them in the vector is arbitrary.
+    /// `len` bytes, from 1 to `BYTES`. What follows them in the vector is arbitrary.
     ///
     /// # Safety
     /// The CPU has the instructions of this type; `len` and the 16 bytes of an ICV behind are readable.
     unsafe fn load_some(from: *const u8, len: usize) -> Self;
 
-    /// At most `len` bytes, those that fit behind an empty first lane. What follows them is arbitrary.
+    /// `len` bytes behind a first lane of zeros, where they must fit. What follows them is arbitrary.
     ///
     /// # Safety
     /// As for `load_some`.
@@ -41,13 +41,13 @@ pub(super) trait Vector: Copy {
     /// `BYTES` bytes are writable.
     unsafe fn store(self, to: *mut u8);
 
-    /// Stores `len` bytes, fewer than `BYTES`, and may overwrite the 16 bytes behind.
+    /// Stores `len` bytes, from 1 to `BYTES`, and may overwrite the 16 bytes behind.
     ///
     /// # Safety
     /// `len` and 16 bytes are writable.
     unsafe fn store_some(self, to: *mut u8, len: usize);
 
-    /// Stores at most `len` bytes, those of all lanes but the first, and may overwrite the 16 bytes behind.
+    /// Stores the `len` bytes behind the first lane, and may overwrite the 16 bytes behind.
     ///
     /// # Safety
     /// `len` and 16 bytes are writable.
