@@ -34,7 +34,9 @@ pub fn available() -> &'static [&'static dyn Aead] {
 /// What the operator asked for, else the fastest. Settled once for the life of the process.
 pub fn chosen() -> Result<&'static dyn Aead, Unavailable> {
     static CHOSEN: OnceLock<Result<&'static dyn Aead, Unavailable>> = OnceLock::new();
-    CHOSEN.get_or_init(|| choose(env::var_os(VARIABLE).map(|name| name.to_string_lossy().into_owned()))).clone()
+    CHOSEN
+        .get_or_init(|| choose(env::var_os(VARIABLE).map(|name| name.to_string_lossy().into_owned())))
+        .clone()
 }
 
 /// The implementation for this machine: what was chosen, and the fastest if that cannot be had.

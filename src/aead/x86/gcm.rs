@@ -263,6 +263,27 @@ impl Associated {
         let block = unsafe { _mm_shuffle_epi8(padded(data), reversal()) };
         Associated { block, length: table.associated_length() }
     }
+
+    /// Of any length, as vectors of third parties have it.
+    ///
+    /// # Safety
+    /// The CPU has SSSE3 and PCLMULQDQ.
+    #[cfg(test)]
+    pub(super) unsafe fn of_any(data: &[u8], table: &Table) -> Associated {
+        // SAFETY: the caller's; the chunk is copied to 16 bytes.
+        unsafe {
+            let key = _mm_loadu_si128(table.power(1).cast());
+            let mut block = _mm_setzero_si128();
+            for chunk in data.chunks(16) {
+                let mut padded = [0u8; 16];
+                padded[..chunk.len()].copy_from_slice(chunk);
+                let next = _mm_shuffle_epi8(_mm_loadu_si128(padded.as_ptr().cast()), reversal());
+                block = _mm_xor_si128(super::ghash::times(block, key), next);
+            }
+            let bits = _mm_set_epi64x(8 * data.len() as i64, 0);
+            Associated { block, length: super::ghash::times(bits, key) }
+        }
+    }
 }
 
 /// 12 bytes and four zeros.

@@ -18,18 +18,20 @@ impl<V: Vector> Sum<V> {
     /// Each lane of `blocks` times that of `powers`.
     #[inline(always)]
     pub(super) fn of(blocks: V, powers: V) -> Sum<V> {
-        Sum {
-            low: blocks.product::<0x00>(powers),
-            middle: blocks.product::<0x01>(powers).xor(blocks.product::<0x10>(powers)),
-            high: blocks.product::<0x11>(powers),
-        }
+        let middle = if V::KARATSUBA {
+            blocks.xor(blocks.swap()).product::<0x00>(powers.xor(powers.swap()))
+        } else {
+            blocks.product::<0x01>(powers).xor(blocks.product::<0x10>(powers))
+        };
+        Sum { low: blocks.product::<0x00>(powers), middle, high: blocks.product::<0x11>(powers) }
     }
 
     /// The same for blocks whose upper halves are zero.
     #[inline(always)]
     pub(super) fn of_halves(blocks: V, powers: V) -> Sum<V> {
+        let powers_high = if V::KARATSUBA { powers.xor(powers.swap()) } else { powers };
         let low = blocks.product::<0x00>(powers);
-        Sum { low, middle: blocks.product::<0x10>(powers), high: low.xor(low) }
+        Sum { low, middle: blocks.product::<0x10>(powers_high), high: low.xor(low) }
     }
 
     #[inline(always)]
@@ -45,6 +47,9 @@ impl<V: Vector> Sum<V> {
     #[inline(always)]
     pub(super) fn reduced(self) -> __m128i {
         let (low, middle, high) = (self.low.fold(), self.middle.fold(), self.high.fold());
+        // SAFETY: as below.
+        let middle =
+            unsafe { if V::KARATSUBA { _mm_xor_si128(middle, _mm_xor_si128(low, high)) } else { middle } };
         // SAFETY: PCLMULQDQ was there to make the products.
         unsafe {
             let polynomial = _mm_set_epi64x(0, POLYNOMIAL);

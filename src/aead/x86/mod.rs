@@ -98,6 +98,40 @@ impl Aead for X86 {
     }
 }
 
+/// For associated data of any length.
+#[cfg(test)]
+impl X86 {
+    pub(super) fn seal_one(&self, table: &Table, nonce: &[u8; 12], associated: &[u8], data: &mut [u8]) {
+        // SAFETY: a value exists only of a width that the CPU has; callers bring data that has an ICV.
+        unsafe {
+            let associated = Associated::of_any(associated, table);
+            match self.0 {
+                Width::Zmm => gcm::seal::<zmm::Zmm>(table, nonce, associated, data),
+                Width::Ymm => gcm::seal::<ymm::Ymm>(table, nonce, associated, data),
+                Width::Xmm => gcm::seal::<xmm::Xmm>(table, nonce, associated, data),
+            }
+        }
+    }
+
+    pub(super) fn open_one(
+        &self,
+        table: &Table,
+        nonce: &[u8; 12],
+        associated: &[u8],
+        data: &mut [u8],
+    ) -> bool {
+        // SAFETY: a value exists only of a width that the CPU has; callers bring data that has an ICV.
+        unsafe {
+            let associated = Associated::of_any(associated, table);
+            match self.0 {
+                Width::Zmm => gcm::open::<zmm::Zmm>(table, nonce, associated, data),
+                Width::Ymm => gcm::open::<ymm::Ymm>(table, nonce, associated, data),
+                Width::Xmm => gcm::open::<xmm::Xmm>(table, nonce, associated, data),
+            }
+        }
+    }
+}
+
 fn has_aes() -> bool {
     has!("aes") && has!("pclmulqdq") && has!("avx")
 }
@@ -144,11 +178,6 @@ macro_rules! batch {
     };
 }
 
-batch!(
-    zmm::Zmm,
-    "aes,pclmulqdq,avx2,avx512f,avx512bw,avx512vl,vaes,vpclmulqdq,bmi2",
-    seal_zmm,
-    open_zmm
-);
+batch!(zmm::Zmm, "aes,pclmulqdq,avx2,avx512f,avx512bw,avx512vl,vaes,vpclmulqdq,bmi2", seal_zmm, open_zmm);
 batch!(ymm::Ymm, "aes,pclmulqdq,avx2,vaes,vpclmulqdq", seal_ymm, open_ymm);
 batch!(xmm::Xmm, "aes,pclmulqdq,avx", seal_xmm, open_xmm);

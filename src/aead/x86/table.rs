@@ -21,11 +21,8 @@ impl Table {
     /// The CPU has AES-NI, PCLMULQDQ and AVX.
     #[target_feature(enable = "aes,pclmulqdq,avx")]
     pub(super) unsafe fn expand(key: &[u8; 16]) -> Box<Table> {
-        let mut table = Box::new(Table {
-            powers: [0; POWERS + BEYOND],
-            rounds: [0; ROUNDS + 1],
-            associated_length: 0,
-        });
+        let mut table =
+            Box::new(Table { powers: [0; POWERS + BEYOND], rounds: [0; ROUNDS + 1], associated_length: 0 });
         table.rounds[0] = u128::from_le_bytes(*key);
         table.expand_round::<1, 0x01>();
         table.expand_round::<2, 0x02>();

@@ -8,6 +8,8 @@ use std::arch::x86_64::__m128i;
 pub(super) trait Vector: Copy {
     const BYTES: usize;
     const BLOCKS: usize = Self::BYTES / 16;
+    /// Whether three products and some sums cost less than four products.
+    const KARATSUBA: bool;
 
     /// The block in every lane.
     ///
@@ -71,6 +73,9 @@ pub(super) trait Vector: Copy {
 
     /// Permutes the bytes of each lane.
     fn shuffle(self, order: Self) -> Self;
+
+    /// Exchanges the halves of each lane.
+    fn swap(self) -> Self;
 
     fn round(self, key: Self) -> Self;
 

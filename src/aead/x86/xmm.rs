@@ -18,6 +18,7 @@ macro_rules! proven {
 
 impl Vector for Xmm {
     const BYTES: usize = 16;
+    const KARATSUBA: bool = true;
 
     #[inline(always)]
     // SAFETY: nothing is done.
@@ -100,6 +101,11 @@ impl Vector for Xmm {
     #[inline(always)]
     fn shuffle(self, order: Xmm) -> Xmm {
         proven!(_mm_shuffle_epi8(self.0, order.0))
+    }
+
+    #[inline(always)]
+    fn swap(self) -> Xmm {
+        proven!(_mm_shuffle_epi32::<0b01_00_11_10>(self.0))
     }
 
     #[inline(always)]

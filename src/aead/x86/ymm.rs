@@ -18,6 +18,7 @@ macro_rules! proven {
 
 impl Vector for Ymm {
     const BYTES: usize = 32;
+    const KARATSUBA: bool = true;
 
     #[inline(always)]
     // SAFETY: the caller's.
@@ -40,9 +41,7 @@ impl Vector for Ymm {
     #[inline(always)]
     // SAFETY: more than 16 bytes make 32 with the ICV behind; fewer make 16 with it.
     unsafe fn load_some(from: *const u8, len: usize) -> Ymm {
-        unsafe {
-            if len > 16 { Ymm::load(from) } else { Ymm::alone(_mm_loadu_si128(from.cast())) }
-        }
+        unsafe { if len > 16 { Ymm::load(from) } else { Ymm::alone(_mm_loadu_si128(from.cast())) } }
     }
 
     #[inline(always)]
@@ -112,6 +111,11 @@ impl Vector for Ymm {
     #[inline(always)]
     fn shuffle(self, order: Ymm) -> Ymm {
         proven!(_mm256_shuffle_epi8(self.0, order.0))
+    }
+
+    #[inline(always)]
+    fn swap(self) -> Ymm {
+        proven!(_mm256_shuffle_epi32::<0b01_00_11_10>(self.0))
     }
 
     #[inline(always)]

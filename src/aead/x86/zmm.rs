@@ -24,6 +24,7 @@ fn mask(len: usize) -> __mmask64 {
 
 impl Vector for Zmm {
     const BYTES: usize = 64;
+    const KARATSUBA: bool = false;
 
     #[inline(always)]
     // SAFETY: the caller's.
@@ -112,6 +113,11 @@ impl Vector for Zmm {
     #[inline(always)]
     fn shuffle(self, order: Zmm) -> Zmm {
         proven!(_mm512_shuffle_epi8(self.0, order.0))
+    }
+
+    #[inline(always)]
+    fn swap(self) -> Zmm {
+        proven!(_mm512_shuffle_epi32::<0b01_00_11_10>(self.0))
     }
 
     #[inline(always)]
