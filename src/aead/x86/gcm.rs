@@ -17,12 +17,12 @@ use super::table::{POWERS, ROUNDS, Table};
 use super::vector::Vector;
 use std::arch::x86_64::*;
 
-/// The associated data as GHASH takes it, in reversed byte order.
+/// The associated data as GHASH takes it.
 #[derive(Clone, Copy)]
 pub(super) struct Associated {
-    /// Its last block, to which the sum of those before is added.
+    /// Its last block, to which the hash of those before is added.
     pub(super) block: __m128i,
-    /// What its length adds to the hash.
+    /// What its length adds to the hash, in reversed byte order.
     pub(super) length: __m128i,
 }
 
@@ -166,12 +166,11 @@ impl<'a, V: Vector> Packet<'a, V> {
                     (_, true) => sealed.keep(len),
                     _ => sealed,
                 };
-                let mut hashed = sealed.shuffle(self.to_hash);
+                let sealed = if begins { sealed.xor(V::alone(rest.associated)) } else { sealed };
                 if begins {
                     rest.mask = output.first();
-                    hashed = hashed.xor(V::alone(rest.associated));
                 }
-                let product = Sum::of(hashed, V::load(powers.add(i * V::BYTES)));
+                let product = Sum::of(sealed.shuffle(self.to_hash), V::load(powers.add(i * V::BYTES)));
                 rest.sum = if begins { product } else { rest.sum.plus(product) };
                 rest.text = rest.text.add(len);
                 rest.len -= len;
@@ -260,7 +259,7 @@ impl Associated {
     #[inline(always)]
     pub(super) unsafe fn of(data: &[u8; 12], table: &Table) -> Associated {
         // SAFETY: the caller's.
-        let block = unsafe { _mm_shuffle_epi8(padded(data), reversal()) };
+        let block = unsafe { padded(data) };
         Associated { block, length: table.associated_length() }
     }
 
@@ -281,6 +280,7 @@ impl Associated {
                 block = _mm_xor_si128(super::ghash::times(block, key), next);
             }
             let bits = _mm_set_epi64x(8 * data.len() as i64, 0);
+            let block = _mm_shuffle_epi8(block, reversal());
             Associated { block, length: super::ghash::times(bits, key) }
         }
     }
