@@ -14,7 +14,7 @@
 
 use super::ghash::Sum;
 use super::table::{POWERS, ROUNDS, Table};
-use super::vector::Vector;
+use super::vector::{Vector, WIDEST};
 use std::arch::x86_64::*;
 
 /// The associated data as GHASH takes it.
@@ -26,52 +26,85 @@ pub(super) struct Associated {
     pub(super) length: __m128i,
 }
 
-/// Encrypts all but the last 16 bytes of `data`, and puts the ICV there.
-///
-/// # Safety
-/// The CPU has the instructions of `V`, AES-NI, PCLMULQDQ and SSSE3. `data` has at least 16 bytes.
-#[inline(always)]
-pub(super) unsafe fn seal<V: Vector>(
-    table: &Table,
-    nonce: &[u8; 12],
-    associated: Associated,
-    data: &mut [u8],
-) {
-    let len = data.len() - ICV;
-    let text = data.as_mut_ptr();
-    // SAFETY: `len` bytes of text and the ICV behind are exclusively ours.
-    unsafe {
-        let tag = Packet::<V>::new(table, nonce).run::<true>(associated, text, len);
-        _mm_storeu_si128(text.add(len).cast(), tag);
-    }
+/// A packet of which the text is done. Hashes of several packets are reduced at once, one per lane.
+#[derive(Clone, Copy)]
+pub(super) struct Unfinished<V> {
+    sum: Sum<V>,
+    /// What is still to be added to the hash: gives the ICV when sealing, zero when opening what is authentic.
+    mask: __m128i,
 }
 
-/// Decrypts what `seal` encrypted, or wipes it if the ICV is not right. Says which.
-///
-/// # Safety
-/// As for `seal`.
-#[inline(always)]
-pub(super) unsafe fn open<V: Vector>(
-    table: &Table,
-    nonce: &[u8; 12],
-    associated: Associated,
-    data: &mut [u8],
-) -> bool {
-    let len = data.len() - ICV;
-    let text = data.as_mut_ptr();
-    // SAFETY: `len` bytes of text and the ICV behind are exclusively ours.
-    let authentic = unsafe {
-        let icv = _mm_loadu_si128(text.add(len).cast());
-        let tag = Packet::<V>::new(table, nonce).run::<false>(associated, text, len);
-        // The last store of text may have overwritten it.
-        _mm_storeu_si128(text.add(len).cast(), icv);
-        let difference = _mm_xor_si128(tag, icv);
-        _mm_movemask_epi8(_mm_cmpeq_epi8(difference, _mm_setzero_si128())) == 0xffff
-    };
-    if !authentic {
-        data[..len].fill(0);
+impl<V: Vector> Unfinished<V> {
+    /// No packet.
+    ///
+    /// # Safety
+    /// The CPU has the instructions of `V`.
+    #[inline(always)]
+    pub(super) unsafe fn none() -> Unfinished<V> {
+        // SAFETY: the caller's.
+        unsafe {
+            let zero = V::splat(_mm_setzero_si128());
+            Unfinished { sum: Sum::of(zero, zero), mask: _mm_setzero_si128() }
+        }
     }
-    authentic
+
+    /// Encrypts all but the last 16 bytes of `data`.
+    ///
+    /// # Safety
+    /// The CPU has the instructions of `V`, AES-NI, PCLMULQDQ and SSSE3. `data` has at least 16 bytes.
+    #[inline(always)]
+    pub(super) unsafe fn seal(
+        table: &Table,
+        nonce: &[u8; 12],
+        associated: Associated,
+        data: &mut [u8],
+    ) -> Unfinished<V> {
+        let len = data.len() - ICV;
+        // SAFETY: `len` bytes of text and the ICV behind are exclusively ours.
+        unsafe { Packet::<V>::new(table, nonce).run::<true>(associated, data.as_mut_ptr(), len) }
+    }
+
+    /// Decrypts what `seal` encrypted, and leaves the ICV as it is.
+    ///
+    /// # Safety
+    /// As for `seal`.
+    #[inline(always)]
+    pub(super) unsafe fn open(
+        table: &Table,
+        nonce: &[u8; 12],
+        associated: Associated,
+        data: &mut [u8],
+    ) -> Unfinished<V> {
+        let len = data.len() - ICV;
+        let text = data.as_mut_ptr();
+        // SAFETY: `len` bytes of text and the ICV behind are exclusively ours.
+        unsafe {
+            let icv = _mm_loadu_si128(text.add(len).cast());
+            let packet = Packet::<V>::new(table, nonce).run::<false>(associated, text, len);
+            // The last store of text may have overwritten it.
+            _mm_storeu_si128(text.add(len).cast(), icv);
+            Unfinished { mask: _mm_xor_si128(packet.mask, icv), ..packet }
+        }
+    }
+
+    /// As many as the vector has lanes: their ICVs if they were sealed; if they were opened, zero where the ICV is right.
+    ///
+    /// # Safety
+    /// As for `seal`.
+    #[inline(always)]
+    pub(super) unsafe fn finish(packets: &[Unfinished<V>; WIDEST]) -> [__m128i; WIDEST] {
+        // SAFETY: the caller's; the array has room for the widest vector.
+        unsafe {
+            let [a, b, c, d] = packets;
+            let hashes = Sum::fold_each([a.sum, b.sum, c.sum, d.sum]).reduced_each();
+            let mut lanes = [_mm_setzero_si128(); WIDEST];
+            hashes.shuffle(V::splat(reversal())).store(lanes.as_mut_ptr().cast());
+            for (lane, packet) in lanes.iter_mut().zip(packets) {
+                *lane = _mm_xor_si128(*lane, packet.mask);
+            }
+            lanes
+        }
+    }
 }
 
 /// AES in counter mode under one key and nonce.
@@ -179,12 +212,17 @@ impl<'a, V: Vector> Packet<'a, V> {
         }
     }
 
-    /// Gives the ICV of the text that is sealed or opened.
+    /// Seals or opens the text.
     ///
     /// # Safety
     /// As for `seal`; `len` bytes of text and 16 bytes behind are ours.
     #[inline(always)]
-    unsafe fn run<const SEAL: bool>(mut self, associated: Associated, text: *mut u8, len: usize) -> __m128i {
+    unsafe fn run<const SEAL: bool>(
+        mut self,
+        associated: Associated,
+        text: *mut u8,
+        len: usize,
+    ) -> Unfinished<V> {
         const GROUP: usize = 4;
         let group = GROUP * V::BLOCKS;
         let chunk = (POWERS - 1) / group * group;
@@ -235,8 +273,7 @@ impl<'a, V: Vector> Packet<'a, V> {
             }
             let length = V::alone(_mm_set_epi64x(0, (len as i64) << 3));
             let sum = rest.sum.plus(Sum::of_halves(length, V::load(self.table.power(1))));
-            let hash = _mm_xor_si128(sum.reduced(), associated.length);
-            _mm_xor_si128(_mm_shuffle_epi8(hash, reversal()), rest.mask)
+            Unfinished { sum: sum.plus_element(associated.length), mask: rest.mask }
         }
     }
 }

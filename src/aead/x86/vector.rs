@@ -66,6 +66,9 @@ pub(super) trait Vector: Copy {
     /// The sum of all lanes.
     fn fold(self) -> __m128i;
 
+    /// In each lane the sum of all lanes of the vector that has its number.
+    fn fold_each(vectors: [Self; WIDEST]) -> Self;
+
     fn xor(self, other: Self) -> Self;
 
     /// Adds as vectors of 32-bit numbers.
@@ -77,6 +80,12 @@ pub(super) trait Vector: Copy {
     /// Exchanges the halves of each lane.
     fn swap(self) -> Self;
 
+    /// Moves the lower half of each lane to the upper, and zeros the lower.
+    fn raise(self) -> Self;
+
+    /// Moves the upper half of each lane to the lower, and zeros the upper.
+    fn lower(self) -> Self;
+
     fn round(self, key: Self) -> Self;
 
     fn last_round(self, key: Self) -> Self;
@@ -84,3 +93,6 @@ pub(super) trait Vector: Copy {
     /// Carry-less product of the halves of each lane, by the immediate of PCLMULQDQ.
     fn product<const HALVES: i32>(self, other: Self) -> Self;
 }
+
+/// Lanes of the widest vector.
+pub(super) const WIDEST: usize = 4;
