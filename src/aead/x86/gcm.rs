@@ -99,7 +99,7 @@ impl<V: Vector> Unfinished<V> {
             let hashes = Sum::fold_each([a.sum, b.sum, c.sum, d.sum]).reduced_each();
             let mut lanes = [_mm_setzero_si128(); WIDEST];
             hashes.shuffle(V::splat(reversal())).store(lanes.as_mut_ptr().cast());
-            for (lane, packet) in lanes.iter_mut().zip(packets) {
+            for (lane, packet) in lanes.iter_mut().zip(packets).take(V::BLOCKS) {
                 *lane = _mm_xor_si128(*lane, packet.mask);
             }
             lanes
