@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Batches: packet after packet, and after as many as the vector has lanes their ICVs.
+//! Batches: the texts of a few packets one after the other, then their ICVs at once.
 
 use super::gcm::{Associated, Unfinished};
 use super::key::Expanded;
@@ -16,7 +16,7 @@ pub(super) unsafe fn seal<V: Vector>(jobs: &mut [Job<'_>]) {
     // SAFETY: the caller's; `table_of` checked the length.
     unsafe {
         let mut packets = [Unfinished::<V>::none(); WIDEST];
-        for some in jobs.chunks_mut(V::BLOCKS) {
+        for some in jobs.chunks_mut(WIDEST) {
             for (job, packet) in some.iter_mut().zip(&mut packets) {
                 match table_of(job) {
                     Some(table) => {
@@ -42,7 +42,7 @@ pub(super) unsafe fn open<V: Vector>(jobs: &mut [Job<'_>]) {
     // SAFETY: the caller's; `table_of` checked the length.
     unsafe {
         let mut packets = [Unfinished::<V>::none(); WIDEST];
-        for some in jobs.chunks_mut(V::BLOCKS) {
+        for some in jobs.chunks_mut(WIDEST) {
             for (job, packet) in some.iter_mut().zip(&mut packets) {
                 match table_of(job) {
                     Some(table) => {

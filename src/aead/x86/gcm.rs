@@ -87,7 +87,7 @@ impl<V: Vector> Unfinished<V> {
         }
     }
 
-    /// As many as the vector has lanes: their ICVs if they were sealed; if they were opened, zero where the ICV is right.
+    /// The ICVs of packets that were sealed; of those that were opened, zero where the ICV is right.
     ///
     /// # Safety
     /// As for `seal`.
@@ -95,11 +95,16 @@ impl<V: Vector> Unfinished<V> {
     pub(super) unsafe fn finish(packets: &[Unfinished<V>; WIDEST]) -> [__m128i; WIDEST] {
         // SAFETY: the caller's; the array has room for the widest vector.
         unsafe {
-            let [a, b, c, d] = packets;
-            let hashes = Sum::fold_each([a.sum, b.sum, c.sum, d.sum]).reduced_each();
             let mut lanes = [_mm_setzero_si128(); WIDEST];
-            hashes.shuffle(V::splat(reversal())).store(lanes.as_mut_ptr().cast());
-            for (lane, packet) in lanes.iter_mut().zip(packets).take(V::BLOCKS) {
+            for first in (0..WIDEST).step_by(V::BLOCKS) {
+                let mut sums = [packets[first].sum; WIDEST];
+                for (sum, packet) in sums.iter_mut().zip(&packets[first..]).take(V::BLOCKS) {
+                    *sum = packet.sum;
+                }
+                let hashes = Sum::fold_each(sums).reduced_each();
+                hashes.shuffle(V::splat(reversal())).store(lanes[first..].as_mut_ptr().cast());
+            }
+            for (lane, packet) in lanes.iter_mut().zip(packets) {
                 *lane = _mm_xor_si128(*lane, packet.mask);
             }
             lanes
