@@ -7,6 +7,7 @@ use crate::control::{self, Supervisor};
 use crate::leader::rundir::{self, RunDir, RunDirError};
 use crate::leader::{Handler, Server};
 use crate::xdp;
+use crate::yang::format::Format;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
@@ -23,6 +24,9 @@ pub enum DaemonError {
     Read { path: PathBuf, source: io::Error },
     #[error("--config {path}: {problem}")]
     Config { path: PathBuf, problem: String },
+    /// A message that names the file and the place in it.
+    #[error("{0}")]
+    File(String),
     #[error("{0}")]
     System(#[from] io::Error),
 }
@@ -77,8 +81,7 @@ fn signals() -> io::Result<UnixStream> {
 fn read(path: &Path) -> Result<Document, DaemonError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| DaemonError::Read { path: path.to_owned(), source })?;
-    Document::parse(&text)
-        .map_err(|error| DaemonError::Config { path: path.to_owned(), problem: error.to_string() })
+    Document::parse(&text).map_err(|error| DaemonError::File(error.in_file(&path.display().to_string())))
 }
 
 /// What the control socket may ask of the supervisor.
@@ -110,12 +113,12 @@ impl Handler for Requests<'_> {
         (schema == crate::config::SCHEMA).then(crate::config::schema_source)
     }
 
-    fn get_config(&mut self, path: &str, print_default: bool) -> Result<String, String> {
-        self.supervisor.document().get(path, print_default).map_err(|error| error.to_string())
+    fn get_config(&mut self, path: &str, format: Format, print_default: bool) -> Result<String, String> {
+        self.supervisor.document().print(path, format, print_default).map_err(|error| error.to_string())
     }
 
-    fn get_state(&mut self, path: &str, print_default: bool) -> Result<String, String> {
-        self.supervisor.state().get(path, print_default).map_err(|error| error.to_string())
+    fn get_state(&mut self, path: &str, format: Format, print_default: bool) -> Result<String, String> {
+        self.supervisor.state().print(path, format, print_default).map_err(|error| error.to_string())
     }
 
     fn set_config(&mut self, path: &str, config: &str) -> Result<(), String> {

@@ -32,12 +32,27 @@ pub enum Refusal {
     NoSuchQueue { path: String, queue: u16, expected: String },
     #[error("{path}/{leaf} {ip}: expected the address of a host")]
     NotAHost { path: String, leaf: &'static str, ip: IpAddr },
-    #[error("/route4[id={route}]/net {net}: the same network as that of route {other}")]
-    SameNet { route: String, net: String, other: String },
     #[error("/route4[id={route}]/preshared-key: the same key as that of route {other}")]
     SameKey { route: String, other: String },
     #[error("{path}: the value cannot be used")]
     Unreadable { path: String },
+}
+
+impl Refusal {
+    /// The path of the node that is refused, of which the message speaks.
+    pub(super) fn path(&self) -> String {
+        match self {
+            Refusal::Ipv6(name) => format!("/{name}"),
+            Refusal::DataPlane => "/data-plane".to_string(),
+            Refusal::Pci { path, .. } => format!("{path}/pci"),
+            Refusal::NoSuchQueue { path, .. } => format!("{path}/queue"),
+            Refusal::NotAHost { path, leaf, .. } => format!("{path}/{leaf}"),
+            Refusal::SameKey { route, .. } => format!("/route4[id={route}]/preshared-key"),
+            Refusal::NoDevice { path }
+            | Refusal::SharedDeviceQueue { path, .. }
+            | Refusal::Unreadable { path } => path.clone(),
+        }
+    }
 }
 
 /// Refuses trees that use what there is not, before they are converted.
@@ -56,7 +71,7 @@ pub(super) fn check(config: &Config) -> Result<(), Refusal> {
     devices(config)?;
     hosts(config)?;
     queues(config)?;
-    routes(config)
+    keys(config)
 }
 
 /// Every device is one that can be driven, and every device queue has one user.
@@ -141,15 +156,10 @@ fn queues(config: &Config) -> Result<(), Refusal> {
     }
 }
 
-/// The model compares text, and the same network or key can be written in more ways than one.
-fn routes(config: &Config) -> Result<(), Refusal> {
-    let mut nets = HashMap::with_capacity(config.routes.len());
+/// The model compares text, and the same key can be written in more ways than one.
+fn keys(config: &Config) -> Result<(), Refusal> {
     let mut keys = HashMap::with_capacity(config.routes.len());
     for route in &config.routes {
-        if let Some(other) = nets.insert(route.net, &route.id) {
-            let (route, net, other) = (route.id.clone(), route.net.to_string(), other.clone());
-            return Err(Refusal::SameNet { route, net, other });
-        }
         if let Some(other) = keys.insert(&route.preshared_key, &route.id) {
             return Err(Refusal::SameKey { route: route.id.clone(), other: other.clone() });
         }

@@ -2,11 +2,15 @@
 //! Rules that relate several nodes: mandatory leaves, choices, unique leaves, numbers of entries.
 //!
 //! They are checked on whole trees, so that an edit is judged by its outcome. A container that is absent is no
-//! fault, even if it has mandatory leaves: configurations are put together one container at a time.
+//! fault, even if it has mandatory leaves: configurations are put together one container at a time. Modules say so
+//! by a presence statement; without one YANG would miss the leaves (RFC 7950, section 7.6.5).
+//!
+//! Values that a standard type has one canonical form for are the same if that form is.
 
 use super::data::{Container, Data, List, Value};
 use super::path::Step;
 use super::schema::{self, Kind, Leaf, Members};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -101,8 +105,11 @@ impl Place<'_> {
             return Err(Place { parent: Some(self), step: Some((name, None)) }.invalid(problem));
         }
         let entry_place = |entry| Place { parent: Some(self), step: Some((name, Some((schema, entry)))) };
-        for leaves in &schema.unique {
-            let mut seen: HashMap<Vec<&Value>, &Container> = HashMap::with_capacity(list.entries.len());
+        let has_canonical =
+            |name: &Arc<str>| schema.members.leaf(name).is_some_and(|leaf| leaf.kind.has_canonical());
+        let keys = Some(&schema.keys).filter(|keys| keys.iter().any(has_canonical));
+        for leaves in schema.unique.iter().chain(keys) {
+            let mut seen: HashMap<Vec<_>, &Container> = HashMap::with_capacity(list.entries.len());
             for entry in list.entries.values() {
                 let Some(values) = unique_values(schema, leaves, entry) else { continue };
                 if let Some(other) = seen.insert(values, entry) {
@@ -148,7 +155,10 @@ fn unique_values<'a>(
     schema: &'a schema::List,
     leaves: &[Arc<str>],
     entry: &'a Container,
-) -> Option<Vec<&'a Value>> {
-    let default = |name: &str| schema.members.leaf(name).and_then(|leaf| leaf.default.as_ref());
-    leaves.iter().map(|name| entry.value(name).or_else(|| default(name))).collect()
+) -> Option<Vec<Cow<'a, Value>>> {
+    let value = |name: &Arc<str>| {
+        let leaf = schema.members.leaf(name)?;
+        Some(leaf.kind.canonical(entry.value(name).or(leaf.default.as_ref())?))
+    };
+    leaves.iter().map(value).collect()
 }
