@@ -13,6 +13,12 @@ use std::sync::Arc;
 pub fn read(module: &str, path: &Path, source: &str) -> Result<Data, TextError> {
     let binder = Binder { source, module };
     let json = syntax::parse(source)?;
+    // A leaf may do without the object: nothing else can be meant.
+    if let (Target::Node(node @ Node { kind: Kind::Leaf(_), .. }), false) =
+        (path.target, matches!(json.value, Value::Object(_)))
+    {
+        return binder.node(node, &node.name, &json);
+    }
     let Value::Object(members) = &json.value else {
         return Err(binder.error(json.at, shape("the text", "an object in braces")));
     };
