@@ -14,6 +14,7 @@ use std::sync::Mutex;
 
 use instance::while_serving;
 use vita::leader::Handler;
+use vita::yang::format::Format;
 
 fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vita"));
@@ -214,12 +215,13 @@ impl Handler for Recorder<'_> {
         None
     }
 
-    fn get_config(&mut self, path: &str, print_default: bool) -> Result<String, String> {
-        self.note(format!("get {path} {print_default}"));
+    fn get_config(&mut self, path: &str, format: Format, print_default: bool) -> Result<String, String> {
+        let format = if format == Format::Yang { String::new() } else { format!(" {format}") };
+        self.note(format!("get {path} {print_default}{format}"));
         if path == "/missing" { Err("there is no /missing".to_owned()) } else { Ok("value".to_owned()) }
     }
 
-    fn get_state(&mut self, path: &str, print_default: bool) -> Result<String, String> {
+    fn get_state(&mut self, path: &str, _: Format, print_default: bool) -> Result<String, String> {
         self.note(format!("get-state {path} {print_default}"));
         Ok("drops 0;\n".to_owned())
     }
@@ -279,14 +281,7 @@ fn a_running_instance_is_read_and_changed() {
             config(&["get", "--schema-name=other", "-r", "2020-01-01", "paris", "/"], ""),
             (1, "unsupported schema: other (this instance serves toy)\n".into(), String::new())
         );
-        assert_eq!(
-            config(&["get", "--format", "xpath", "paris", "/"], ""),
-            (
-                1,
-                "unsupported format: xpath (this instance answers in the format yang)\n".into(),
-                String::new()
-            )
-        );
+        assert_eq!(config(&["get", "--format", "xpath", "paris", "/"], "").0, 0);
     });
     let expected = [
         "get /mtu false",
@@ -298,6 +293,7 @@ fn a_running_instance_is_read_and_changed() {
         "add /route4 { id a; }",
         "remove /route4[id=a]",
         "set / mtu 2;",
+        "get / false xpath",
     ];
     assert_eq!(notes, expected);
 }

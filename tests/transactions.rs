@@ -15,7 +15,8 @@ use vita::control::{Options, Supervisor};
 const VITA: &str = env!("CARGO_BIN_EXE_vita");
 
 /// What an instance says of itself.
-const DESCRIPTION: &str = "describe {\n  default-schema a;\n  native-schema a;\n}\n";
+const DESCRIPTION: &str =
+    "describe {\n  default-schema vita-esp-gateway;\n  native-schema vita-esp-gateway;\n}\n";
 
 const INTERFACES: &str = "\
 private-interface4 { pci 00:00.0; ip 172.31.1.20; nexthop-ip 172.31.0.1; }

@@ -7,6 +7,7 @@ use crate::control::{self, History, Supervisor, Transactions, history};
 use crate::leader::rundir::{self, RunDir, RunDirError};
 use crate::leader::{Change, Extension, Handler, Server};
 use crate::xdp;
+use crate::yang::format::Format;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::low_level::pipe;
@@ -28,6 +29,9 @@ pub enum DaemonError {
     Read { path: PathBuf, source: io::Error },
     #[error("--config {path}: {problem}")]
     Config { path: PathBuf, problem: String },
+    /// A message that names the file and the place in it.
+    #[error("{0}")]
+    File(String),
     #[error("{0}")]
     System(#[from] io::Error),
 }
@@ -129,8 +133,7 @@ impl Signals {
 fn read(path: &Path) -> Result<Document, DaemonError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| DaemonError::Read { path: path.to_owned(), source })?;
-    Document::parse(&text)
-        .map_err(|error| DaemonError::Config { path: path.to_owned(), problem: error.to_string() })
+    Document::parse(&text).map_err(|error| DaemonError::File(error.in_file(&path.display().to_string())))
 }
 
 /// What the control socket may ask for.
@@ -168,12 +171,16 @@ impl Handler for Requests<'_> {
         (schema == crate::config::SCHEMA).then(crate::config::schema_source)
     }
 
-    fn get_config(&mut self, path: &str, print_default: bool) -> Result<String, String> {
-        self.transactions.document().get(path, print_default).map_err(|error| error.to_string())
+    fn get_config(&mut self, path: &str, format: Format, print_default: bool) -> Result<String, String> {
+        self.transactions.document().print(path, format, print_default).map_err(|error| error.to_string())
     }
 
-    fn get_state(&mut self, path: &str, print_default: bool) -> Result<String, String> {
-        self.transactions.supervisor.state().get(path, print_default).map_err(|error| error.to_string())
+    fn get_state(&mut self, path: &str, format: Format, print_default: bool) -> Result<String, String> {
+        self.transactions
+            .supervisor
+            .state()
+            .print(path, format, print_default)
+            .map_err(|error| error.to_string())
     }
 
     fn set_config(&mut self, path: &str, config: &str) -> Result<(), String> {

@@ -34,12 +34,27 @@ pub enum Refusal {
     NoSuchQueue { path: String, queue: u16, expected: String },
     #[error("{path}/{leaf} {ip}: expected the address of a host")]
     NotAHost { path: String, leaf: &'static str, ip: IpAddr },
-    #[error("/route4[id={route}]/net {net}: the same network as that of route {other}")]
-    SameNet { route: String, net: String, other: String },
     #[error("/route4[id={route}]/preshared-key: the same key as that of route {other}")]
     SameKey { route: String, other: String },
     #[error("{path}: the value cannot be used")]
     Unreadable { path: String },
+}
+
+impl Refusal {
+    /// The path of the node that is refused, of which the message speaks.
+    pub(super) fn path(&self) -> String {
+        match self {
+            Refusal::Ipv6(name) => format!("/{name}"),
+            Refusal::DataPlane => "/data-plane".to_string(),
+            Refusal::Pci { path, .. } => format!("{path}/pci"),
+            Refusal::NoSuchQueue { path, .. } => format!("{path}/queue"),
+            Refusal::NotAHost { path, leaf, .. } => format!("{path}/{leaf}"),
+            Refusal::SameKey { route, .. } => format!("/route4[id={route}]/preshared-key"),
+            Refusal::NoDevice { path }
+            | Refusal::SharedDeviceQueue { path, .. }
+            | Refusal::Unreadable { path } => path.clone(),
+        }
+    }
 }
 
 /// Refuses trees that use what there is not, before they are converted.
@@ -62,7 +77,7 @@ pub(super) fn check(config: &Config, before: Option<&Config>) -> Result<(), Refu
     devices(config)?;
     hosts(config, &changed)?;
     queues(config)?;
-    routes(config, &changed)
+    keys(config, &changed)
 }
 
 /// Every device is one that can be driven, and every device queue has one user.
@@ -147,34 +162,22 @@ fn queues(config: &Config) -> Result<(), Refusal> {
     }
 }
 
-/// The model compares text, and the same network or key can be written in more ways than one.
-fn routes(config: &Config, changed: &[&Arc<Route>]) -> Result<(), Refusal> {
-    let mut nets = HashMap::with_capacity(changed.len());
+/// The model compares text, and the same key can be written in more ways than one.
+fn keys(config: &Config, changed: &[&Arc<Route>]) -> Result<(), Refusal> {
     let mut keys = HashMap::with_capacity(changed.len());
-    let same_net = |route: &Route, other: &Route| Refusal::SameNet {
-        route: route.id.clone(),
-        net: route.net.to_string(),
-        other: other.id.clone(),
-    };
-    let same_key =
+    let same =
         |route: &Route, other: &Route| Refusal::SameKey { route: route.id.clone(), other: other.id.clone() };
     for route in changed {
-        if let Some(other) = nets.insert(route.net, *route) {
-            return Err(same_net(route, other));
-        }
         if let Some(other) = keys.insert(&route.preshared_key, *route) {
-            return Err(same_key(route, other));
+            return Err(same(route, other));
         }
     }
     if changed.is_empty() || changed.len() == config.routes.len() {
         return Ok(());
     }
     for other in &config.routes {
-        if let Some(route) = nets.get(&other.net).filter(|route| route.id != other.id) {
-            return Err(same_net(route, other));
-        }
         if let Some(route) = keys.get(&other.preshared_key).filter(|route| route.id != other.id) {
-            return Err(same_key(route, other));
+            return Err(same(route, other));
         }
     }
     Ok(())
