@@ -2,12 +2,13 @@
 /*
  * Which frames are the gateway's, decided where they enter the machine.
  *
- *   frame on a queue ──► to our MAC? ──────────────────────────► redirect ──► AF_XDP socket of the queue
- *                        broadcast ARP that asks for our IP? ──► redirect ─┐
- *                        anything else ──► XDP_PASS (the kernel)           └► no socket: XDP_PASS
+ *   frame on a queue ──► to a MAC of ours? ────────────────────────► redirect ──► AF_XDP socket of the queue
+ *                        broadcast ARP that asks for an IP of ours? ► redirect ─┐
+ *                        anything else ──► XDP_PASS (the kernel)                └► no socket: XDP_PASS
  *
  * One copy of this program per interface, each with its own two maps, so that an address can change while
- * packets flow. VLAN-tagged frames to our MAC are redirected like any other: the gateway counts them.
+ * packets flow. An interface may carry the addresses of several workers, and of both sides.
+ * VLAN-tagged frames to a MAC of ours are redirected like any other: the gateway counts them.
  *
  * Limits: the program is not in section "xdp.frags". A frame in several buffers cannot be redirected whole to
  * a socket without XDP_USE_SG, so such frames must not exist: the kernel then refuses to attach where the MTU
@@ -44,6 +45,9 @@ enum {
 	ETHERTYPE_ARP = BIG_ENDIAN_16(0x0806),
 	/* Hardware queues of one interface. The largest adapters in use have 128. */
 	QUEUES = 256,
+	/* Pairs of MAC and IP address on one interface: its private one and the public ones of several workers.
+	 * Two cache lines per eight; a frame is compared with no more than there are. */
+	ADDRESSES = 16,
 };
 
 /* Addresses are halves of words here: packet data is aligned to two bytes, not to four. */
@@ -69,11 +73,16 @@ struct arp {
 /* Addresses in network byte order, as they stand in the packet. */
 struct filter {
 	u16 mac[3];
-	/* 0 until the addresses are set: then every frame is the kernel's. */
+	/* 0 marks the end of the list: what matched nothing before is the kernel's. */
 	u16 active;
 	/* 0.0.0.0: no ARP request is ours. */
 	u16 ipv4[2];
 	u32 unused;
+};
+
+/* All addresses that the gateway has on this interface. */
+struct filters {
+	struct filter of[ADDRESSES];
 };
 
 struct {
@@ -87,8 +96,8 @@ struct {
 	int (*type)[BPF_MAP_TYPE_ARRAY];
 	int (*max_entries)[1];
 	u32 *key;
-	struct filter *value;
-} vita_filter SEC(".maps");
+	struct filters *value;
+} vita_filters SEC(".maps");
 
 static __attribute__((always_inline)) int same_mac(const u16 *a, const u16 *b)
 {
@@ -115,19 +124,33 @@ static __attribute__((always_inline)) int asks_for_us(const struct ethernet *eth
 	       arp->target_ip[1] == filter->ipv4[1];
 }
 
+/* To one of our MAC addresses, or a question for one of our IP addresses. */
+static __attribute__((always_inline)) int is_ours(const struct ethernet *ethernet, const void *end,
+						  const struct filters *filters)
+{
+#pragma unroll
+	for (int i = 0; i < ADDRESSES; i++) {
+		const struct filter *filter = &filters->of[i];
+
+		if (!filter->active)
+			return 0;
+		if (same_mac(ethernet->destination, filter->mac) || asks_for_us(ethernet, end, filter))
+			return 1;
+	}
+	return 0;
+}
+
 SEC("xdp") int vita(struct xdp_md *context)
 {
 	const struct ethernet *ethernet = (const void *)(u64)context->data;
 	const void *end = (const void *)(u64)context->data_end;
-	const struct filter *filter;
+	const struct filters *filters;
 	u32 only = 0;
 
 	if ((const void *)(ethernet + 1) > end)
 		return XDP_PASS;
-	filter = bpf_map_lookup_elem(&vita_filter, &only);
-	if (!filter || !filter->active)
-		return XDP_PASS;
-	if (!same_mac(ethernet->destination, filter->mac) && !asks_for_us(ethernet, end, filter))
+	filters = bpf_map_lookup_elem(&vita_filters, &only);
+	if (!filters || !is_ours(ethernet, end, filters))
 		return XDP_PASS;
 	/* The flags are what to return where the queue has no socket. */
 	return bpf_redirect_map(&vita_sockets, context->rx_queue_index, XDP_PASS);

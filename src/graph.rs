@@ -55,7 +55,6 @@ pub struct Plan {
 
 /// One worker's packet path and everything it remembers.
 pub struct Graph {
-    pub pool: Rc<Pool>,
     counters: Arc<Counters>,
     aead: &'static dyn Aead,
     protocol_port: u16,
@@ -74,13 +73,14 @@ pub struct Graph {
     public_next_hop: NextHop,
     /// For the log; whoever drives the graph takes them.
     pub events: Events,
+    /// Last, because fields are dropped in order: packets that wait for a next hop go back to it.
+    pub pool: Rc<Pool>,
 }
 
 impl Graph {
     pub fn new(pool: Rc<Pool>, counters: Arc<Counters>, aead: &'static dyn Aead, plan: Plan) -> Graph {
         let padded = plan.padded();
         Graph {
-            pool,
             counters,
             aead,
             protocol_port: plan.protocol_port,
@@ -98,6 +98,7 @@ impl Graph {
             private_next_hop: plan.private.next_hop(),
             public_next_hop: plan.public.next_hop(),
             events: Events::new(),
+            pool,
         }
     }
 
@@ -113,7 +114,7 @@ impl Graph {
         self.private_dispatch.run(&mut received, &mut forward, &mut local, &mut arp, &count.private_dispatch);
         let [mut alive, mut expired, mut answers] = batches();
         decrement(&mut forward, &mut alive, &mut expired, &count.outbound_ttl);
-        self.private_icmp.receive(now_ns, &mut local, &mut answers, &count.private_icmp4);
+        self.private_icmp.receive(now_ns, &mut local, &mut answers, &count.private_icmp4, &mut self.events);
         self.private_icmp.report(
             now_ns,
             Problem::TimeExceeded,
@@ -169,7 +170,7 @@ impl Graph {
         decrement(&mut forward, &mut alive, &mut expired, &count.inbound_ttl);
         self.private_next_hop.send(now_ns, &mut alive, private, &count.private_next_hop);
 
-        self.inbound_icmp.receive(now_ns, &mut inner, &mut answers, &count.inbound_icmp4);
+        self.inbound_icmp.receive(now_ns, &mut inner, &mut answers, &count.inbound_icmp4, &mut self.events);
         self.inbound_icmp.report(
             now_ns,
             Problem::TimeExceeded,
@@ -181,7 +182,7 @@ impl Graph {
         drop(self.seal(now_ns, &mut answers, public));
 
         let [mut answers] = batches();
-        self.public_icmp.receive(now_ns, &mut local, &mut answers, &count.public_icmp4);
+        self.public_icmp.receive(now_ns, &mut local, &mut answers, &count.public_icmp4, &mut self.events);
         self.public_next_hop.send(now_ns, &mut answers, public, &count.public_next_hop);
         self.public_next_hop.learn(&mut arp, public, &count.public_next_hop, &mut self.events);
         work
@@ -215,6 +216,7 @@ impl Graph {
 
     /// Goes over to another plan and gives back what is left of the old one. Associations live on.
     pub fn replan(&mut self, mut plan: Plan) -> Leftover {
+        self.outbound.padded = plan.padded();
         for (new, old) in plan.tunnels.iter_mut().zip(&mut self.outbound.tunnels) {
             if let (Some(new), Some(old)) = (new, old) {
                 new.sa = old.sa.take();
@@ -238,15 +240,8 @@ impl Graph {
         }
         self.protocol_port = plan.protocol_port;
         self.public_dispatch = PublicDispatch { address: plan.public.ip, protocol_port: plan.protocol_port };
-        for (ours, theirs) in
-            [(&mut self.private_next_hop, &plan.private), (&mut self.public_next_hop, &plan.public)]
-        {
-            let next = theirs.next_hop();
-            if !ours.is_same(&next) {
-                *ours = next;
-            }
-        }
-        self.outbound.padded = if plan.tfc { plan.mtu.into() } else { 0 };
+        self.private_next_hop.change(plan.private.next_hop(), &self.counters.private_next_hop);
+        self.public_next_hop.change(plan.public.next_hop(), &self.counters.public_next_hop);
         let router = PrivateRouter { table: plan.table, mtu: plan.mtu };
         Leftover {
             _router: std::mem::replace(&mut self.private_router, router),

@@ -97,6 +97,8 @@ pub struct Worker {
     pub public: Option<Bound>,
     thread: Option<JoinHandle<()>>,
     commanded: u64,
+    /// It has not taken its commands for so long that some were lost: of no use any more.
+    lost: bool,
 }
 
 /// A socket that a worker has bound.
@@ -164,7 +166,7 @@ impl Worker {
             })
             .map_err(system)?;
         let [private, public] = reported.recv().unwrap_or(Err(StartError::Died { queue }))?;
-        Ok(Worker { link, private, public, thread: Some(thread), commanded: 0 })
+        Ok(Worker { link, private, public, thread: Some(thread), commanded: 0, lost: false })
     }
 
     /// Frames lead to the worker now.
@@ -173,11 +175,17 @@ impl Worker {
         self.link.bell.ring();
     }
 
-    /// Hands over a command. Waits when the ring is full, until the worker has caught up or is dead.
+    /// Hands over a command. Waits when the ring is full, until the worker has caught up; one that does not in time
+    /// is as good as dead.
     pub fn command(&mut self, command: Command) {
         let mut command = command;
+        let start = Instant::now();
         while let Err(refused) = self.link.commands.push(command) {
             if self.is_dead() {
+                return;
+            }
+            if start.elapsed() > PATIENCE {
+                self.lost = true;
                 return;
             }
             self.link.bell.ring();
@@ -205,9 +213,9 @@ impl Worker {
         true
     }
 
-    /// Whether the thread has ended, which it does not do unasked but by a fault.
+    /// Whether the thread has ended, which it does not do unasked but by a fault, or can no longer be commanded.
     pub fn is_dead(&self) -> bool {
-        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+        self.lost || self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 }
 
@@ -215,9 +223,17 @@ impl Drop for Worker {
     fn drop(&mut self) {
         self.link.stop.store(true, Ordering::Release);
         self.link.bell.ring();
-        if let Some(thread) = self.thread.take() {
+        let Some(thread) = self.thread.take() else { return };
+        let start = Instant::now();
+        while !thread.is_finished() && start.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        if thread.is_finished() {
             // A panic of the worker has been printed by its thread.
             let _ = thread.join();
+        } else {
+            let name = thread.thread().name().unwrap_or_default().to_string();
+            tracing::error!("{name} does not stop: it is left behind, and its device queues stay taken");
         }
     }
 }
@@ -262,7 +278,7 @@ impl Running {
         };
         let (mut private, mut public) = (bind(&seat.private)?, bind(&seat.public)?);
         for side in [&mut private, &mut public] {
-            side.busy_poll(seat.busywait).map_err(|source| StartError::System { queue, source })?;
+            side.prefer_busy_poll(seat.busywait);
         }
         let bound = |side: &Side| side.bound().map_err(|source| StartError::System { queue, source });
         let sockets = [bound(&private)?, bound(&public)?];
@@ -342,9 +358,9 @@ impl Running {
     }
 
     fn sleep(&self, timeout: Duration) {
-        if self.private.unsent() + self.public.unsent() > 0 {
-            return;
-        }
+        // What the kernel did not take is offered again soon. Not at once: an interface that is down takes nothing.
+        let unsent = self.private.unsent() + self.public.unsent() > 0;
+        let timeout = if unsent { timeout.min(OFFER_AGAIN) } else { timeout };
         let mut fds = arrayvec::ArrayVec::<_, 3>::new();
         fds.push(xdp::readable(self.link.bell.fd()));
         fds.extend(self.private.fd().map(xdp::readable));
@@ -368,10 +384,10 @@ impl Side {
         }
     }
 
-    fn busy_poll(&mut self, enable: bool) -> io::Result<()> {
-        match self {
-            Side::Socket(socket) if enable => socket.busy_poll(true),
-            _ => Ok(()),
+    /// Kernels before 5.11 do not know how; then interrupts bring the packets, as without spinning.
+    fn prefer_busy_poll(&mut self, enable: bool) {
+        if let (Side::Socket(socket), true) = (self, enable) {
+            let _ = socket.busy_poll(true);
         }
     }
 
@@ -447,5 +463,8 @@ const COMMANDS: usize = 1024;
 /// One second's worth of what the key exchange processes, and some to tell a flood by.
 const DATAGRAMS: usize = 128;
 const EVENTS: usize = 256;
+/// How long a worker may take to look at its commands, or to end: it does so between two batches.
+const PATIENCE: Duration = Duration::from_secs(2);
 const KERNEL_STATISTICS_EVERY_NS: u64 = 1_000_000_000;
+const OFFER_AGAIN: Duration = Duration::from_millis(1);
 const MEMORY_MIB: usize = Umem::CHUNKS as usize * crate::frame::CHUNK / (1 << 20);

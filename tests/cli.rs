@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The command line, by running the program.
 
+#[path = "support/instance.rs"]
+mod instance;
+
 use std::fs::Permissions;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -8,11 +11,9 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
-use vita::leader::rundir::RunDir;
-use vita::leader::{Handler, Server};
+use instance::while_serving;
+use vita::leader::Handler;
 use vita::yang::format::Format;
 
 fn program() -> Command {
@@ -243,30 +244,8 @@ impl Handler for Recorder<'_> {
 
 /// Runs `act` while an instance called paris serves; what it was told.
 fn recorded(act: impl FnOnce(&Path)) -> Vec<String> {
-    let root = tempfile::tempdir().unwrap();
-    let mut run_dir = RunDir::create(root.path()).unwrap();
-    let mut server = Server::bind(&run_dir.socket()).unwrap();
-    run_dir.claim("paris").unwrap();
     let notes = Mutex::new(Vec::new());
-    let done = AtomicBool::new(false);
-    /// Ends the server's thread even if the test fails.
-    struct Finish<'a>(&'a AtomicBool);
-    impl Drop for Finish<'_> {
-        fn drop(&mut self) {
-            self.0.store(true, Ordering::Relaxed);
-        }
-    }
-    std::thread::scope(|scope| {
-        let finish = Finish(&done);
-        scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                server.service(Instant::now(), &mut Recorder(&notes));
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        });
-        act(root.path());
-        drop(finish);
-    });
+    while_serving(&mut Recorder(&notes), act);
     notes.into_inner().unwrap()
 }
 
@@ -326,7 +305,15 @@ fn another_user_is_turned_away_even_where_file_modes_would_let_it_in() {
             return; // only root can become somebody else
         }
         let program = root.join("vita");
-        std::fs::copy(env!("CARGO_BIN_EXE_vita"), &program).unwrap();
+        // By another process: what this one writes, children of other tests hold open for a moment, and the kernel
+        // does not run a file that is open for writing.
+        assert!(
+            Command::new("cp")
+                .args([Path::new(env!("CARGO_BIN_EXE_vita")), &program])
+                .status()
+                .unwrap()
+                .success()
+        );
         let instance = root.join(std::process::id().to_string());
         for open in [root, &root.join("by-name"), &instance, &instance.join("config-leader-socket"), &program]
         {

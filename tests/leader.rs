@@ -3,13 +3,16 @@
 //!
 //! Byte sequences marked as captured were recorded between deployed clients and gateways.
 
+#[path = "support/instance.rs"]
+mod instance;
+
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use instance::while_serving;
 use proptest::prelude::*;
 use vita::leader::rundir::RunDir;
 use vita::leader::{Client, ClientError, Edit, Handler, Query, Request, Server};
@@ -545,34 +548,6 @@ proptest! {
     }
 }
 
-/// Runs `act` while an instance called paris serves in another thread.
-fn with_instance(act: impl FnOnce(&std::path::Path)) {
-    let root = tempfile::tempdir().unwrap();
-    let mut run_dir = RunDir::create(root.path()).unwrap();
-    let mut server = Server::bind(&run_dir.socket()).unwrap();
-    run_dir.claim("paris").unwrap();
-    let done = AtomicBool::new(false);
-    /// Ends the server's thread even if the test fails.
-    struct Finish<'a>(&'a AtomicBool);
-    impl Drop for Finish<'_> {
-        fn drop(&mut self) {
-            self.0.store(true, Ordering::Relaxed);
-        }
-    }
-    std::thread::scope(|scope| {
-        let finish = Finish(&done);
-        scope.spawn(|| {
-            let mut memory = Memory::default();
-            while !done.load(Ordering::Relaxed) {
-                server.service(Instant::now(), &mut memory);
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        });
-        act(root.path());
-        drop(finish);
-    });
-}
-
 fn edit(path: &str, config: &str) -> Edit {
     Edit { schema: "vita-esp-gateway".into(), revision: None, path: path.into(), config: config.into() }
 }
@@ -589,7 +564,7 @@ fn query(path: &str) -> Query {
 
 #[test]
 fn a_client_changes_and_reads_through_one_connection() {
-    with_instance(|root| {
+    while_serving(&mut Memory::default(), |root| {
         let mut client = Client::connect_below(root, "paris").unwrap();
         let description = client.call(&Request::Describe).unwrap();
         assert_eq!(description.leaf("default-schema").as_deref(), Some("vita-esp-gateway"));
@@ -605,14 +580,14 @@ fn a_client_changes_and_reads_through_one_connection() {
 
 #[test]
 fn an_instance_is_found_by_its_process_id_too() {
-    with_instance(|root| {
+    while_serving(&mut Memory::default(), |root| {
         Client::connect_below(root, &std::process::id().to_string()).unwrap();
     });
 }
 
 #[test]
 fn a_document_of_megabytes_goes_there_and_back() {
-    with_instance(|root| {
+    while_serving(&mut Memory::default(), |root| {
         let mut client = Client::connect_below(root, "paris").unwrap();
         let document: String =
             (0..10_000).map(|n| format!("route4 {{\n  id r{n};\n  net \"10.0.0.0/8\";\n}}\n")).collect();

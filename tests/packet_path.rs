@@ -9,6 +9,7 @@ use etherparse::{Icmpv4Type, IpNumber, NetSlice, SlicedPacket, TransportSlice, i
 use proptest::prelude::*;
 use std::sync::Arc;
 use support::site::*;
+use vita::stage::Event;
 use vita::wire::checksum;
 
 /// Sets a byte of the IP header and repairs its checksum.
@@ -360,6 +361,210 @@ fn no_error_about_an_error_a_group_or_a_later_fragment() {
     paris.arrive_private(&with_header_byte(from_group, 8, 1));
     paris.arrive_private(&with_header_byte(expired, 7, 9));
     assert!(paris.sent_private().is_empty());
+    paris.counted(&[("private-icmp4/answer-errors", 3)]);
+}
+
+#[test]
+fn what_must_not_be_answered_is_counted() {
+    let (mut paris, _) = pair();
+    let from_group = |mut frame: Vec<u8>| {
+        frame[26..30].copy_from_slice(&address("224.0.0.5"));
+        let ttl = frame[22];
+        with_header_byte(frame, 8, ttl)
+    };
+    paris.arrive_private(&from_group(udp("172.31.1.50", "172.32.1.50", 1, b"expired")));
+    paris.arrive_private(&from_group(udp("172.31.1.50", "172.31.1.20", 9, b"no such protocol")));
+    paris.arrive_private(&from_group(echo("172.31.1.50", "172.31.1.20", 9)));
+    assert!(paris.sent_private().is_empty());
+    paris.counted(&[("private-icmp4/answer-errors", 3), ("private-icmp4/echo-request", 1)]);
+    paris.leaked_nothing();
+}
+
+#[test]
+fn a_damaged_header_is_no_reason_to_bother_its_source() {
+    let (mut paris, _) = pair();
+    let mut damaged = udp("172.31.1.50", "172.31.1.20", 64, b"who sent this?");
+    damaged[24] ^= 0x55;
+    paris.arrive_private(&damaged);
+    assert!(paris.sent_private().is_empty());
+    paris.counted(&[("private-icmp4/protocol-errors", 1), ("private-icmp4/rxerrors", 1)]);
+}
+
+/// An ICMP message with a sound checksum, from outside to the public address.
+fn icmp(kind: u8, code: u8, body: &[u8]) -> Vec<u8> {
+    let mut message = [&[kind, code, 0, 0, 0, 0, 0, 0], body].concat();
+    let sum = checksum::internet(&message);
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
+    let mut frame = Vec::new();
+    etherparse::PacketBuilder::ethernet2(HOST_MAC, [2, 0, 0, 0, 0, 1])
+        .ipv4(address("198.51.100.7"), address("192.0.2.31"), 64)
+        .write(&mut frame, IpNumber::ICMP, &message)
+        .unwrap();
+    frame
+}
+
+#[test]
+fn received_errors_are_counted_by_type_and_code() {
+    let (mut paris, _) = pair();
+    let quote = udp("192.0.2.31", "198.51.100.7", 1, b"")[14..].to_vec();
+    let known: [(u8, &[u8], &str, &[&str]); 4] = [
+        (
+            3,
+            &[0, 1, 2, 3, 4, 5],
+            "destination-unreachable",
+            &[
+                "net-unreachable",
+                "host-unreachable",
+                "protocol-unreachable",
+                "port-unreachable",
+                "fragmentation-needed",
+                "source-route-failed",
+            ],
+        ),
+        (
+            5,
+            &[0, 1, 2, 3],
+            "redirect",
+            &["redirect-net", "redirect-host", "redirect-tos-net", "redirect-tos-host"],
+        ),
+        (11, &[0, 1], "time-exceeded", &["transit-ttl-exceeded", "fragment-reassembly-time-exceeded"]),
+        (12, &[0], "parameter-problem", &[]),
+    ];
+    let mut expected = Vec::new();
+    for (kind, codes, name, code_names) in known {
+        for code in codes {
+            paris.arrive_public(&icmp(kind, *code, &quote));
+        }
+        paris.arrive_public(&icmp(kind, 77, &quote));
+        expected.push((format!("public-icmp4/{name}"), codes.len() as u64 + 1));
+        expected.extend(code_names.iter().map(|name| (format!("public-icmp4/{name}"), 1)));
+    }
+    paris.arrive_public(&icmp(0, 0, &quote));
+    paris.arrive_public(&icmp(200, 0, &quote));
+    expected.push(("public-icmp4/code-not-implemented-errors".into(), 4));
+    expected.push(("public-icmp4/type-not-implemented-errors".into(), 2));
+    expected.push(("public-icmp4/rxerrors".into(), 2));
+    let expected: Vec<_> = expected.iter().map(|(name, n)| (name.as_str(), *n)).collect();
+    paris.counted(&expected);
+    assert!(paris.sent_public().is_empty());
+}
+
+#[test]
+fn a_received_error_must_be_sound_and_say_what_it_is_about() {
+    let (mut paris, _) = pair();
+    let quote = udp("192.0.2.31", "198.51.100.7", 1, b"")[14..].to_vec();
+    let good = icmp(3, 1, &quote);
+    let mut damaged = good.clone();
+    damaged[40] ^= 1;
+    paris.arrive_public(&damaged);
+    paris.arrive_public(&icmp(3, 1, &quote[..19]));
+    paris.arrive_private(&with_header_byte(echo("172.31.1.50", "172.31.1.20", 64), 6, 0x20));
+    paris.counted(&[
+        ("public-icmp4/protocol-errors", 2),
+        ("public-icmp4/rxerrors", 2),
+        ("private-icmp4/protocol-errors", 1),
+        ("private-icmp4/rxerrors", 1),
+    ]);
+    assert!(paris.graph.events.is_empty());
+}
+
+#[test]
+fn received_errors_are_reported_with_an_excerpt_but_not_all_of_them() {
+    let (mut paris, _) = pair();
+    let quote = udp("192.0.2.31", "198.51.100.7", 1, b"text")[14..].to_vec();
+    let error = icmp(3, 4, &quote);
+    paris.arrive_public(&error);
+    let Some(Event::Icmp { source, kind, code, excerpt }) = paris.graph.events.first() else { panic!() };
+    assert_eq!((source.octets(), *kind, *code), (address("198.51.100.7"), 3, 4));
+    assert_eq!(excerpt[..], quote[..28]);
+    let mut reported = 0;
+    for _ in 0..90 {
+        paris.graph.events.clear();
+        paris.arrive_public(&error);
+        reported += paris.graph.events.len();
+    }
+    assert!((1..40).contains(&reported), "{reported} of 90");
+    paris.counted(&[("public-icmp4/destination-unreachable", 91), ("public-icmp4/fragmentation-needed", 91)]);
+}
+
+#[test]
+fn received_messages_beyond_the_rate_are_not_read() {
+    let (mut paris, _) = pair();
+    for _ in 0..150 {
+        paris.arrive_public(&echo("198.51.100.7", "192.0.2.31", 64));
+    }
+    assert_eq!(paris.sent_public().len(), 100);
+    paris.counted(&[("public-icmp4/echo-request", 100), ("public-icmp4/rate-limited", 50)]);
+}
+
+#[test]
+fn inner_packets_of_another_family_or_none_do_not_come_out() {
+    let (mut paris, mut tokyo) = pair();
+    // A peer that seals what is no IPv4 packet, and says that it is one; or says that it is IPv6.
+    let [to_tokyo, _] = keys();
+    let mut sa = vita::esp::OutboundSa::new(&to_tokyo, vita::aead::preferred());
+    for (inner, next_header) in
+        [(&b"this is no packet at all"[..], 4), (&[0x60; 40][..], 41), (&[0; 8][..], 59)]
+    {
+        let mut frame = paris.graph.pool.copy_of(inner).unwrap();
+        sa.encapsulate(&mut frame, next_header, 0).unwrap();
+        vita::aead::preferred().seal(&mut [sa.job(frame.data_mut()).unwrap()]);
+        let mut sealed = Vec::new();
+        etherparse::PacketBuilder::ethernet2(HOST_MAC, [2, 0, 0, 0, 0, 1])
+            .ipv4(address("192.0.2.31"), address("192.0.2.32"), 64)
+            .write(&mut sealed, IpNumber::ENCAPSULATING_SECURITY_PAYLOAD, frame.data())
+            .unwrap();
+        tokyo.arrive_public(&sealed);
+    }
+    assert!(tokyo.sent_private().is_empty() && tokyo.sent_public().is_empty());
+    tokyo.counted(&[
+        ("inbound-dispatch/protocol-errors", 1),
+        ("inbound-sa/protocol-errors", 2),
+        ("inbound-sa/rxerrors", 2),
+    ]);
+    paris.leaked_nothing();
+    tokyo.leaked_nothing();
+}
+
+#[test]
+fn the_far_side_of_the_tunnel_may_ask_only_icmp_of_the_gateway() {
+    let (mut paris, mut tokyo) = pair();
+    let asked = udp("172.31.1.50", "172.32.1.20", 64, b"anyone there?");
+    paris.arrive_private(&asked);
+    tokyo.arrive_public(&only(paris.sent_public()));
+    paris.arrive_public(&only(tokyo.sent_public()));
+    let unreachable = Icmpv4Type::DestinationUnreachable(icmpv4::DestUnreachableHeader::Protocol);
+    let quoted = with_header_byte(asked, 8, 63);
+    assert_error(&only(paris.sent_private()), "172.32.1.20", "172.31.1.50", unreachable, &quoted[14..42]);
+}
+
+#[test]
+fn an_answer_through_the_tunnel_never_leaves_in_clear() {
+    let (mut paris, mut tokyo) = pair();
+    paris.arrive_private(&echo("172.31.1.50", "172.32.1.20", 64));
+    paris.arrive_private(&udp("172.31.1.50", "172.32.1.50", 2, b"expires at the far gateway"));
+    assert!(tokyo.graph.activate(0, None).is_some());
+    for sealed in paris.sent_public() {
+        tokyo.arrive_public(&sealed);
+    }
+    assert!(tokyo.sent_private().is_empty() && tokyo.sent_public().is_empty());
+    tokyo.counted(&[
+        ("inbound-icmp4/echo-request", 1),
+        ("private-router/sa-errors", 2),
+        ("private-router/rxerrors", 2),
+    ]);
+    tokyo.leaked_nothing();
+}
+
+#[test]
+fn padding_of_short_ethernet_frames_is_not_carried_along() {
+    let (mut paris, mut tokyo) = pair();
+    let sent = udp("172.31.1.50", "172.32.1.50", 64, b"x");
+    let padded = [&sent[..], &[0xee; 17]].concat();
+    paris.arrive_private(&padded);
+    let sealed = only(paris.sent_public());
+    tokyo.arrive_public(&[&sealed[..], &[0xee; 9]].concat());
+    assert_eq!(only(tokyo.sent_private()).len(), sent.len());
 }
 
 /// An ARP packet by etherparse.
@@ -445,6 +650,34 @@ fn packets_do_not_wait_for_ever_nor_without_bound() {
     paris.run();
     paris.counted(&[("public-next-hop/arp-requests", 1), ("public-next-hop/unresolved-errors", 100)]);
     paris.leaked_nothing();
+}
+
+#[test]
+fn packets_that_wait_when_the_next_hop_changes_are_counted() {
+    let [to_tokyo, to_paris] = keys();
+    let unresolved = |next: u8| {
+        let mut plan = plan(31, 32);
+        plan.public.next_hop_ip = [192, 0, 2, next].into();
+        plan.public.next_hop_mac = None;
+        plan
+    };
+    let mut paris = Site::new(unresolved(254)).with_keys(&to_tokyo, &to_paris);
+    paris.arrive_private(&udp("172.31.1.50", "172.32.1.50", 64, b"waiting"));
+    paris.graph.replan(unresolved(253));
+    paris.counted(&[("public-next-hop/arp-requests", 1), ("public-next-hop/unresolved-errors", 1)]);
+    paris.leaked_nothing();
+}
+
+#[test]
+fn a_gateway_may_end_while_packets_wait() {
+    let [to_tokyo, to_paris] = keys();
+    let mut plan = plan(31, 32);
+    plan.public.next_hop_mac = None;
+    let mut paris = Site::new(plan).with_keys(&to_tokyo, &to_paris);
+    paris.arrive_private(&udp("172.31.1.50", "172.32.1.50", 64, b"waiting"));
+    paris.sent_public();
+    // Frames that outlive their pool are a panic in a debug build, and lost memory in any other.
+    drop(paris);
 }
 
 #[test]

@@ -117,7 +117,7 @@ fn gateway(queues: u32, filter: impl Fn([u8; 6]) -> Filter) -> Gateway {
     let sender = Socket::bind(&umem, &peer, 0, Options::default()).unwrap();
     let wan = device(&inside, "wan");
     let program = Program::attach(&wan).unwrap();
-    program.set_filter(filter(wan.mac)).unwrap();
+    program.set_filters(&[filter(wan.mac)]).unwrap();
     let socket = Socket::bind(&umem, &wan, 0, Options::default()).unwrap();
     program.register(0, &socket).unwrap();
     Gateway { outside, inside, program, socket, sender, umem, kernel_mac: wan.mac }
@@ -186,9 +186,32 @@ fn addresses_change_while_packets_flow() {
     let both = [frame(OWN.mac, IPV4, 1, 46), frame(new, IPV4, 2, 46)];
     gateway.send(&both);
     assert!(receive_copies(&mut gateway.socket, 1) == both[..1]);
-    gateway.program.set_filter(Filter { mac: new, ..OWN }).unwrap();
+    gateway.program.set_filters(&[Filter { mac: new, ..OWN }]).unwrap();
     gateway.send(&both);
     assert!(receive_copies(&mut gateway.socket, 1) == both[1..]);
+}
+
+#[test]
+fn one_interface_may_have_the_addresses_of_many() {
+    let mut gateway = gateway(1, |_| OWN);
+    let most = Filter::MOST as u8;
+    let own = |n: u8| Filter { mac: [2, 0xbb, 0, 0, 1, n], ipv4: Some(Ipv4Addr::new(10, 0, 1, n)) };
+    let filters: Vec<Filter> = (0..most).map(own).collect();
+    gateway.program.set_filters(&filters).unwrap();
+    let unicast = |n| frame(own(n).mac, IPV4, n.into(), 46);
+    let question = |n| arp_request(BROADCAST, Ipv4Addr::new(10, 0, 0, 2), own(n).ipv4.unwrap());
+    let ours: Vec<_> = (0..most).flat_map(|n| [unicast(n), question(n)]).collect();
+    let others = [frame(OWN.mac, IPV4, 1, 46), unicast(most), question(most)];
+    gateway.send(&[&others[..], &ours].concat());
+    assert!(receive_copies(&mut gateway.socket, ours.len()) == ours);
+
+    gateway.program.set_filters(&filters[1..2]).unwrap();
+    gateway.send(&ours);
+    assert!(receive_copies(&mut gateway.socket, 2) == ours[2..4]);
+
+    let too_many: Vec<Filter> = (0..=most).map(own).collect();
+    let error = gateway.program.set_filters(&too_many).unwrap_err().to_string();
+    assert!(error.starts_with("interface wan: 17 pairs of MAC and IP address, 16 is the most"), "{error}");
 }
 
 #[test]
@@ -272,7 +295,7 @@ fn one_queue_has_one_socket_and_is_free_again_after_it() {
     for umem in [&shared, &umem()] {
         let error = Socket::bind(umem, &one, 0, hasty).err().unwrap();
         assert!(matches!(error, BindError::Busy { queue: 0, .. }), "{error}");
-        assert!(error.to_string().starts_with("queue 0 of interface one is in use"));
+        assert!(error.to_string().starts_with("queue 1 of interface one is in use"));
     }
     assert_eq!(shared.pool().available(), CHUNKS as usize - POSTED, "failing costs no chunk");
     drop(socket);

@@ -123,7 +123,7 @@ fn the_program_is_gone_with_the_process_that_attached_it() {
     if let Ok(interface) = std::env::var(NAMED) {
         // The child: it has been started inside the namespace.
         let program = Program::attach(&Device::inspect(&interface).unwrap()).unwrap();
-        program.set_filter(Filter { mac: [2; 6], ipv4: None }).unwrap();
+        program.set_filters(&[Filter { mac: [2; 6], ipv4: None }]).unwrap();
         std::process::abort();
     }
     let (left, right) = (Netns::new(), Netns::new());

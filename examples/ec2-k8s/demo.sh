@@ -19,8 +19,13 @@ readonly IN_CLEAR="not arp and not ($SEALED)"
 readonly TUNNEL_WAIT=60
 readonly TRANSFER=5
 
-# The example isolates two cores for the two workers; here they share the machine with everything else.
-readonly CPUS=$([ "$(nproc)" -ge 2 ] && echo 0,1 || echo 0,0)
+# The example isolates two cores for the two workers; here they share the machine with everything else. No two workers may be
+# pinned to the same core, so on a machine with one they are left to the kernel.
+if grep -q '^0-[1-9]' /sys/devices/system/cpu/online; then
+    readonly PIN=(--cpu 0,1)
+else
+    readonly PIN=()
+fi
 
 RESULTS=()
 
@@ -83,8 +88,8 @@ start_gateways() {
     local site
     say "Starting both gateways, two workers each"
     for site in paris tokyo; do
-        echo "vita-$site\$ vita --name $site --xdp --cpu $CPUS"
-        in_background "vita-$site" "vita-$site" vita --name "$site" --xdp --cpu "$CPUS"
+        echo "vita-$site\$ vita --name $site --xdp${PIN[*]:+ ${PIN[*]}}"
+        in_background "vita-$site" "vita-$site" vita --name "$site" --xdp "${PIN[@]}"
     done
     for site in paris tokyo; do
         await 20 "vita-$site does not answer" silently snabb config get "$site" /mtu
@@ -110,11 +115,12 @@ await_tunnel() {
 }
 
 keys_agreed() {
-    local site
+    local site initiated responded
     for site in paris tokyo; do
         # As initiator or as responder: either gives a pair of keys.
-        [ $(($(counter "$site" /gateway-state/key-manager/keypairs-negotiated) +
-            $(counter "$site" /gateway-state/key-manager/keypairs-offered))) -ge 1 ] || return 1
+        initiated=$(counter "$site" /gateway-state/key-manager/keypairs-negotiated)
+        responded=$(counter "$site" /gateway-state/key-manager/keypairs-offered)
+        [ $((initiated + responded)) -ge 1 ] || return 1
     done
 }
 
@@ -185,7 +191,7 @@ judge_the_internet() {
         die "$clear packets crossed the internet that are neither ESP nor the key exchange"
     fi
     # The node's management address leads straight across the internet, past the gateways.
-    node kube-node-paris ping -c 1 -W 2 203.0.113.8 >/dev/null || true
+    silently node kube-node-paris ping -c 1 -W 2 203.0.113.8 || true
     await 10 "the capture caught nothing, not even the packet that was sent in clear on purpose" caught_something
     passed "internet: $packets packets crossed it, 0 of them in clear (and the capture did catch one sent in clear on purpose)"
 }
@@ -202,7 +208,7 @@ stop_or_keep() {
         summary
         cat <<KEPT
 
-The lab stays up (KEEP=1). To look around:
+The lab stays up (KEEP=1). To look around, as root:
     export PATH=$STATE/bin:\$PATH SNABB_SHM_ROOT=$STATE/run
     snabb config get-state paris /gateway-state
     $LAB status
@@ -286,7 +292,8 @@ counter() {
     echo "$value"
 }
 
-silently() { "$@" >/dev/null 2>&1; }
+# In a shell of its own: what the demo says when Ctrl-C ends it meanwhile is not to be silenced.
+silently() { ("$@") >/dev/null 2>&1; }
 node() { "$LAB" exec "$@"; }
 passed() { RESULTS+=("$1"); }
 say() { printf '\n== %s\n' "$*"; }

@@ -5,18 +5,39 @@
 //! lie, with the ICV at their end. Jobs of one batch may have different keys. Batches are the unit because several
 //! packets can then be in flight in the CPU's pipelines at once.
 //!
+//! | name          | what                                    | typical of                  |
+//! | ------------- | --------------------------------------- | --------------------------- |
+//! | `vaes-avx512` | four blocks per instruction, masked ends | Ice Lake, Zen 4 and later   |
+//! | `vaes-avx2`   | two blocks per instruction              | Alder Lake, Zen 3           |
+//! | `aes-ni`      | one block per instruction               | Skylake and before, Zen 1, 2 |
+//! | `portable`    | the `aes-gcm` crate                     | everything else             |
+//!
+//! [`preferred`] is the first of them that the CPU has, or the one that the environment variable `VITA_AEAD` names;
+//! [`chosen`] tells whether that name was any good. All are checked against the same third-party vectors and against
+//! each other. None has branches or memory accesses that depend on keys or text. All wipe their keys.
+//!
+//! Text that is opened is decrypted while it is authenticated, in one pass; if the ICV turns out to be wrong, it is
+//! zeroed before `open` returns (the portable one leaves it encrypted).
+//!
 //! Limits: AES-128-GCM with a 16-byte ICV and 12 bytes of associated data (SPI and 64-bit sequence number,
 //! RFC 4106 section 5 with extended sequence numbers).
 
+mod choice;
+mod key;
 mod portable;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
+pub use choice::{Unavailable, available, chosen, preferred};
 pub use portable::Portable;
+#[cfg(target_arch = "x86_64")]
+pub use x86::X86;
 
 /// Bytes of the integrity check value.
 pub const ICV: usize = 16;
 
-/// An expanded key. Wiped when dropped.
-pub struct Key(portable::Expanded);
+/// An expanded key. Wiped when dropped. Any implementation takes it, the one that expanded it is the fastest.
+pub struct Key(key::Expanded);
 
 /// One packet to seal or open.
 pub struct Job<'a> {
@@ -31,7 +52,7 @@ pub struct Job<'a> {
 
 /// One implementation.
 pub trait Aead: Sync {
-    /// What logs call it.
+    /// What logs and `VITA_AEAD` call it.
     fn name(&self) -> &'static str;
 
     fn expand(&self, key: &[u8; 16]) -> Key;
@@ -43,7 +64,5 @@ pub trait Aead: Sync {
     fn open(&self, jobs: &mut [Job<'_>]);
 }
 
-/// The implementation for this machine.
-pub fn preferred() -> &'static dyn Aead {
-    &Portable
-}
+#[cfg(test)]
+mod tests;

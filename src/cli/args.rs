@@ -39,25 +39,25 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct Gateway {
-    /// Name of this instance, by which `vita config` finds it
+    /// Name of this instance, by which `vita config` finds it; a gateway must have one
     #[arg(short, long)]
     pub name: Option<String>,
     /// Use XDP for network interfaces (the only driver there is, so this changes nothing)
     #[arg(short = 'X', long)]
     pub xdp: bool,
-    /// CPUs to bind the workers to, one per queue: 2,3 or 2-5
+    /// CPUs to pin the workers to, one for each, in the order of their queues: 2,3 or 2-5
     #[arg(short, long, value_name = "LIST", value_parser = cpu_list)]
     pub cpu: Option<CpuList>,
-    /// Let workers spin when there is nothing to do: lower latency, fully used CPUs
+    /// Let workers spin when there is nothing to do: lower latency, a whole CPU each (Linux 5.11)
     #[arg(short, long)]
     pub busywait: bool,
     /// Give workers real-time priority
     #[arg(short, long)]
     pub realtime: bool,
-    /// Start with the configuration in FILE
+    /// Start with the configuration in FILE, instead of an empty one
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Print a random preshared-key and exit
+    /// Print a fresh random preshared-key and exit
     #[arg(short = 'K', long)]
     pub keygen: bool,
     /// Describe the configuration and the state of a gateway and exit
@@ -81,7 +81,7 @@ pub enum ConfigCommand {
         #[command(flatten)]
         printing: Printing,
     },
-    /// Replace a part of the configuration
+    /// Replace a part of the configuration, or all of it, while traffic flows
     #[command(after_help = VALUE_HELP)]
     Set {
         #[command(flatten)]
@@ -89,7 +89,7 @@ pub enum ConfigCommand {
         #[command(flatten)]
         value: Value,
     },
-    /// Add entries to a list
+    /// Add entries to a list; those there are stay
     #[command(after_help = VALUE_HELP)]
     Add {
         #[command(flatten)]
@@ -132,13 +132,13 @@ pub struct Target {
     pub schema: Schema,
     /// Name or process id of the instance
     pub id: String,
-    /// Part to address: /, /mtu, '/route4[id=tokyo]/gateway'
+    /// Which part: / for everything, /mtu, '/route4[id=tokyo]/gateway' (quoted, for the shell)
     pub path: String,
 }
 
 #[derive(Debug, Args)]
 pub struct Schema {
-    /// Schema to address [default: the one the instance names]
+    /// Schema that PATH belongs to [default: the one the instance serves]
     #[arg(short = 's', long = "schema", alias = "schema-name", value_name = "NAME")]
     pub name: Option<String>,
     /// Revision of the schema
@@ -161,7 +161,7 @@ pub struct Value {
     /// How to read the value [default: json if it begins with a brace and a quoted name, else yang]
     #[arg(short, long, value_enum, value_name = "FORMAT")]
     pub format: Option<Input>,
-    /// The new value [default: standard input]
+    /// What is to stand there [default: read from standard input]
     #[arg(allow_negative_numbers = true)]
     pub value: Option<String>,
 }
@@ -190,8 +190,9 @@ Examples:
   vita --config-help | less                what can be configured
   vita --keygen                            a preshared-key for a route
 
-Log level: VITA_LOG=warn|info|debug|trace [default: info]
-Run directory: SNABB_SHM_ROOT [default: /var/run/snabb]";
+Environment:
+  VITA_LOG         log level: error, warn, info, debug or trace [default: info]
+  SNABB_SHM_ROOT   where control sockets lie [default: /var/run/snabb]";
 
 const CONFIG_EXAMPLES: &str = "\
 Examples:
@@ -205,8 +206,9 @@ Examples:
   vita config get-state paris /gateway-state
   vita config get --format json paris / | jq .
 
-Exit code: 0 if the instance did it, else 1.
-`snabb config` is the same.";
+Answers, refusals too, go to standard output. Exit code: 0 if the instance did
+it; 1 if not, and then nothing has changed.
+`snabb config` is the same: call this program snabb, by a symlink for example.";
 
 const VALUE_HELP: &str = "\
 VALUE is what `get` prints for the same path:

@@ -8,11 +8,16 @@ use crate::leader::rundir::{self, RunDir, RunDirError};
 use crate::leader::{Handler, Server};
 use crate::xdp;
 use crate::yang::format::Format;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag;
+use signal_hook::low_level::pipe;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
@@ -33,7 +38,7 @@ pub enum DaemonError {
 
 /// Runs a gateway until SIGINT or SIGTERM. On the way out programs are detached, sockets closed, names removed.
 pub fn run(name: &str, gateway: Gateway) -> Result<(), DaemonError> {
-    let signals = signals()?;
+    let signals = Signals::new()?;
     // The file is read before anything is made, so that a mistake in it leaves nothing behind.
     let start = gateway.config.as_deref().map(read).transpose()?;
     let mut run_dir = RunDir::create(&rundir::root())?;
@@ -53,13 +58,17 @@ pub fn run(name: &str, gateway: Gateway) -> Result<(), DaemonError> {
     let mut fds = Vec::new();
     loop {
         fds.clear();
-        fds.push(xdp::readable(signals.as_raw_fd()));
+        fds.push(xdp::readable(signals.arrival.as_raw_fd()));
         fds.push(xdp::readable(supervisor.bell()));
         server.poll_fds(&mut fds);
         let now = Instant::now();
         let timeout = supervisor.deadline(now).saturating_duration_since(now);
-        xdp::poll(&mut fds, Some(timeout))?;
-        if fds.first().is_some_and(|signal| signal.revents != 0) {
+        if let Err(error) = xdp::poll(&mut fds, Some(timeout)) {
+            // The workers go on meanwhile, and so does everything that is looked after without being asked.
+            tracing::error!("cannot wait for events: {error}");
+            std::thread::sleep(POLL_ERROR_PAUSE);
+        }
+        if signals.stop.load(Ordering::Relaxed) {
             tracing::info!("{name} stops");
             return Ok(());
         }
@@ -69,13 +78,26 @@ pub fn run(name: &str, gateway: Gateway) -> Result<(), DaemonError> {
     }
 }
 
-/// A socket that becomes readable with the first signal to stop.
-fn signals() -> io::Result<UnixStream> {
-    let (receiver, sender) = UnixStream::pair()?;
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::low_level::pipe::register(signal, sender.try_clone()?)?;
+/// Signals to stop. The first one is heard by the loop; a second one, of somebody who cannot wait, ends the process where
+/// it stands. The end of the terminal (SIGHUP) means nothing to a gateway.
+struct Signals {
+    /// Becomes readable.
+    arrival: UnixStream,
+    stop: Arc<AtomicBool>,
+}
+
+impl Signals {
+    fn new() -> io::Result<Signals> {
+        let (arrival, sender) = UnixStream::pair()?;
+        let stop = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            flag::register_conditional_shutdown(signal, KILLED, stop.clone())?;
+            flag::register(signal, stop.clone())?;
+            pipe::register(signal, sender.try_clone()?)?;
+        }
+        flag::register(SIGHUP, Arc::default())?;
+        Ok(Signals { arrival, stop })
     }
-    Ok(receiver)
 }
 
 fn read(path: &Path) -> Result<Document, DaemonError> {
@@ -133,3 +155,8 @@ impl Handler for Requests<'_> {
         self.apply(self.supervisor.document().remove(path))
     }
 }
+
+/// What a shell reports of a process that SIGTERM ended.
+const KILLED: i32 = 143;
+/// Keeps an error that does not go away from filling the log and a CPU.
+const POLL_ERROR_PAUSE: Duration = Duration::from_secs(1);

@@ -1,60 +1,101 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which devices a configuration uses, and which worker sits on which of their queues.
 
+use super::watch::{self, Devices};
 use super::{ApplyError, Options};
 use crate::config::{Config, Link};
 use crate::frame::{CHUNK, HEADROOM};
 use crate::wire::{Mac, esp, ethernet, ipv4};
 use crate::worker::{Attachment, Seat};
-use crate::xdp::{Device, Filter};
-use std::collections::BTreeMap;
+use crate::xdp::{Device, DeviceError, Filter};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// A device by name and index: an interface that was deleted and made again is another one.
 pub type Place = (String, u32);
 
-/// The seats of all workers, every device read and found fit.
+/// The seats of all workers that can work, every device read and found fit.
 pub struct Layout {
     seats: Vec<Seat>,
+    /// Queues whose interfaces are not fit now, and why.
+    waiting: BTreeMap<u16, DeviceError>,
+    watched: Devices,
+}
+
+/// What runs already. Its interfaces may be broken at the moment without keeping anything else from being configured.
+pub struct Known<'a> {
+    /// Device queues of the running configuration.
+    configured: BTreeSet<(&'a str, u16)>,
+    running: BTreeSet<(Place, u32)>,
+}
+
+impl<'a> Known<'a> {
+    pub fn new(config: &'a Config, seats: impl Iterator<Item = &'a Seat>) -> Known<'a> {
+        let attachments = seats.flat_map(|seat| [&seat.private, &seat.public]).flatten();
+        Known {
+            configured: device_queues(config).collect(),
+            running: attachments.map(|attachment| (place(attachment), attachment.queue)).collect(),
+        }
+    }
 }
 
 impl Layout {
-    /// Reads the devices. Says what is wrong with them, and changes nothing.
-    pub fn of(config: &Config, options: &Options) -> Result<Layout, ApplyError> {
-        let mut devices = BTreeMap::new();
-        let mut attach = |link: &Link, queue: u16| -> Result<Option<Attachment>, ApplyError> {
+    /// Reads the devices. Says what is wrong with them, and changes nothing. One that the running configuration
+    /// has as well is waited for; a worker that runs goes on while its device is down.
+    pub fn of(config: &Config, options: &Options, known: &Known<'_>) -> Result<Layout, ApplyError> {
+        let watched = watch::devices(config);
+        let attach = |link: &Link, queue: u16| -> Result<Option<Attachment>, DeviceError> {
             let Link::Interface(name) = link else { return Ok(None) };
-            let device = match devices.get(name) {
-                Some(device) => device,
-                None => devices.entry(name.clone()).or_insert(Device::inspect(name)?),
+            let device = match watched.get(name) {
+                Some(Some(device)) => device.clone(),
+                _ => Device::inspect(name)?,
             };
             // Queues count from 1 in the configuration and from 0 in the device.
-            let queue = u32::from(queue) - 1;
-            device.check(queue)?;
-            Ok(Some(Attachment { device: device.clone(), queue }))
-        };
-        let mut seats = Vec::new();
-        let Some(private) = &config.private else { return Ok(Layout { seats }) };
-        for (place, public) in config.public.iter().enumerate() {
-            let cpu = options.cpus.get(place).copied();
-            if cpu.is_none() && !options.cpus.is_empty() {
-                tracing::warn!(
-                    "worker of queue {} is not pinned: --cpu names {} CPUs for {} workers",
-                    public.queue,
-                    options.cpus.len(),
-                    config.public.len()
-                );
+            let attachment = Attachment { device, queue: u32::from(queue) - 1 };
+            if !known.running.contains(&(place(&attachment), attachment.queue)) {
+                attachment.device.check(attachment.queue)?;
             }
-            seats.push(Seat {
-                queue: public.queue,
-                private: attach(&private.link, public.queue)?,
-                public: attach(&public.link, public.device_queue)?,
-                cpu,
-                busywait: options.busywait,
-                realtime: options.realtime,
-            });
+            Ok(Some(attachment))
+        };
+        let is_known = |link: &Link, queue: u16| matches!(link, Link::Interface(name) if known.configured.contains(&(name.as_str(), queue)));
+        let (mut seats, mut waiting) = (Vec::new(), BTreeMap::new());
+        let interfaces = config.private.iter().flat_map(|private| {
+            config.public.iter().enumerate().map(move |(index, public)| (index, private, public))
+        });
+        for (index, private, public) in interfaces {
+            let sides = [(&private.link, public.queue), (&public.link, public.device_queue)];
+            let mut attached = Vec::new();
+            for (link, queue) in sides {
+                match attach(link, queue) {
+                    Ok(attachment) => attached.push(attachment),
+                    Err(error) if is_known(link, queue) => {
+                        waiting.insert(public.queue, error);
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            if let Ok([private, public_attachment]) = <[_; 2]>::try_from(attached) {
+                seats.push(Seat {
+                    queue: public.queue,
+                    private,
+                    public: public_attachment,
+                    cpu: options.cpus.get(index).copied(),
+                    busywait: options.busywait,
+                    realtime: options.realtime,
+                });
+            }
         }
-        Ok(Layout { seats })
+        Ok(Layout { seats, waiting, watched })
+    }
+
+    /// Queues that have no worker until their interfaces are fit.
+    pub fn waiting(&self) -> &BTreeMap<u16, DeviceError> {
+        &self.waiting
+    }
+
+    /// All interfaces of the configuration as they are, missing ones included.
+    pub fn watched(&self) -> &Devices {
+        &self.watched
     }
 
     pub fn seats(&self) -> &[Seat] {
@@ -71,9 +112,9 @@ impl Layout {
         attachments.map(|attachment| (place(attachment), &attachment.device)).collect()
     }
 
-    /// Which frames are the gateway's on each device.
-    pub fn filters(&self, config: &Config) -> Vec<(Place, Filter)> {
-        let mut filters = Vec::new();
+    /// Which frames are the gateway's on each device. Several interfaces may be on one.
+    pub fn filters(&self, config: &Config) -> BTreeMap<Place, Vec<Filter>> {
+        let mut filters = BTreeMap::<Place, Vec<Filter>>::new();
         for seat in &self.seats {
             let private = config.private.as_ref().map(|private| (private.mac, private.ip));
             let public = config.public(seat.queue).map(|public| (public.mac, public.ip));
@@ -82,7 +123,12 @@ impl Layout {
             {
                 if let (Some(attachment), Some((mac, IpAddr::V4(ip)))) = (attachment, configured) {
                     let Mac(mac) = own_mac(mac, Some(attachment), ip, side);
-                    filters.push((place(attachment), Filter { mac, ipv4: Some(ip) }));
+                    let filter = Filter { mac, ipv4: Some(ip) };
+                    let of_device = filters.entry(place(attachment)).or_default();
+                    // The private interface is the same for every seat.
+                    if !of_device.contains(&filter) {
+                        of_device.push(filter);
+                    }
                 }
             }
         }
@@ -103,6 +149,18 @@ impl Layout {
         // At most what was configured, which has this type.
         mtu as u16
     }
+}
+
+/// The private interface serves each worker with the queue of the worker's number.
+fn device_queues(config: &Config) -> impl Iterator<Item = (&str, u16)> {
+    let private = config.private.iter();
+    let private =
+        private.flat_map(|private| config.public.iter().map(|public| (&private.link, public.queue)));
+    let public = config.public.iter().map(|public| (&public.link, public.device_queue));
+    private.chain(public).filter_map(|(link, queue)| match link {
+        Link::Interface(name) => Some((name.as_str(), queue)),
+        _ => None,
+    })
 }
 
 pub enum Side {

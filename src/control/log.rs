@@ -30,7 +30,19 @@ impl Log {
                     );
                 }
             }
-            Event::NextHop { ip, mac } => tracing::info!("queue {queue}: next hop {ip} is at {mac}"),
+            Event::Icmp { source, kind, code, excerpt } => {
+                if self.may_write(now) {
+                    tracing::warn!(
+                        "queue {queue}: ICMP error of type {kind}, code {code} from {source} about the packet \
+                         {excerpt:02x?}"
+                    );
+                }
+            }
+            Event::NextHop { ip, mac } => {
+                if self.may_write(now) {
+                    tracing::info!("queue {queue}: next hop {ip} is at {mac}");
+                }
+            }
         }
     }
 

@@ -9,10 +9,11 @@
 //! ```
 //!
 //! [`Supervisor::apply`] makes what runs equal to a configuration, touching only what differs, and returns when the
-//! workers have it. What cannot be applied is found out first, as far as that is possible (devices, programs); what
-//! fails later is rolled back by applying the configuration before. [`Supervisor::service`] is called whenever the
-//! bell has rung or the deadline has passed: it carries datagrams between workers and key managers, keeps SA
-//! lifetimes, writes the log, and restarts a worker that died.
+//! workers have it. What cannot be applied is found out before anything changes (devices, programs, plans); should a
+//! worker not start after that, the configuration before is put back, and workers that stay have not noticed.
+//! [`Supervisor::service`] is called whenever the bell has rung or the deadline has passed: it carries datagrams
+//! between workers and key managers, keeps SA lifetimes, writes the log, restarts a worker that died, and follows the
+//! interfaces: one that is deleted stops its workers until it is back, a change of its MTU or address is taken over.
 //!
 //! Limits: a change of the devices, queues or CPUs of a worker restarts that worker, and its SAs are negotiated anew.
 
@@ -21,22 +22,24 @@ mod log;
 mod plan;
 mod queue;
 mod state;
+mod watch;
 
 use crate::config::{Config, Document, State};
 use crate::count::Totals;
-use crate::route::Ipv4Table;
+use crate::graph::Plan;
 use crate::worker::StartError;
 use crate::xdp::{DeviceError, Doorbell, Program, ProgramError};
-use layout::{Layout, Place};
+use layout::{Known, Layout, Place};
 use log::Log;
 use plan::{Neighbours, Numbers};
 use queue::Queue;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use watch::Watch;
 
 /// How workers are to run: settings of the process, not of the network.
 #[derive(Clone, Default, Debug)]
@@ -57,14 +60,40 @@ pub struct Supervisor {
     programs: BTreeMap<Place, Arc<Program>>,
     queues: BTreeMap<u16, Queue>,
     numbers: Numbers,
-    table: Arc<Ipv4Table>,
     neighbours: Neighbours,
     mtu: u16,
+    watch: Watch,
+    /// Queues whose worker waits for an interface.
+    waiting: BTreeSet<u16>,
     bell: Arc<Doorbell>,
     /// What workers and key managers counted that are no more.
     past: Totals,
+    /// Whether there was a worker before those that run.
+    ran: bool,
     log: Log,
-    restart_at: Option<Instant>,
+    /// When to try again what did not work.
+    repair_at: Option<Instant>,
+    repaired_at: Option<Instant>,
+}
+
+/// A configuration on its way, all that can fail before anything is touched being done.
+struct Prepared {
+    layout: Layout,
+    programs: BTreeMap<Place, Arc<Program>>,
+    /// Workers that are not what the layout needs.
+    gone: Vec<u16>,
+    numbers: Numbers,
+    neighbours: Neighbours,
+    mtu: u16,
+    plans: BTreeMap<u16, Plan>,
+}
+
+#[derive(Clone, Copy)]
+enum Purpose {
+    /// Everything or nothing.
+    Change,
+    /// As much as can be.
+    Repair,
 }
 
 /// Why a configuration cannot be applied.
@@ -91,13 +120,16 @@ impl Supervisor {
             programs: BTreeMap::new(),
             queues: BTreeMap::new(),
             numbers: Numbers::default(),
-            table: Arc::new(Ipv4Table::build([])),
             neighbours: Neighbours::default(),
             mtu: 0,
+            watch: Watch::default(),
+            waiting: BTreeSet::new(),
             bell: Arc::new(Doorbell::new()?),
             past: Totals::default(),
+            ran: false,
             log: Log::default(),
-            restart_at: None,
+            repair_at: None,
+            repaired_at: None,
         })
     }
 
@@ -108,22 +140,26 @@ impl Supervisor {
 
     /// Makes `candidate` the configuration that runs, or leaves everything as it is and says why.
     pub fn apply(&mut self, now: Instant, candidate: Document) -> Result<(), ApplyError> {
-        let result = self.transition(now, candidate.config());
-        match &result {
-            Ok(()) => self.document = candidate,
-            Err(_) => {
-                let before = self.document.clone();
-                if let Err(error) = self.transition(now, before.config()) {
-                    tracing::error!("cannot go back to the configuration before: {error}");
-                }
-            }
+        let prepared = self.prepare(candidate.config())?;
+        if let Err(error) = self.commit(now, candidate.config(), prepared, Purpose::Change) {
+            tracing::error!("going back to the configuration before: {error}");
+            self.repair(Instant::now());
+            return Err(error);
         }
-        result
+        let config = candidate.config();
+        tracing::info!("configured: workers: {}, routes: {}", self.queues.len(), config.routes.len());
+        if config.private.is_none() || config.public.is_empty() {
+            tracing::warn!("no worker runs: private and public interface are not both configured");
+        }
+        self.document = candidate;
+        Ok(())
     }
 
-    /// Makes what runs equal to a configuration.
-    fn transition(&mut self, now: Instant, config: &Config) -> Result<(), ApplyError> {
-        let layout = Layout::of(config, &self.options)?;
+    /// Makes all that can fail beforehand, and changes nothing: the devices are looked at, programs attached that no
+    /// frame goes through yet, plans made.
+    fn prepare(&mut self, config: &Config) -> Result<Prepared, ApplyError> {
+        let seats = self.queues.values().filter(|queue| !queue.is_dead()).map(Queue::seat);
+        let layout = Layout::of(config, &self.options, &Known::new(self.document.config(), seats))?;
         let mut programs = BTreeMap::new();
         for (place, device) in layout.devices() {
             let program = match self.programs.get(&place) {
@@ -132,57 +168,90 @@ impl Supervisor {
             };
             programs.insert(place, program);
         }
-
-        let gone: Vec<u16> = self
-            .queues
-            .iter()
-            .filter(|(number, queue)| {
-                layout.seat(**number).is_none_or(|seat| !layout::same(seat, queue.seat()))
-            })
-            .map(|(number, _)| *number)
-            .collect();
-        for number in gone {
-            self.retire(number);
-        }
-
-        self.numbers.assign(&config.routes);
-        self.table = Arc::new(plan::table(config, &self.numbers));
-        self.neighbours.keep(config);
+        let stays = |queue: &Queue| layout.seat(queue.seat().queue).is_some_and(|seat| queue.serves(seat));
+        let gone: Vec<u16> =
+            self.queues.iter().filter(|(_, queue)| !stays(queue)).map(|(number, _)| *number).collect();
+        let mut numbers = self.numbers.clone();
+        numbers.assign(&config.routes);
+        let mut neighbours = self.neighbours.clone();
+        neighbours.keep(config);
+        let table = Arc::new(plan::table(config, &numbers));
         let mtu = layout.effective_mtu(config);
-        for (interface, filter) in layout.filters(config) {
-            if let Some(program) = programs.get(&interface) {
-                program.set_filter(filter)?;
-            }
-        }
-        let first = config.public.first().map(|public| public.queue);
+        let asks_private = layout.seats().first().map(|seat| seat.queue);
+        let mut plans = BTreeMap::new();
         for seat in layout.seats() {
+            let stays = self.queues.get(&seat.queue).filter(|_| !gone.contains(&seat.queue));
             let make = plan::Making {
                 config,
                 seat,
-                numbers: &self.numbers,
-                table: &self.table,
-                neighbours: &self.neighbours,
+                numbers: &numbers,
+                table: &table,
+                neighbours: &neighbours,
                 mtu,
-                asks_private: first == Some(seat.queue),
+                asks_private: asks_private == Some(seat.queue),
             };
-            match self.queues.get_mut(&seat.queue) {
-                Some(queue) => queue.replan(make)?,
-                None => {
-                    let queue = Queue::start(now, make, self.bell.clone())?;
-                    queue.register(&programs)?;
+            plans.insert(seat.queue, make.plan(stays.map_or(0, Queue::room))?);
+        }
+        Ok(Prepared { layout, programs, gone, numbers, neighbours, mtu, plans })
+    }
+
+    /// Makes what runs equal to a configuration. What can fail comes first, and touches no worker that stays.
+    fn commit(
+        &mut self,
+        now: Instant,
+        config: &Config,
+        prepared: Prepared,
+        purpose: Purpose,
+    ) -> Result<(), ApplyError> {
+        let Prepared { layout, programs, gone, numbers, neighbours, mtu, mut plans } = prepared;
+        for number in gone {
+            self.retire(number);
+        }
+        for (interface, filters) in layout.filters(config) {
+            if let Some(program) = programs.get(&interface) {
+                program.set_filters(&filters)?;
+            }
+        }
+        let (mut failed, mut started) = (None, Vec::new());
+        for seat in layout.seats() {
+            if self.queues.contains_key(&seat.queue) {
+                continue;
+            }
+            let Some(plan) = plans.remove(&seat.queue) else { continue };
+            let queue = Queue::start(now, config, seat, plan, self.bell.clone())
+                .and_then(|queue| queue.register(&programs).map(|()| queue));
+            match (queue, purpose) {
+                (Ok(queue), _) => {
+                    started.push(seat.queue);
                     self.queues.insert(seat.queue, queue);
                 }
+                (Err(error), Purpose::Change) => {
+                    for number in started {
+                        self.retire(number);
+                    }
+                    return Err(error);
+                }
+                // One that cannot be started keeps no other from it.
+                (Err(error), Purpose::Repair) => failed = Some(error),
             }
         }
+
+        // Only now, because the answer to what one worker asks for may lead to another.
+        for queue in started.iter().filter_map(|number| self.queues.get(number)) {
+            queue.begin();
+        }
+        for (number, plan) in plans {
+            if let Some(queue) = self.queues.get_mut(&number) {
+                queue.replan(plan);
+            }
+        }
+        (self.numbers, self.neighbours) = (numbers, neighbours);
         // Programs that nobody needs any more are detached here.
         self.programs = programs;
+        // Starting a worker can take seconds, which are not to be taken from the time that peers have to answer.
+        let now = now.max(Instant::now());
         for queue in self.queues.values_mut() {
             queue.configure(now, config, &self.numbers, &mut self.log)?;
-        }
-        for queue in self.queues.values() {
-            if !queue.settle() {
-                return Err(ApplyError::Unresponsive(queue.seat().queue));
-            }
         }
         if mtu < config.mtu && mtu != self.mtu && !self.queues.is_empty() {
             tracing::warn!(
@@ -191,13 +260,47 @@ impl Supervisor {
             );
         }
         self.mtu = mtu;
-        Ok(())
+        self.watch.note(layout.watched());
+        self.tell_waiting(layout.waiting());
+        let patience = Instant::now() + PATIENCE;
+        for queue in self.queues.values() {
+            // A dead one is started again, with this configuration.
+            if !queue.settle(patience) && !queue.is_dead() {
+                tracing::error!("the worker of queue {} does not answer", queue.seat().queue);
+                failed = Some(ApplyError::Unresponsive(queue.seat().queue));
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Makes what runs equal to the running document again, as far as that can be. Tries again later if need be.
+    fn repair(&mut self, now: Instant) {
+        let document = self.document.clone();
+        let repaired = self
+            .prepare(document.config())
+            .and_then(|prepared| self.commit(now, document.config(), prepared, Purpose::Repair));
+        self.repaired_at = Some(now);
+        self.repair_at = repaired.err().map(|error| {
+            tracing::error!("not everything runs, trying again in {} s: {error}", REPAIR_EVERY.as_secs());
+            now + REPAIR_EVERY
+        });
+    }
+
+    /// Says which workers wait for an interface, each once.
+    fn tell_waiting(&mut self, waiting: &BTreeMap<u16, DeviceError>) {
+        for (queue, error) in waiting {
+            if !self.waiting.contains(queue) {
+                tracing::warn!("worker of queue {queue} waits for its interface: {error}");
+            }
+        }
+        self.waiting = waiting.keys().copied().collect();
     }
 
     /// Stops a worker and keeps its counts.
     fn retire(&mut self, number: u16) {
         if let Some(queue) = self.queues.remove(&number) {
-            queue.add_to(&mut self.past);
+            queue.stop(&mut self.past);
+            self.ran = true;
             tracing::info!("worker of queue {number} stops");
         }
     }
@@ -221,34 +324,34 @@ impl Supervisor {
             queue.service(now, &self.numbers, &mut self.log);
         }
         self.log.flush(now);
-        self.replace_dead(now);
+        self.look_after_workers(now);
     }
 
-    /// Starts workers anew that died, all others undisturbed; not more often than every few seconds.
-    fn replace_dead(&mut self, now: Instant) {
+    /// Starts workers anew that died, and follows what happens to the interfaces.
+    fn look_after_workers(&mut self, now: Instant) {
         let dead: Vec<u16> =
             self.queues.iter().filter(|(_, queue)| queue.is_dead()).map(|(number, _)| *number).collect();
         for number in dead {
             tracing::error!("worker of queue {number} died; it is started again");
             self.retire(number);
-            self.restart_at.get_or_insert(now);
+            // One that dies at once is not started at once.
+            let earliest = self.repaired_at.map_or(now, |before| now.max(before + REPAIR_EVERY));
+            self.repair_at.get_or_insert(earliest);
         }
-        if self.restart_at.is_some_and(|at| now >= at) {
-            self.restart_at = None;
-            let document = self.document.clone();
-            if let Err(error) = self.transition(now, document.config()) {
-                tracing::error!("cannot start a worker again: {error}");
-                self.restart_at = Some(now + RESTART_EVERY);
-            }
+        let changed = self.watch.look(now, self.document.config());
+        if changed || self.repair_at.is_some_and(|at| now >= at) {
+            self.repair(now);
         }
     }
 
     /// What `gateway-state` shows now.
     pub fn state(&self) -> State {
-        state::gather(&self.queues, &self.past, self.mtu)
+        state::gather(&self.queues, self.ran.then_some(&self.past), self.mtu)
     }
 }
 
-/// How often workers are looked after.
+/// How often workers and interfaces are looked after.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
-const RESTART_EVERY: Duration = Duration::from_secs(5);
+const REPAIR_EVERY: Duration = Duration::from_secs(5);
+/// How long all workers together may take to carry out what they are told: they do so between two batches.
+const PATIENCE: Duration = Duration::from_secs(3);

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 /// The number by which workers know a route. It stays the same while the route has the same id, and is not given
 /// to another route in the change that removes the first: associations move between plans by number.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Numbers {
     of: HashMap<String, u32>,
     free: Vec<u32>,
@@ -25,7 +25,7 @@ pub struct Numbers {
 }
 
 /// Next-hop addresses that were found out, for as long as the same neighbour is asked.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Neighbours {
     known: HashMap<Neighbour, Arc<Resolved>>,
 }
@@ -190,5 +190,16 @@ mod tests {
         assert!(![a, b].contains(&numbers.of("c")));
         numbers.assign(&routes(&["b", "c", "d"]));
         assert_eq!(numbers.of("d"), a);
+    }
+
+    #[test]
+    fn a_change_that_is_given_up_leaves_the_numbers_as_they_were() {
+        let mut numbers = Numbers::default();
+        numbers.assign(&routes(&["a", "b"]));
+        let before = ["a", "b"].map(|id| numbers.of(id));
+        let mut candidate = numbers.clone();
+        candidate.assign(&routes(&["c"]));
+        numbers.assign(&routes(&["a", "b"]));
+        assert_eq!(["a", "b"].map(|id| numbers.of(id)), before);
     }
 }

@@ -4,12 +4,13 @@
 use super::ApplyError;
 use super::layout::{self, Place};
 use super::log::Log;
-use super::plan::{Making, Numbers};
+use super::plan::Numbers;
 use crate::aead;
 use crate::config::Config;
 use crate::count::{Counters, KeyManager as KeyCounters, SaCounters, Totals};
 use crate::esp::{InboundSa, OutboundSa, Parameters};
 use crate::exchange::{self, KeyManager, Output, PresharedKey, SaParameters, Settings};
+use crate::graph::Plan;
 use crate::stage::{Datagram, Inbound};
 use crate::worker::{Command, Seat, Worker};
 use crate::xdp::{Doorbell, Mode, Program};
@@ -32,12 +33,18 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Starts the worker. Its interfaces lead to it once [`Queue::register`] has told the XDP programs.
-    pub fn start(now: Instant, make: Making<'_>, bell: Arc<Doorbell>) -> Result<Queue, ApplyError> {
-        let plan = make.plan(0)?;
+    /// Starts the worker. Its interfaces lead to it once [`Queue::register`] has told the XDP programs; it waits
+    /// for [`Queue::begin`].
+    pub fn start(
+        now: Instant,
+        config: &Config,
+        seat: &Seat,
+        plan: Plan,
+        bell: Arc<Doorbell>,
+    ) -> Result<Queue, ApplyError> {
         let room = plan.associations.as_ref().map_or(0, |table| table.capacity());
-        let settings = settings(make.config, make.seat.queue)?;
-        let seat = make.seat.clone();
+        let settings = settings(config, seat.queue)?;
+        let seat = seat.clone();
         let counters = Arc::new(Counters::default());
         let worker = Worker::start(seat.clone(), plan, counters.clone(), bell)?;
         let random = |bytes: &mut [u8]| {
@@ -51,11 +58,12 @@ impl Queue {
             None => "no device",
         };
         let (private, public) = (place(&worker.private), place(&worker.public));
-        tracing::info!("worker of queue {} runs: private {private}, public {public}", seat.queue);
+        let cpu = seat.cpu.map_or("any CPU".to_string(), |cpu| format!("CPU {cpu}"));
+        tracing::info!("worker of queue {} runs: private {private}, public {public}, {cpu}", seat.queue);
         Ok(Queue { seat, worker, keys, counters, inbound: BTreeMap::new(), room, up: Default::default() })
     }
 
-    /// Has the XDP programs send this queue's frames to the worker, and lets it begin.
+    /// Has the XDP programs send this queue's frames to the worker.
     pub fn register(&self, programs: &BTreeMap<Place, Arc<Program>>) -> Result<(), ApplyError> {
         for (attachment, bound) in
             [(&self.seat.private, &self.worker.private), (&self.seat.public, &self.worker.public)]
@@ -66,18 +74,20 @@ impl Queue {
                 program.register(attachment.queue, &bound.socket)?;
             }
         }
-        self.worker.begin();
         Ok(())
     }
 
+    /// Lets the worker begin.
+    pub fn begin(&self) {
+        self.worker.begin();
+    }
+
     /// Gives the worker a new plan.
-    pub fn replan(&mut self, make: Making<'_>) -> Result<(), ApplyError> {
-        let plan = make.plan(self.room)?;
+    pub fn replan(&mut self, plan: Plan) {
         if let Some(table) = &plan.associations {
             self.room = table.capacity();
         }
         self.worker.command(Command::Replan(Box::new(plan)));
-        Ok(())
     }
 
     /// Gives the key manager its routes.
@@ -102,9 +112,9 @@ impl Queue {
         Ok(())
     }
 
-    /// Waits until the worker has carried out all it was told.
-    pub fn settle(&self) -> bool {
-        self.worker.settle(PATIENCE)
+    /// Waits until the worker has carried out all it was told, at most until then.
+    pub fn settle(&self, until: Instant) -> bool {
+        self.worker.settle(until.saturating_duration_since(Instant::now()))
     }
 
     /// Takes what the worker has, does what is due.
@@ -162,8 +172,12 @@ impl Queue {
                     if let Some(number) = numbers.of(&route) {
                         self.worker.command(Command::Activate { route: number, sa: None });
                     }
-                    if self.up.remove(&route) {
-                        tracing::warn!("route {route}, queue {queue}: down, no outbound SA");
+                    match (self.up.remove(&route), numbers.of(&route)) {
+                        (true, Some(_)) => {
+                            tracing::warn!("route {route}, queue {queue}: down, no outbound SA")
+                        }
+                        (true, None) => tracing::info!("route {route}, queue {queue}: removed"),
+                        _ => {}
                     }
                 }
                 Output::Log(event) => log.exchange(now, queue, &event),
@@ -174,6 +188,16 @@ impl Queue {
 
     pub fn deadline(&self) -> Option<Instant> {
         self.keys.deadline()
+    }
+
+    /// Room for inbound SAs in the worker.
+    pub fn room(&self) -> usize {
+        self.room
+    }
+
+    /// Whether the worker is what this seat needs.
+    pub fn serves(&self, seat: &Seat) -> bool {
+        !self.is_dead() && layout::same(seat, &self.seat)
     }
 
     pub fn seat(&self) -> &Seat {
@@ -189,11 +213,22 @@ impl Queue {
         self.inbound.iter().map(|(spi, count)| (*spi, &**count))
     }
 
+    /// Ends the worker and adds what was counted to its end.
+    pub fn stop(self, past: &mut Totals) {
+        let Queue { worker, keys, counters, .. } = self;
+        drop(worker);
+        add(&counters, &keys, past);
+    }
+
     /// Adds what worker and key manager have counted.
     pub fn add_to(&self, totals: &mut Totals) {
-        totals.add(&self.counters);
-        key_counters(&self.keys.counters()).visit(|leaf, value| totals.add_one("key-manager", leaf, value));
+        add(&self.counters, &self.keys, totals);
     }
+}
+
+fn add(counters: &Counters, keys: &KeyManager, totals: &mut Totals) {
+    totals.add(counters);
+    key_counters(&keys.counters()).visit(|leaf, value| totals.add_one("key-manager", leaf, value));
 }
 
 /// The key manager's counts under the names of the table.
@@ -234,6 +269,3 @@ fn settings(config: &Config, queue: u16) -> Result<Settings, ApplyError> {
 fn parameters(sa: &SaParameters) -> Parameters {
     Parameters { spi: sa.spi, key: sa.key, salt: sa.salt }
 }
-
-/// How long a worker may take to carry out what it is told: it does so between two batches.
-const PATIENCE: Duration = Duration::from_secs(2);

@@ -6,13 +6,13 @@ use crate::config::{Rejected, State};
 use crate::count::Totals;
 use std::collections::BTreeMap;
 
-/// All that `gateway-state` shows. Without a worker there is nothing to show.
-pub fn gather(queues: &BTreeMap<u16, Queue>, past: &Totals, mtu: u16) -> State {
+/// All that `gateway-state` shows. Without a worker, present or past, there is nothing to show.
+pub fn gather(queues: &BTreeMap<u16, Queue>, past: Option<&Totals>, mtu: u16) -> State {
     let mut state = State::new();
-    if queues.is_empty() {
+    if queues.is_empty() && past.is_none() {
         return state;
     }
-    let mut totals = past.clone();
+    let mut totals = past.cloned().unwrap_or_default();
     for queue in queues.values() {
         queue.add_to(&mut totals);
     }

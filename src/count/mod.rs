@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Counters. One table ([`table`]) says which there are; from it come the memory that a worker writes and the
+//! Counters. One table (`table.rs`) says which there are; from it come the memory that a worker writes and the
 //! names under which `gateway-state` shows them.
 //!
 //! ```text

@@ -84,13 +84,13 @@ groups! {
     PublicRouter { route_errors protocol_errors }
     /// One inbound SA.
     InboundSa { rxerrors protocol_errors decrypt_errors }
-    /// ICMPv4 received, by type and code, and what was not answered because of the rate limit.
+    /// ICMPv4 received, by type and code, and what was not answered because of the rate limit or the rules.
     Icmp4 {
         rxerrors protocol_errors type_not_implemented_errors code_not_implemented_errors
         destination_unreachable net_unreachable host_unreachable protocol_unreachable port_unreachable
         fragmentation_needed source_route_failed time_exceeded transit_ttl_exceeded
         fragment_reassembly_time_exceeded parameter_problem redirect redirect_net redirect_host
-        redirect_tos_net redirect_tos_host echo_request rate_limited
+        redirect_tos_net redirect_tos_host echo_request rate_limited answer_errors
     }
     /// The key exchange.
     KeyManager {

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Each direction works in three steps, so that the cryptography of a whole batch is one call: `encapsulate` or
-//! `inspect` a packet, run the [`Job`]s of the batch through an [`Aead`](crate::aead::Aead), then send or
+//! `inspect` a packet, run the [`Job`]s of the batch through an [`Aead`], then send or
 //! `accept` and `decapsulate`.
 //!
 //! Limits: an SA never lives on after its last sequence number; there is no resynchronisation after a loss of

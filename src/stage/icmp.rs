@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! ICMPv4 of the gateway's own address: answers to what is sent to it, errors about what it cannot forward.
 
-use super::Budget;
+use super::{Budget, EXCERPT, Event, Events};
 use crate::count;
 use crate::frame::{Batch, Frame};
 use crate::wire::icmpv4::{self, Icmpv4};
@@ -13,6 +13,7 @@ pub struct Icmp4 {
     address: Ipv4Addr,
     received: Budget,
     sent: Budget,
+    reported: Budget,
 }
 
 /// What an error message is about.
@@ -26,7 +27,12 @@ pub enum Problem {
 
 impl Icmp4 {
     pub fn new(address: Ipv4Addr) -> Icmp4 {
-        Icmp4 { address, received: Budget::per_second(RATE, BURST), sent: Budget::per_second(RATE, BURST) }
+        Icmp4 {
+            address,
+            received: Budget::per_second(RATE, BURST),
+            sent: Budget::per_second(RATE, BURST),
+            reported: Budget::per_second(REPORTS, REPORTS_AT_ONCE),
+        }
     }
 
     pub fn address(&self) -> Ipv4Addr {
@@ -34,9 +40,17 @@ impl Icmp4 {
     }
 
     /// Handles packets to the gateway itself. Answers are IP packets.
-    pub fn receive(&mut self, now_ns: u64, input: &mut Batch, answers: &mut Batch, count: &count::Icmp4) {
+    pub fn receive(
+        &mut self,
+        now_ns: u64,
+        input: &mut Batch,
+        answers: &mut Batch,
+        count: &count::Icmp4,
+        events: &mut Events,
+    ) {
         for mut frame in input.drain(..) {
-            let Ok(ip) = Ipv4::parse(frame.data()) else {
+            //= RFC 1122 section 3.2.1.2: a datagram with a bad header checksum is discarded silently.
+            let Some(ip) = Ipv4::parse(frame.data()).ok().filter(Ipv4::checksum_ok) else {
                 error(count, &count.protocol_errors);
                 continue;
             };
@@ -46,7 +60,7 @@ impl Icmp4 {
             }
             let message = Icmpv4::parse(ip.payload()).ok().filter(|message| {
                 // Nothing here reassembles.
-                !ip.is_fragment() && ip.checksum_ok() && message.checksum_ok()
+                !ip.is_fragment() && message.checksum_ok() && is_complete(message)
             });
             let Some(message) = message else {
                 error(count, &count.protocol_errors);
@@ -58,11 +72,20 @@ impl Icmp4 {
             }
             if message.kind() == icmpv4::ECHO_REQUEST && message.code() == 0 {
                 count.echo_request.add(1);
-                if icmpv4::is_single_host(ip.source()) && self.may_send(now_ns, count) {
+                let allowed = icmpv4::is_single_host(ip.source());
+                if self.may_send(allowed, now_ns, count) {
                     answers.extend(echo_reply(&mut frame).then_some(frame));
                 }
             } else {
                 note(message.kind(), message.code(), count);
+                if is_error(message.kind()) && !events.is_full() && self.reported.spend(now_ns) {
+                    events.push(Event::Icmp {
+                        source: ip.source(),
+                        kind: message.kind(),
+                        code: message.code(),
+                        excerpt: message.body().iter().copied().take(EXCERPT).collect(),
+                    });
+                }
             }
         }
     }
@@ -90,17 +113,22 @@ impl Icmp4 {
         count: &count::Icmp4,
     ) {
         let allowed = Ipv4::parse(frame.data()).is_ok_and(|ip| icmpv4::may_answer(&ip));
-        if allowed && self.may_send(now_ns, count) {
+        if self.may_send(allowed, now_ns, count) {
             answers.extend(self.turn_into_error(&mut frame, problem).map(|()| frame));
         }
     }
 
-    fn may_send(&mut self, now_ns: u64, count: &count::Icmp4) -> bool {
-        let allowed = self.sent.spend(now_ns);
+    /// Whether an answer may go out that the rules allow, or do not.
+    fn may_send(&mut self, allowed: bool, now_ns: u64, count: &count::Icmp4) -> bool {
         if !allowed {
+            count.answer_errors.add(1);
+            return false;
+        }
+        let affordable = self.sent.spend(now_ns);
+        if !affordable {
             count.rate_limited.add(1);
         }
-        allowed
+        affordable
     }
 
     /// Replaces a packet by the error about it, in the same frame.
@@ -149,6 +177,22 @@ fn prepend_header(frame: &mut Frame, tos: u8, source: Ipv4Addr, destination: Ipv
     };
     header.write(frame.prepend(ipv4::HEADER)?.first_chunk_mut()?);
     Some(())
+}
+
+/// Whether a message is about a packet of ours.
+fn is_error(kind: u8) -> bool {
+    matches!(
+        kind,
+        icmpv4::DESTINATION_UNREACHABLE
+            | icmpv4::REDIRECT
+            | icmpv4::TIME_EXCEEDED
+            | icmpv4::PARAMETER_PROBLEM
+    )
+}
+
+/// RFC 792: an error quotes at least the header of the packet that it is about.
+fn is_complete(message: &Icmpv4<'_>) -> bool {
+    !is_error(message.kind()) || message.body().len() >= ipv4::HEADER
 }
 
 /// Counts a message that calls for no answer.
@@ -205,5 +249,8 @@ const TTL: u8 = 64;
 /// Messages per second and direction, and how many may come at once.
 const RATE: u64 = 50;
 const BURST: u64 = 100;
+/// Received errors per second that go to the log, and how many at once.
+const REPORTS: u64 = 5;
+const REPORTS_AT_ONCE: u64 = 20;
 /// The longest IPv4 header and eight bytes (RFC 792).
 const LONGEST_QUOTE: usize = 60 + 8;

@@ -30,7 +30,7 @@ pub use tunnel::{Inbound, Open, Outbound, Tunnel};
 use std::net::Ipv4Addr;
 
 /// Something for the log, which a worker does not write itself.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Event {
     /// An ESP packet that was not opened (RFC 4303 section 3.4.3: an auditable event).
     Unopened {
@@ -40,9 +40,14 @@ pub enum Event {
         source: Ipv4Addr,
         destination: Ipv4Addr,
     },
+    /// An ICMP error about a packet of ours, and the first bytes of that packet.
+    Icmp { source: Ipv4Addr, kind: u8, code: u8, excerpt: arrayvec::ArrayVec<u8, EXCERPT> },
     /// A next hop has a new address.
     NextHop { ip: Ipv4Addr, mac: crate::wire::Mac },
 }
+
+/// Bytes of an excerpt: an IPv4 header and eight more.
+const EXCERPT: usize = 28;
 
 /// Events of one pass through the graph; what exceeds it is dropped, the counters have it.
 pub type Events = arrayvec::ArrayVec<Event, 16>;

@@ -72,8 +72,17 @@ impl NextHop {
         }
     }
 
+    /// Goes over to another neighbour, unless it is the same one. What waits for the old one is lost: it was made for
+    /// the addresses of before.
+    pub fn change(&mut self, next: NextHop, count: &count::NextHop) {
+        if !self.is_same(&next) {
+            count.unresolved_errors.add(self.waiting.len() as u64);
+            *self = next;
+        }
+    }
+
     /// Whether the other describes the same neighbour, so that what is known of it stays true.
-    pub fn is_same(&self, other: &NextHop) -> bool {
+    fn is_same(&self, other: &NextHop) -> bool {
         (self.own_ip, self.own_mac, self.ip, self.learns)
             == (other.own_ip, other.own_mac, other.ip, other.learns)
             && Arc::ptr_eq(&self.address, &other.address)

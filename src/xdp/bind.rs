@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     #[error(
-        "queue {queue} of interface {interface} is in use, by another worker or another process: \
-         give each its own queue"
+        "queue {} of interface {interface} is in use, by another worker or another process: \
+         give each its own queue", queue + 1
     )]
     Busy { interface: String, queue: u32 },
     #[error(
@@ -29,11 +29,11 @@ pub enum BindError {
     )]
     Memory { bytes: usize, source: io::Error },
     #[error(
-        "queue {queue} of interface {interface}: the kernel refuses it; \
-         `ethtool --show-channels {interface}` shows its queues ({source})"
+        "queue {} of interface {interface}: the kernel refuses it; \
+         `ethtool --show-channels {interface}` shows its queues ({source})", queue + 1
     )]
     Refused { interface: String, queue: u32, source: io::Error },
-    #[error("queue {queue} of interface {interface}: cannot {step}: {source}")]
+    #[error("queue {} of interface {interface}: cannot {step}: {source}", queue + 1)]
     System { interface: String, queue: u32, step: &'static str, source: io::Error },
 }
 
@@ -94,7 +94,8 @@ impl Attempt<'_> {
         }
 
         let mode = self.mode(&fd)?;
-        tracing::info!("queue {} of interface {}: AF_XDP in {mode} mode", self.queue, self.device.name);
+        // People count queues from 1, as the configuration does.
+        tracing::info!("queue {} of interface {}: AF_XDP in {mode} mode", self.queue + 1, self.device.name);
         Ok(Socket {
             rings,
             _mappings: mappings,

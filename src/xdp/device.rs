@@ -94,7 +94,7 @@ impl Device {
             up: query.is_up().map_err(failed("flags"))?,
             driver,
             driver_version,
-            queues: query.queues(name).map_err(failed("queues"))?,
+            queues: query.queues(name).map_err(failed("queues"))?.at_most(QUEUES_OF_THE_PROGRAM),
         })
     }
 
@@ -135,6 +135,11 @@ impl Device {
 }
 
 impl Queues {
+    /// As if there were no more than these: the others go unserved.
+    fn at_most(self, most: u32) -> Queues {
+        Queues { usable: self.usable.min(most), maximum: self.maximum.min(most), ..self }
+    }
+
     fn channels(&self, wanted: u32) -> String {
         if self.separate { format!("rx {wanted} tx {wanted}") } else { format!("combined {wanted}") }
     }
@@ -297,6 +302,9 @@ const DRIVER_INFORMATION_REST: usize = 32 + 32 + 32 + 12 + 5 * 4;
 /// A received frame starts after the headroom of its chunk; 14 bytes of Ethernet and 4 of a VLAN tag come off
 /// what is left.
 const SOCKET_MTU: u32 = (CHUNK - HEADROOM - 14 - 4) as u32;
+
+/// The size of the socket map in `bpf/vita.bpf.c`.
+const QUEUES_OF_THE_PROGRAM: u32 = 256;
 
 #[cfg(test)]
 mod tests {

@@ -15,7 +15,7 @@ pub struct Program {
     interface: String,
     hook: Hook,
     sockets: MapHandle,
-    filter: MapHandle,
+    filters: MapHandle,
     /// The kernel detaches the program when the last descriptor of its link is closed, as the death of the
     /// process does.
     link: OwnedFd,
@@ -67,11 +67,17 @@ pub enum ProgramError {
     Register { interface: String, queue: u32, source: libbpf_rs::Error },
     #[error("interface {interface}: cannot change the addresses in the XDP program: {source}")]
     Filter { interface: String, source: libbpf_rs::Error },
+    #[error(
+        "interface {interface}: {count} pairs of MAC and IP address, {} is the most one can have: \
+         give the gateway another interface for the rest",
+        Filter::MOST
+    )]
+    Addresses { interface: String, count: usize },
 }
 
 impl Program {
     /// Attaches a copy of the program, in the driver if that can be and generically otherwise. Until
-    /// [`Program::set_filter`] every frame still goes to the kernel.
+    /// [`Program::set_filters`] every frame still goes to the kernel.
     pub fn attach(device: &Device) -> Result<Program, ProgramError> {
         log_libbpf();
         refuse_if_occupied(device)?;
@@ -85,10 +91,10 @@ impl Program {
             let map = map.expect("the committed object has this map");
             MapHandle::try_from(&map).map_err(|source| ProgramError::Load { source })
         };
-        let (sockets, filter) = (map("vita_sockets")?, map("vita_filter")?);
+        let (sockets, filters) = (map("vita_sockets")?, map("vita_filters")?);
         let program = object.progs_mut().next().expect("the committed object has one program");
         let (link, hook) = attach_anywhere(device, &program.as_fd())?;
-        Ok(Program { interface: device.name.clone(), hook, sockets, filter, link })
+        Ok(Program { interface: device.name.clone(), hook, sockets, filters, link })
     }
 
     /// From now on the frames that are ours on this queue go to this socket. The kernel forgets the socket by
@@ -100,11 +106,15 @@ impl Program {
             .map_err(|source| ProgramError::Register { interface: self.interface.clone(), queue, source })
     }
 
-    /// Changes which frames are ours, while packets flow.
-    pub fn set_filter(&self, filter: Filter) -> Result<(), ProgramError> {
-        self.filter
-            .update(&0u32.to_ne_bytes(), &filter.entry(), MapFlags::ANY)
-            .map_err(|source| ProgramError::Filter { interface: self.interface.clone(), source })
+    /// Changes which frames are ours, while packets flow: those of any of these filters.
+    pub fn set_filters(&self, filters: &[Filter]) -> Result<(), ProgramError> {
+        let interface = || self.interface.clone();
+        if filters.len() > Filter::MOST {
+            return Err(ProgramError::Addresses { interface: interface(), count: filters.len() });
+        }
+        self.filters
+            .update(&0u32.to_ne_bytes(), &entries(filters), MapFlags::ANY)
+            .map_err(|source| ProgramError::Filter { interface: interface(), source })
     }
 
     pub fn hook(&self) -> Hook {
@@ -121,9 +131,12 @@ impl Drop for Program {
 }
 
 impl Filter {
+    /// How many one interface can have: `ADDRESSES` of bpf/vita.bpf.c.
+    pub const MOST: usize = 16;
+
     /// `struct filter` of bpf/vita.bpf.c.
-    fn entry(&self) -> [u8; 16] {
-        let mut entry = [0; 16];
+    fn entry(&self) -> [u8; ENTRY] {
+        let mut entry = [0; ENTRY];
         entry[..6].copy_from_slice(&self.mac);
         entry[6..8].copy_from_slice(&1u16.to_ne_bytes());
         entry[8..12].copy_from_slice(&self.ipv4.unwrap_or(Ipv4Addr::UNSPECIFIED).octets());
@@ -138,6 +151,15 @@ impl std::fmt::Display for Hook {
             Hook::Generic => "generic",
         })
     }
+}
+
+/// `struct filters` of bpf/vita.bpf.c: the first entry that is all zeroes ends the list.
+fn entries(filters: &[Filter]) -> [u8; Filter::MOST * ENTRY] {
+    let mut entries = [0; Filter::MOST * ENTRY];
+    for (entry, filter) in entries.as_chunks_mut().0.iter_mut().zip(filters) {
+        *entry = filter.entry();
+    }
+    entries
 }
 
 fn attach_anywhere(device: &Device, program: &impl AsFd) -> Result<(OwnedFd, Hook), ProgramError> {
@@ -222,6 +244,9 @@ fn log_libbpf() {
     });
 }
 
+/// Bytes of `struct filter`.
+const ENTRY: usize = 16;
+
 static OBJECT: &[u8] = include_bytes!("../../bpf/vita.bpf.o");
 
 /// What fits one 4096-byte page next to XDP's headroom and the kernel's own trailer, on veth and most
@@ -245,5 +270,8 @@ mod tests {
         assert_ne!(filter.entry()[6..8], [0, 0]);
         assert_eq!(filter.entry()[8..], [10, 1, 2, 3, 0, 0, 0, 0]);
         assert_eq!(Filter { ipv4: None, ..filter }.entry()[8..], [0; 8]);
+        let two = entries(&[Filter { ipv4: None, ..filter }, filter]);
+        assert_eq!(two[ENTRY..2 * ENTRY], filter.entry());
+        assert_eq!(two[2 * ENTRY..], [0; (Filter::MOST - 2) * ENTRY]);
     }
 }

@@ -285,7 +285,7 @@ impl Port for Socket {
     }
 
     /// In copy mode one call sends a limited number of frames: as many calls as the ring needs, and no more
-    /// than [`WAKEUPS`]. With a driver that works by itself, one call or none.
+    /// than `WAKEUPS`. With a driver that works by itself, one call or none.
     #[inline]
     fn flush(&mut self) {
         let mut unsent = self.unsent();

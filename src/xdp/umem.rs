@@ -17,7 +17,7 @@ pub struct Umem {
 }
 
 impl Umem {
-    /// Chunks for two sockets whose rings are all full, see [`RING`]: 8192.
+    /// Chunks for two sockets whose rings are all full, see `RING`: 8192.
     pub const CHUNKS: u32 = 4 * RING;
 
     /// Nothing is registered before the first socket is bound.

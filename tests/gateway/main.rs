@@ -4,15 +4,19 @@
 //! * `traffic`: packets between the sites, and what the internet sees of them
 //! * `operation`: starting, stopping, restarting, rekeying
 //! * `refusals`: configurations that are not accepted, and what that does to running traffic (nothing)
+//! * `leaves`: every leaf of the configuration, from end to end
+//! * `faults`: interfaces that go and come back, signals, use of the machine
 //! * `hostile`: garbage on every interface and socket
 //!
 //! They need root, and fail without it.
 
+mod faults;
 mod hostile;
 #[path = "../support/injector.rs"]
 mod injector;
 #[path = "../support/lab.rs"]
 mod lab;
+mod leaves;
 mod operation;
 mod refusals;
 mod traffic;

@@ -3,8 +3,8 @@
 //!
 //! `Lab::raise` builds the namespaces under a prefix of its own. A keeper, a process of its own session, removes them with
 //! everything that runs in them once the lab is dropped or the test process is gone, Ctrl-C and SIGKILL included. Should the
-//! keeper be killed too, the next test process removes what is left. One lab stands at a time, so that the two cores
-//! of a small machine are there for the gateways of the test that is running.
+//! keeper be killed too, the next test process removes what is left. Two labs stand at a time at most: a small
+//! machine has no more cores, and most stories mostly wait.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -12,7 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ pub struct Lab {
     keeper: Child,
     gateways: Vec<Gateway>,
     servants: Vec<Child>,
-    _turn: MutexGuard<'static, ()>,
+    _turn: Turn,
 }
 
 struct Gateway {
@@ -54,7 +54,7 @@ impl Lab {
             0,
             "these tests need root, for network namespaces and AF_XDP: sudo -E make test"
         );
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = Turn::wait();
         remove_leftovers();
         let prefix = format!("{PREFIX}{}-{}-", std::process::id(), SERIAL.fetch_add(1, Ordering::Relaxed));
         let lab = Lab {
@@ -83,8 +83,11 @@ impl Lab {
 
     /// Starts the daemon of a site and waits until it answers.
     pub fn start(&mut self, site: &'static str, arguments: &[&str]) {
-        let log =
-            File::options().create(true).append(true).open(self.log(site)).expect("the log can be written");
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_file(site))
+            .expect("the log can be written");
         // Dies with the test, however that ends.
         let process = self
             .command(&format!("vita-{site}"), &["setpriv", "--pdeathsig", "KILL", VITA])
@@ -188,10 +191,15 @@ impl Lab {
         Pings::read(self.run(&format!("kube-node-{site}"), &[&["ping", "-q"], options, &[target]].concat()))
     }
 
-    /// A ping that runs while the test does something else, 50 packets a second for the given seconds.
+    /// A ping from paris to tokyo that runs while the test does something else.
+    pub fn pings(&self, interval: &str, count: u32) -> Child {
+        let count = count.to_string();
+        self.spawn("kube-node-paris", &["ping", "-q", "-i", interval, "-W", "3", "-c", &count, KUBE_TOKYO])
+    }
+
+    /// The same, 50 packets a second for the given seconds.
     pub fn ping_for(&self, seconds: u32) -> Child {
-        let count = (50 * seconds).to_string();
-        self.spawn("kube-node-paris", &["ping", "-q", "-i", "0.02", "-W", "3", "-c", &count, KUBE_TOKYO])
+        self.pings("0.02", 50 * seconds)
     }
 
     /// Until packets pass the tunnel both ways.
@@ -218,7 +226,12 @@ impl Lab {
         format!("{}{node}", self.prefix)
     }
 
-    fn log(&self, site: &str) -> PathBuf {
+    /// What the daemons of a site have said so far.
+    pub fn log(&self, site: &str) -> String {
+        fs::read_to_string(self.log_file(site)).unwrap_or_default()
+    }
+
+    fn log_file(&self, site: &str) -> PathBuf {
         self.file(&format!("vita-{site}.log"))
     }
 
@@ -247,7 +260,7 @@ impl Drop for Lab {
     fn drop(&mut self) {
         if thread::panicking() {
             for site in SITES {
-                let log = fs::read_to_string(self.log(site)).unwrap_or_default();
+                let log = self.log(site);
                 let lines: Vec<&str> = log.lines().collect();
                 let end = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
                 eprintln!("--- the end of the log of vita-{site}:\n{end}");
@@ -301,6 +314,25 @@ pub fn eventually(bound: Duration, what: &str, mut is_so: impl FnMut() -> bool) 
     }
 }
 
+/// The right to have a lab standing.
+struct Turn;
+
+impl Turn {
+    fn wait() -> Turn {
+        let standing = STANDING.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = |standing: &mut usize| *standing >= LABS;
+        *ONE_LESS.wait_while(standing, full).unwrap_or_else(PoisonError::into_inner) += 1;
+        Turn
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *STANDING.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        ONE_LESS.notify_one();
+    }
+}
+
 /// Labs whose test process is gone.
 fn remove_leftovers() {
     let Ok(labs) = fs::read_dir("/run/vita-lab") else { return };
@@ -351,4 +383,6 @@ const LOG_LINES: usize = 30;
 /// Names the namespaces of a test: this, the process, a number.
 const PREFIX: &str = "vt";
 static SERIAL: AtomicU32 = AtomicU32::new(0);
-static TURN: Mutex<()> = Mutex::new(());
+static STANDING: Mutex<usize> = Mutex::new(0);
+static ONE_LESS: Condvar = Condvar::new();
+const LABS: usize = 2;

@@ -30,7 +30,7 @@ pub fn attach(netns: &Netns, interface: &str, umem: &Umem) -> (Device, Program, 
     let device = device(netns, interface);
     device.check(0).unwrap();
     let program = Program::attach(&device).unwrap();
-    program.set_filter(Filter { mac: device.mac, ipv4: None }).unwrap();
+    program.set_filters(&[Filter { mac: device.mac, ipv4: None }]).unwrap();
     let socket = Socket::bind(umem, &device, 0, Options::default()).unwrap();
     program.register(0, &socket).unwrap();
     (device, program, socket)

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+//! AES-128-GCM on the AES and carry-less multiplication instructions of x86-64, in three widths.
+//!
+//! ```text
+//!   zmm  ymm  xmm     one, two or four blocks
+//!     └───┼───┘
+//!      vector         what is common to them
+//!    ghash │ table    sums of products; what is computed once per key
+//!       └─┐│┌─┘
+//!        gcm          one packet
+//!         │
+//!        here         batches: one loop per width, compiled for its instructions
+//! ```
+//!
+//! A batch is a plain loop: consecutive packets overlap in the CPU's out-of-order window. Every access and branch
+//! depends on lengths and on whether an ICV was right, never on keys or text.
+
+mod gcm;
+mod ghash;
+mod mask;
+mod table;
+mod vector;
+mod xmm;
+mod ymm;
+mod zmm;
+
+pub(super) use table::Table;
+
+use super::key::Expanded;
+use super::{Aead, ICV, Job, Key, Portable};
+use gcm::Associated;
+use std::arch::is_x86_feature_detected as has;
+use std::slice;
+
+/// A width that this CPU has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct X86(Width);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Width {
+    Zmm,
+    Ymm,
+    Xmm,
+}
+
+impl X86 {
+    /// AVX-512 with VAES and VPCLMULQDQ: Ice Lake, Zen 4 and later.
+    pub fn zmm() -> Option<X86> {
+        let vectors = has!("avx512f") && has!("avx512bw") && has!("avx512vl") && has!("bmi2");
+        (vectors && has!("vaes") && has!("vpclmulqdq") && has_aes()).then_some(X86(Width::Zmm))
+    }
+
+    /// AVX2 with VAES and VPCLMULQDQ: Alder Lake, Zen 3 and later.
+    pub fn ymm() -> Option<X86> {
+        (has!("avx2") && has!("vaes") && has!("vpclmulqdq") && has_aes()).then_some(X86(Width::Ymm))
+    }
+
+    /// AES-NI, PCLMULQDQ and AVX: nearly every server since 2011.
+    pub fn xmm() -> Option<X86> {
+        has_aes().then_some(X86(Width::Xmm))
+    }
+}
+
+impl Aead for X86 {
+    fn name(&self) -> &'static str {
+        match self.0 {
+            Width::Zmm => "vaes-avx512",
+            Width::Ymm => "vaes-avx2",
+            Width::Xmm => "aes-ni",
+        }
+    }
+
+    fn expand(&self, key: &[u8; 16]) -> Key {
+        // SAFETY: every width implies AES-NI, PCLMULQDQ and AVX.
+        Key(Expanded::Table(unsafe { Table::expand(key) }))
+    }
+
+    fn seal(&self, jobs: &mut [Job<'_>]) {
+        // SAFETY: a value exists only of a width that the CPU has.
+        unsafe {
+            match self.0 {
+                Width::Zmm => seal_zmm(jobs),
+                Width::Ymm => seal_ymm(jobs),
+                Width::Xmm => seal_xmm(jobs),
+            }
+        }
+    }
+
+    fn open(&self, jobs: &mut [Job<'_>]) {
+        // SAFETY: a value exists only of a width that the CPU has.
+        unsafe {
+            match self.0 {
+                Width::Zmm => open_zmm(jobs),
+                Width::Ymm => open_ymm(jobs),
+                Width::Xmm => open_xmm(jobs),
+            }
+        }
+    }
+}
+
+fn has_aes() -> bool {
+    has!("aes") && has!("pclmulqdq") && has!("avx")
+}
+
+/// The loop over a batch, compiled for the instructions of one width.
+macro_rules! batch {
+    ($vector:ty, $group:literal, $features:literal, $seal:ident, $open:ident) => {
+        /// # Safety
+        /// The CPU has the features.
+        #[target_feature(enable = $features)]
+        unsafe fn $seal(jobs: &mut [Job<'_>]) {
+            for job in jobs {
+                let Expanded::Table(table) = &job.key.0 else {
+                    Portable.seal(slice::from_mut(job));
+                    continue;
+                };
+                if job.data.len() >= ICV {
+                    // SAFETY: the caller's; the length was checked.
+                    unsafe {
+                        let associated = Associated::of(&job.associated);
+                        gcm::seal::<$vector, $group>(table, &job.nonce, associated, job.data);
+                    }
+                }
+            }
+        }
+
+        /// # Safety
+        /// The CPU has the features.
+        #[target_feature(enable = $features)]
+        unsafe fn $open(jobs: &mut [Job<'_>]) {
+            for job in jobs {
+                let Expanded::Table(table) = &job.key.0 else {
+                    Portable.open(slice::from_mut(job));
+                    continue;
+                };
+                // SAFETY: the caller's; the length is checked first.
+                job.authentic = job.data.len() >= ICV
+                    && unsafe {
+                        let associated = Associated::of(&job.associated);
+                        gcm::open::<$vector, $group>(table, &job.nonce, associated, job.data)
+                    };
+            }
+        }
+    };
+}
+
+batch!(zmm::Zmm, 4, "aes,pclmulqdq,avx2,avx512f,avx512bw,avx512vl,vaes,vpclmulqdq,bmi2", seal_zmm, open_zmm);
+batch!(ymm::Ymm, 4, "aes,pclmulqdq,avx2,vaes,vpclmulqdq", seal_ymm, open_ymm);
+batch!(xmm::Xmm, 8, "aes,pclmulqdq,avx", seal_xmm, open_xmm);

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One block at a time: AES-NI and PCLMULQDQ.
+
+use super::mask::{MASK, WIDEST};
+use super::vector::Vector;
+use std::arch::x86_64::*;
+
+#[derive(Clone, Copy)]
+pub(super) struct Xmm(__m128i);
+
+/// An intrinsic on existing values.
+macro_rules! proven {
+    ($intrinsic:expr) => {
+        // SAFETY: a value of this type exists only where the CPU has its instructions.
+        Xmm(unsafe { $intrinsic })
+    };
+}
+
+impl Vector for Xmm {
+    const BYTES: usize = 16;
+
+    #[inline(always)]
+    // SAFETY: nothing is done.
+    unsafe fn splat(block: __m128i) -> Xmm {
+        Xmm(block)
+    }
+
+    #[inline(always)]
+    // SAFETY: nothing is done.
+    unsafe fn alone(block: __m128i) -> Xmm {
+        Xmm(block)
+    }
+
+    #[inline(always)]
+    // SAFETY: the caller's.
+    unsafe fn load(from: *const u8) -> Xmm {
+        Xmm(unsafe { _mm_loadu_si128(from.cast()) })
+    }
+
+    #[inline(always)]
+    // SAFETY: the ICV behind makes 16 bytes readable.
+    unsafe fn load_some(from: *const u8, _len: usize) -> Xmm {
+        Xmm(unsafe { _mm_loadu_si128(from.cast()) })
+    }
+
+    #[inline(always)]
+    // SAFETY: the caller's.
+    unsafe fn load_behind(_from: *const u8, _len: usize) -> Xmm {
+        Xmm(unsafe { _mm_setzero_si128() })
+    }
+
+    #[inline(always)]
+    // SAFETY: the caller's.
+    unsafe fn store(self, to: *mut u8) {
+        unsafe { _mm_storeu_si128(to.cast(), self.0) }
+    }
+
+    #[inline(always)]
+    // SAFETY: the ICV behind makes 16 bytes writable.
+    unsafe fn store_some(self, to: *mut u8, _len: usize) {
+        unsafe { _mm_storeu_si128(to.cast(), self.0) }
+    }
+
+    #[inline(always)]
+    // SAFETY: nothing is done.
+    unsafe fn store_behind(self, _to: *mut u8, _len: usize) {}
+
+    #[inline(always)]
+    fn keep(self, len: usize) -> Xmm {
+        let from = &MASK[WIDEST - len..][..16];
+        // SAFETY: the slice has 16 bytes.
+        proven!(_mm_and_si128(self.0, _mm_loadu_si128(from.as_ptr().cast())))
+    }
+
+    #[inline(always)]
+    fn keep_behind(self, _len: usize) -> Xmm {
+        proven!(_mm_setzero_si128())
+    }
+
+    #[inline(always)]
+    fn first(self) -> __m128i {
+        self.0
+    }
+
+    #[inline(always)]
+    fn fold(self) -> __m128i {
+        self.0
+    }
+
+    #[inline(always)]
+    fn xor(self, other: Xmm) -> Xmm {
+        proven!(_mm_xor_si128(self.0, other.0))
+    }
+
+    #[inline(always)]
+    fn add(self, other: Xmm) -> Xmm {
+        proven!(_mm_add_epi32(self.0, other.0))
+    }
+
+    #[inline(always)]
+    fn shuffle(self, order: Xmm) -> Xmm {
+        proven!(_mm_shuffle_epi8(self.0, order.0))
+    }
+
+    #[inline(always)]
+    fn round(self, key: Xmm) -> Xmm {
+        proven!(_mm_aesenc_si128(self.0, key.0))
+    }
+
+    #[inline(always)]
+    fn last_round(self, key: Xmm) -> Xmm {
+        proven!(_mm_aesenclast_si128(self.0, key.0))
+    }
+
+    #[inline(always)]
+    fn product<const HALVES: i32>(self, other: Xmm) -> Xmm {
+        proven!(_mm_clmulepi64_si128::<HALVES>(self.0, other.0))
+    }
+}

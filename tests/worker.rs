@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A worker on a veth pair: that it begins, ends, obeys, and sleeps when there is nothing to do. Needs root.
+
+#[path = "support/netns.rs"]
+mod netns;
+#[path = "support/site.rs"]
+mod site;
+
+use netns::Netns;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use vita::count::Counters;
+use vita::stage::Datagram;
+use vita::worker::{Attachment, Command, Seat, Worker};
+use vita::xdp::{Device, Doorbell};
+
+/// A worker without a private device and with this public one, whose next hop is known.
+fn worker(queue: u16, device: Option<Device>) -> (Worker, Arc<Counters>) {
+    let counters = Arc::new(Counters::default());
+    let public = device.map(|device| Attachment { device, queue: 0 });
+    let seat = Seat { queue, private: None, public, cpu: None, busywait: false, realtime: false };
+    let bell = Arc::new(Doorbell::new().unwrap());
+    (Worker::start(seat, site::plan(31, 32), counters.clone(), bell).unwrap(), counters)
+}
+
+fn datagram() -> Command {
+    Command::Send(Datagram::new([192, 0, 2, 32].into(), b"knock"))
+}
+
+/// Time that the thread of this name has spent on a CPU, in hundredths of a second.
+fn cpu_ticks(thread: &str) -> u64 {
+    let read = |path: std::path::PathBuf| std::fs::read_to_string(path).unwrap_or_default();
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
+    let task =
+        tasks.into_iter().find(|task| read(task.join("comm")).trim() == thread).expect("the thread lives");
+    let stat = read(task.join("stat"));
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    // Of the numbers behind the name, the 12th and 13th (proc(5): utime, stime).
+    fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+}
+
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < Duration::from_secs(15), "in vain: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_worker_without_frames_to_move_leaves_the_cpu_to_others_even_when_its_link_is_down() {
+    let (outside, inside) = (Netns::new(), Netns::new());
+    outside.veth("peer", &inside, "wan", 1);
+    inside.enter();
+    let (mut worker, counters) = worker(41, Some(Device::inspect("wan").unwrap()));
+    worker.begin();
+    worker.command(datagram());
+    assert!(worker.settle(Duration::from_secs(10)));
+    eventually("what it is told to send is sent", || counters.public_interface.txpackets.value() == 1);
+
+    // A spinning thread would take most of each second, whatever else runs here.
+    let idle = |what: &str| {
+        let before = cpu_ticks("vita-queue41");
+        std::thread::sleep(Duration::from_secs(1));
+        let spent = cpu_ticks("vita-queue41") - before;
+        assert!(spent <= 10, "{what}: {spent} hundredths of a second");
+    };
+    idle("link up");
+    inside.run("ip link set dev wan down");
+    worker.command(datagram());
+    assert!(worker.settle(Duration::from_secs(10)));
+    eventually("the kernel refuses to send", || counters.public_interface.txerrors.value() > 0);
+    idle("link down, a frame in the ring");
+
+    inside.run("ip link set dev wan up");
+    let refused = |counters: &Counters| counters.public_interface.txerrors.value();
+    eventually("it is sent after all", || {
+        let before = refused(&counters);
+        // Longer than the kernel's statistics take to be published.
+        std::thread::sleep(Duration::from_millis(1200));
+        refused(&counters) == before
+    });
+}
+
+#[test]
+fn a_worker_may_end_before_it_begins_and_while_packets_wait() {
+    let (never_begun, _) = worker(42, None);
+    drop(never_begun);
+
+    let counters = Arc::new(Counters::default());
+    let mut plan = site::plan(31, 32);
+    plan.public.next_hop_mac = None;
+    let seat = Seat { queue: 43, private: None, public: None, cpu: None, busywait: false, realtime: false };
+    let mut waiting = Worker::start(seat, plan, counters, Arc::new(Doorbell::new().unwrap())).unwrap();
+    waiting.command(datagram());
+    waiting.begin();
+    assert!(waiting.settle(Duration::from_secs(10)));
+    assert!(!waiting.is_dead());
+}
