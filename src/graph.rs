@@ -53,6 +53,14 @@ pub struct Plan {
     pub associations: Option<SpiTable<Box<Inbound>>>,
 }
 
+/// What becomes different if nothing but routes is.
+pub struct Reroute {
+    /// If the prefixes are other ones.
+    pub table: Option<Arc<Ipv4Table>>,
+    /// Route numbers, below the length of the plan's `tunnels`, and what they lead to from now on.
+    pub tunnels: Vec<(u32, Option<Tunnel>)>,
+}
+
 /// One worker's packet path and everything it remembers.
 pub struct Graph {
     counters: Arc<Counters>,
@@ -248,6 +256,22 @@ impl Graph {
             _tunnels: std::mem::replace(&mut self.outbound.tunnels, plan.tunnels),
             _associations: old_table,
         }
+    }
+
+    /// Changes routes in place and gives back what was there before. Associations live on, and so does everything
+    /// else.
+    pub fn reroute(&mut self, mut change: Box<Reroute>) -> Box<Reroute> {
+        for (number, new) in &mut change.tunnels {
+            let Some(old) = self.outbound.tunnels.get_mut(*number as usize) else { continue };
+            if let (Some(new), Some(old)) = (new.as_mut(), old.as_mut()) {
+                new.sa = old.sa.take();
+            }
+            std::mem::swap(new, old);
+        }
+        if let Some(table) = &mut change.table {
+            std::mem::swap(table, &mut self.private_router.table);
+        }
+        change
     }
 
     /// Adds an inbound association; gives back one of the same SPI that it replaces, or itself if there is no room.

@@ -16,7 +16,7 @@ use crate::aead;
 use crate::count::{Counters, Interface as InterfaceCount};
 use crate::esp::OutboundSa;
 use crate::frame::{Batch, Pool, Port};
-use crate::graph::{Graph, Leftover, Plan};
+use crate::graph::{Graph, Leftover, Plan, Reroute};
 use crate::stage::{Datagram, Event, Inbound};
 use crate::xdp::{self, BindError, Device, Doorbell, KernelStatistics, Mode, Options, Socket, Umem};
 use crossbeam::queue::ArrayQueue;
@@ -53,6 +53,7 @@ pub struct Attachment {
 /// What the control thread tells a worker.
 pub enum Command {
     Replan(Box<Plan>),
+    Reroute(Box<Reroute>),
     Install(Box<Inbound>),
     Remove {
         spi: u32,
@@ -68,6 +69,7 @@ pub enum Command {
 /// What a worker has no more use for.
 pub enum Retired {
     Plan(Leftover),
+    Routes(Box<Reroute>),
     Inbound(Box<Inbound>),
     Outbound(Box<OutboundSa>),
 }
@@ -327,6 +329,7 @@ impl Running {
         while let Some(command) = self.link.commands.pop() {
             let retired = match command {
                 Command::Replan(plan) => Some(Retired::Plan(self.graph.replan(*plan))),
+                Command::Reroute(change) => Some(Retired::Routes(self.graph.reroute(change))),
                 Command::Install(inbound) => self.graph.install(inbound).map(Retired::Inbound),
                 Command::Remove { spi } => self.graph.remove(spi).map(Retired::Inbound),
                 Command::Activate { route, sa } => self.graph.activate(route, sa).map(Retired::Outbound),

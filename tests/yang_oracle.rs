@@ -38,7 +38,7 @@ fn judge(instance: &str) -> Result<(), String> {
     let root = json::read(&schema.name, &Path::root(&schema.root), instance);
     match root.map_err(|error| error.to_string())? {
         Data::Container(root) => {
-            validate::validate(&schema.root, &root).map_err(|invalid| invalid.to_string())
+            validate::validate(&schema.root, &root, None).map_err(|invalid| invalid.to_string())
         }
         _ => Err("the root is no container".to_string()),
     }

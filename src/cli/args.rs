@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::change;
 use super::cpus::{self, CpuListError};
 use crate::yang::format::Format;
 
@@ -33,7 +34,7 @@ pub enum Command {
     #[command(after_help = CONFIG_EXAMPLES, disable_help_subcommand = true, arg_required_else_help = true)]
     Config {
         #[command(subcommand)]
-        action: ConfigCommand,
+        action: ConfigAction,
     },
 }
 
@@ -66,6 +67,14 @@ pub struct Gateway {
 }
 
 #[derive(Debug, Subcommand)]
+pub enum ConfigAction {
+    #[command(flatten)]
+    Common(ConfigCommand),
+    #[command(flatten)]
+    Extended(ExtendedCommand),
+}
+
+#[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
     /// Print a part of the configuration
     Get {
@@ -85,6 +94,8 @@ pub enum ConfigCommand {
     #[command(after_help = VALUE_HELP)]
     Set {
         #[command(flatten)]
+        trial: DryRun,
+        #[command(flatten)]
         target: Target,
         #[command(flatten)]
         value: Value,
@@ -93,6 +104,8 @@ pub enum ConfigCommand {
     #[command(after_help = VALUE_HELP)]
     Add {
         #[command(flatten)]
+        trial: DryRun,
+        #[command(flatten)]
         target: Target,
         #[command(flatten)]
         value: Value,
@@ -100,10 +113,14 @@ pub enum ConfigCommand {
     /// Remove an entry from a list
     Remove {
         #[command(flatten)]
+        trial: DryRun,
+        #[command(flatten)]
         target: Target,
     },
     /// Replace the whole configuration by that in a file
     Load {
+        #[command(flatten)]
+        trial: DryRun,
         #[command(flatten)]
         schema: Schema,
         /// How to read the file [default: json if it begins with a brace and a quoted name, else yang]
@@ -124,6 +141,60 @@ pub enum ConfigCommand {
         /// Name or process id of the instance
         id: String,
     },
+}
+
+/// What `snabb config` does not have.
+#[derive(Debug, Subcommand)]
+pub enum ExtendedCommand {
+    /// Say whether the configuration in a file is valid, and if not, where it is wrong
+    Check {
+        /// The configuration; - is standard input
+        file: PathBuf,
+    },
+    /// Replace the whole configuration, on trial if asked to
+    #[command(after_help = COMMIT_HELP)]
+    Commit {
+        /// Take it back after this time (90s, 5m, 1h) unless it is confirmed
+        #[arg(long, value_name = "TIME", value_parser = change::time)]
+        confirm: Option<u32>,
+        #[command(flatten)]
+        schema: Schema,
+        /// Name or process id of the instance
+        id: String,
+        /// The configuration; - is standard input
+        file: PathBuf,
+    },
+    /// Keep the configuration that is on trial
+    Confirm {
+        #[command(flatten)]
+        schema: Schema,
+        /// Name or process id of the instance
+        id: String,
+    },
+    /// Return to an earlier configuration
+    Rollback {
+        #[command(flatten)]
+        schema: Schema,
+        /// Name or process id of the instance
+        id: String,
+        /// Its number in the history
+        #[arg(default_value_t = 1)]
+        number: u32,
+    },
+    /// List the last 32 configurations
+    History {
+        #[command(flatten)]
+        schema: Schema,
+        /// Name or process id of the instance
+        id: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct DryRun {
+    /// Change nothing; print what would be changed and what that would touch
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Args)]
@@ -161,7 +232,7 @@ pub struct Value {
     /// How to read the value [default: json if it begins with a brace and a quoted name, else yang]
     #[arg(short, long, value_enum, value_name = "FORMAT")]
     pub format: Option<Input>,
-    /// What is to stand there [default: read from standard input]
+    /// The new value [default: standard input]
     #[arg(allow_negative_numbers = true)]
     pub value: Option<String>,
 }
@@ -206,9 +277,21 @@ Examples:
   vita config get-state paris /gateway-state
   vita config get --format json paris / | jq .
 
+  vita config check paris.conf
+  vita config set --dry-run paris /mtu 1400
+  vita config commit --confirm 5m paris paris.conf && vita config confirm paris
+  vita config history paris && vita config rollback paris 2
+
 Answers, refusals too, go to standard output. Exit code: 0 if the instance did
 it; 1 if not, and then nothing has changed.
 `snabb config` is the same: call this program snabb, by a symlink for example.";
+
+const COMMIT_HELP: &str = "\
+With --confirm the new configuration runs on trial. If it is not confirmed in time, for example because
+it cut you off, the instance returns to the one before by itself:
+  vita config commit --confirm 5m paris paris.conf
+  vita config confirm paris          keep it
+  vita config rollback paris         or take it back at once";
 
 const VALUE_HELP: &str = "\
 VALUE is what `get` prints for the same path:

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use thiserror::Error;
 
 use super::args::{ConfigCommand, Input, Printing, Schema, Target, Value};
+use super::change;
 use super::listen::{self, ListenError};
 use super::schema::Known;
 use crate::config::named;
@@ -36,12 +37,18 @@ pub enum ConfigError {
     TooLong { source_name: String },
     #[error("the instance does not say which schema it serves; name it with --schema")]
     NoSchema,
+    #[error(
+        "the instance does not know {0}: it is another program, or an older version; nothing was changed"
+    )]
+    NoExtension(&'static str),
     #[error("cannot write the answer: {0}")]
     Output(io::Error),
 }
 
 pub fn run(command: ConfigCommand) -> Result<ExitCode, ConfigError> {
+    let dry_run = change::is_dry_run(&command);
     let (id, schema, action) = prepare(command)?;
+    let asked = |request: Request| if dry_run { request.dry_run() } else { request };
     let mut client = Client::connect(&id)?;
     let known = Known::of(&mut client, schema.name)?.ok_or(ConfigError::NoSchema)?;
     let revision = schema.revision;
@@ -70,7 +77,8 @@ pub fn run(command: ConfigCommand) -> Result<ExitCode, ConfigError> {
             };
             let edit =
                 Edit { schema: known.name.clone(), revision, path: path.clone(), config: sent.text.clone() };
-            let reply = client.call(&verb(edit))?;
+            let request = asked(verb(edit));
+            let reply = client.call(&request).map_err(|error| change::explained(error, &request))?;
             let error = match (reply.error(), reply.status()) {
                 (Some(error), _) if sent.translated => unplaced(&error),
                 (Some(error), _) => named(&error, &name),
@@ -84,7 +92,8 @@ pub fn run(command: ConfigCommand) -> Result<ExitCode, ConfigError> {
         }
         Action::Remove { path } => {
             let path = known.path(&path)?;
-            let reply = client.call(&Request::RemoveConfig { schema: known.name, revision, path })?;
+            let request = asked(Request::RemoveConfig { schema: known.name, revision, path });
+            let reply = client.call(&request).map_err(|error| change::explained(error, &request))?;
             report(&reply, &mut io::stdout())
         }
     }
@@ -120,19 +129,19 @@ fn prepare(command: ConfigCommand) -> Result<(String, Schema, Action), ConfigErr
             let (id, schema, path) = checked(target)?;
             (id, schema, Action::Get { verb: Request::GetState, path, printing })
         }
-        ConfigCommand::Set { target, value } => {
+        ConfigCommand::Set { target, value, .. } => {
             let (id, schema, path) = checked(target)?;
             (id, schema, Action::Change { verb: Request::SetConfig, path, value: read_value(value)? })
         }
-        ConfigCommand::Add { target, value } => {
+        ConfigCommand::Add { target, value, .. } => {
             let (id, schema, path) = checked(target)?;
             (id, schema, Action::Change { verb: Request::AddConfig, path, value: read_value(value)? })
         }
-        ConfigCommand::Remove { target } => {
+        ConfigCommand::Remove { target, .. } => {
             let (id, schema, path) = checked(target)?;
             (id, schema, Action::Remove { path })
         }
-        ConfigCommand::Load { schema, format, id, file } => {
+        ConfigCommand::Load { schema, format, id, file, .. } => {
             let value = Given { text: read_file(&file)?, name: file.display().to_string(), input: format };
             (id, schema, Action::Change { verb: Request::SetConfig, path: "/".to_owned(), value })
         }
@@ -168,10 +177,10 @@ fn get(
     })
 }
 
-fn report(reply: &Reply, output: &mut dyn Write) -> Result<ExitCode, ConfigError> {
+pub(super) fn report(reply: &Reply, output: &mut dyn Write) -> Result<ExitCode, ConfigError> {
     let text = match (reply.error(), reply.status()) {
         (Some(error), _) => Some(error),
-        (None, 0) => reply.leaf("config").or_else(|| reply.leaf("state")),
+        (None, 0) => reply.leaf("config").or_else(|| reply.leaf("state")).or_else(|| change::told(reply)),
         (None, _) => Some(UNEXPLAINED.to_owned()),
     };
     if let Some(text) = text {
@@ -182,7 +191,7 @@ fn report(reply: &Reply, output: &mut dyn Write) -> Result<ExitCode, ConfigError
 }
 
 /// Says what is wrong with a value, where other clients say it.
-fn refuse(error: &str, output: &mut dyn Write) -> Result<ExitCode, ConfigError> {
+pub(super) fn refuse(error: &str, output: &mut dyn Write) -> Result<ExitCode, ConfigError> {
     writeln!(output, "{error}").and_then(|()| output.flush()).map_err(ConfigError::Output)?;
     Ok(ExitCode::FAILURE)
 }
@@ -211,14 +220,14 @@ fn read_value(value: Value) -> Result<Given, ConfigError> {
     Ok(Given { text, name: "<stdin>".to_owned(), input })
 }
 
-fn read_file(path: &PathBuf) -> Result<String, ConfigError> {
+pub(super) fn read_file(path: &PathBuf) -> Result<String, ConfigError> {
     let source_name = Path::display(path).to_string();
     let mut file =
         File::open(path).map_err(|error| ConfigError::Value { source_name: source_name.clone(), error })?;
     read_bounded(&mut file, &source_name)
 }
 
-fn read_bounded(reader: &mut dyn Read, source_name: &str) -> Result<String, ConfigError> {
+pub(super) fn read_bounded(reader: &mut dyn Read, source_name: &str) -> Result<String, ConfigError> {
     let mut value = String::new();
     let result = reader.take(MAX_REQUEST as u64 + 1).read_to_string(&mut value);
     result.map_err(|error| ConfigError::Value { source_name: source_name.to_owned(), error })?;

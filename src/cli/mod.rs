@@ -11,6 +11,7 @@
 //! (`program`). Exit codes: 0 for success, 1 for everything else, usage errors included.
 
 mod args;
+mod change;
 mod config;
 mod cpus;
 mod daemon;
@@ -29,7 +30,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use tracing_subscriber::EnvFilter;
 use zeroize::Zeroizing;
 
-use args::{Command, Gateway, Vita};
+use args::{Command, ConfigAction, Gateway, Vita};
 
 /// Does what the command line says.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -40,7 +41,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let is_config = args.get(1).is_some_and(|word| word == "config");
     match Vita::try_parse_from(args) {
         Ok(Vita { command: Some(Command::Config { action }), .. }) => {
-            config::run(action).unwrap_or_else(|error| {
+            let result = match action {
+                ConfigAction::Common(command) => config::run(command),
+                ConfigAction::Extended(command) => change::run(command),
+            };
+            result.unwrap_or_else(|error| {
                 // Bare: scripts compare these texts, and some point at a column.
                 eprintln!("{error}");
                 ExitCode::FAILURE

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the model cannot say, and what this version of the program cannot do.
 
-use super::typed::{Config, Link, PublicInterface};
+use super::difference::Changes;
+use super::typed::{Config, Link, PublicInterface, Route};
 use crate::yang::data::Container;
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Why a configuration that conforms to the model is refused nevertheless.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -66,12 +68,16 @@ pub(super) fn supported(root: &Container) -> Result<(), Refusal> {
     }
 }
 
-/// Checks a configuration as a whole.
-pub(super) fn check(config: &Config) -> Result<(), Refusal> {
+/// Checks a configuration as a whole; of the routes, those that the one before, which was checked, has not.
+pub(super) fn check(config: &Config, before: Option<&Config>) -> Result<(), Refusal> {
+    let before = before.map_or(&[][..], |before| &before.routes);
+    let changes = Changes::between(before, &config.routes, |route| route.id.as_str());
+    let changed = changes.changed.into_iter().map(|(_, new)| new);
+    let changed: Vec<&Arc<Route>> = changes.added.into_iter().chain(changed).collect();
     devices(config)?;
-    hosts(config)?;
+    hosts(config, &changed)?;
     queues(config)?;
-    keys(config)
+    keys(config, &changed)
 }
 
 /// Every device is one that can be driven, and every device queue has one user.
@@ -110,7 +116,7 @@ fn claim<'a>(
     }
 }
 
-fn hosts(config: &Config) -> Result<(), Refusal> {
+fn hosts(config: &Config, changed: &[&Arc<Route>]) -> Result<(), Refusal> {
     if let Some(private) = &config.private {
         host("/private-interface4", "ip", private.ip)?;
         host("/private-interface4", "nexthop-ip", private.nexthop_ip)?;
@@ -121,7 +127,7 @@ fn hosts(config: &Config) -> Result<(), Refusal> {
         host(&path, "nexthop-ip", public.nexthop_ip)?;
         host(&path, "nat-ip", public.outside_ip())?;
     }
-    for route in &config.routes {
+    for route in changed {
         for gateway in &route.gateways {
             host(&format!("/route4[id={}]/gateway", route.id), "ip", gateway.ip)?;
         }
@@ -157,11 +163,21 @@ fn queues(config: &Config) -> Result<(), Refusal> {
 }
 
 /// The model compares text, and the same key can be written in more ways than one.
-fn keys(config: &Config) -> Result<(), Refusal> {
-    let mut keys = HashMap::with_capacity(config.routes.len());
-    for route in &config.routes {
-        if let Some(other) = keys.insert(&route.preshared_key, &route.id) {
-            return Err(Refusal::SameKey { route: route.id.clone(), other: other.clone() });
+fn keys(config: &Config, changed: &[&Arc<Route>]) -> Result<(), Refusal> {
+    let mut keys = HashMap::with_capacity(changed.len());
+    let same =
+        |route: &Route, other: &Route| Refusal::SameKey { route: route.id.clone(), other: other.id.clone() };
+    for route in changed {
+        if let Some(other) = keys.insert(&route.preshared_key, *route) {
+            return Err(same(route, other));
+        }
+    }
+    if changed.is_empty() || changed.len() == config.routes.len() {
+        return Ok(());
+    }
+    for other in &config.routes {
+        if let Some(route) = keys.get(&other.preshared_key).filter(|route| route.id != other.id) {
+            return Err(same(route, other));
         }
     }
     Ok(())

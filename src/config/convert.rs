@@ -8,9 +8,11 @@ use crate::yang::data::{Container, Value};
 use crate::yang::schema::{Kind, Members};
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::sync::Arc;
 
-/// Reads the IPv4 side of a tree. What the model's types let through and the program's do not is refused.
-pub(super) fn convert(root: &Container) -> Result<Config, Refusal> {
+/// Reads the IPv4 side of a tree. What the model's types let through and the program's do not is refused. Routes
+/// that the tree shares with the one before are taken from there.
+pub(super) fn convert(root: &Container, before: Option<(&Container, &Config)>) -> Result<Config, Refusal> {
     let top = Fields { schema: &schema().root, data: root, path: String::new() };
     let private = match root.container("private-interface4") {
         Some(data) => Some(private(&top.inner("private-interface4", data, None)?)?),
@@ -21,9 +23,16 @@ pub(super) fn convert(root: &Container) -> Result<Config, Refusal> {
         public.push(self::public(&top.inner("public-interface4", data, Some("ip"))?)?);
     }
     public.sort_by_key(|interface| interface.queue);
+    let mut known = before.map(|(root, config)| root.entries("route4").zip(&config.routes));
+    let mut known = known.iter_mut().flatten().peekable();
     let mut routes = Vec::new();
     for data in root.entries("route4") {
-        routes.push(route(&top.inner("route4", data, Some("id"))?)?);
+        let id = data.text("id");
+        while known.next_if(|(_, route)| Some(route.id.as_str()) < id).is_some() {}
+        routes.push(match known.next_if(|(old, _)| Arc::ptr_eq(old, data)) {
+            Some((_, route)) => route.clone(),
+            None => Arc::new(route(&top.inner("route4", data, Some("id"))?)?),
+        });
     }
     Ok(Config {
         private,

@@ -3,16 +3,19 @@
 
 use super::typed::{Config, PublicInterface, Route};
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 /// From an old configuration to a new one.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Difference<'a> {
+    pub(super) old: &'a Config,
+    pub(super) new: &'a Config,
     /// The private interface, which all workers share.
     pub private: bool,
     /// Public interfaces, matched by queue; there is a worker for each.
     pub public: Changes<'a, PublicInterface>,
     /// Routes, matched by id.
-    pub routes: Changes<'a, Route>,
+    pub routes: Changes<'a, Arc<Route>>,
     pub mtu: bool,
     pub tfc: bool,
     pub protocol_port: bool,
@@ -33,6 +36,8 @@ pub struct Changes<'a, T> {
 impl<'a> Difference<'a> {
     pub fn between(old: &'a Config, new: &'a Config) -> Difference<'a> {
         Difference {
+            old,
+            new,
             private: old.private != new.private,
             public: Changes::between(&old.public, &new.public, |public| public.queue),
             routes: Changes::between(&old.routes, &new.routes, |route| route.id.as_str()),
@@ -45,8 +50,8 @@ impl<'a> Difference<'a> {
         }
     }
 
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
+    /// Whether nothing but routes is different.
+    pub fn is_routes_only(&self) -> bool {
         let leaves = [
             self.private,
             self.mtu,
@@ -56,7 +61,12 @@ impl<'a> Difference<'a> {
             self.sa_ttl,
             self.data_plane,
         ];
-        !leaves.contains(&true) && self.public.is_empty() && self.routes.is_empty()
+        !leaves.contains(&true) && self.public.is_empty()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.is_routes_only() && self.routes.is_empty()
     }
 
     /// Whether the devices or addresses that the worker of that number uses are different, so that it has to be
@@ -76,7 +86,7 @@ impl<'a, T: PartialEq> Changes<'a, T> {
     }
 
     /// Compares two slices that are sorted by the same key.
-    fn between<K: Ord>(old: &'a [T], new: &'a [T], key: impl Fn(&'a T) -> K) -> Self {
+    pub(super) fn between<K: Ord>(old: &'a [T], new: &'a [T], key: impl Fn(&'a T) -> K) -> Self {
         let mut changes = Changes { added: Vec::new(), removed: Vec::new(), changed: Vec::new() };
         let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
         loop {

@@ -68,24 +68,25 @@ impl Document {
     /// Reads a whole configuration, from text or JSON.
     pub fn parse(text: &str) -> Result<Document, Rejected> {
         let path = Path::root(&schema().root);
-        Document::accept(edit::set(schema(), &Arc::default(), &path, text)?).map_err(|error| error.at(text))
+        Document::accept(edit::set(schema(), &Arc::default(), &path, text)?, None)
+            .map_err(|error| error.at(text))
     }
 
     /// Replaces what stands at a path.
     pub fn set(&self, path: &str, value: &str) -> Result<Document, Rejected> {
         let path = writable(path)?;
-        let accepted = Document::accept(edit::set(schema(), &self.root, &path, value)?);
+        let accepted = Document::accept(edit::set(schema(), &self.root, &path, value)?, Some(self));
         accepted.map_err(|error| if path.steps.is_empty() { error.at(value) } else { error })
     }
 
     /// Adds entries to a list.
     pub fn add(&self, path: &str, value: &str) -> Result<Document, Rejected> {
-        Document::accept(edit::add(schema(), &self.root, &writable(path)?, value)?)
+        Document::accept(edit::add(schema(), &self.root, &writable(path)?, value)?, Some(self))
     }
 
     /// Removes an entry from a list.
     pub fn remove(&self, path: &str) -> Result<Document, Rejected> {
-        Document::accept(edit::remove(&self.root, &writable(path)?)?)
+        Document::accept(edit::remove(&self.root, &writable(path)?)?, Some(self))
     }
 
     /// The text of what stands at a path. That of `/` can be parsed again, and yields the same document.
@@ -113,8 +114,9 @@ impl Document {
         self.ignored_associations
     }
 
-    fn accept(mut root: Arc<Container>) -> Result<Document, Rejected> {
-        validate::validate(&schema().root, &root)?;
+    /// Checks a tree. What it shares with that of a document, which is valid, is not checked again.
+    fn accept(mut root: Arc<Container>, before: Option<&Document>) -> Result<Document, Rejected> {
+        validate::validate(&schema().root, &root, before.map(|before| &*before.root))?;
         check::supported(&root)?;
         let mut ignored_associations = 0;
         for name in ASSOCIATIONS {
@@ -123,8 +125,8 @@ impl Document {
                 Arc::make_mut(&mut root).members.remove(name);
             }
         }
-        let config = convert::convert(&root)?;
-        check::check(&config)?;
+        let config = convert::convert(&root, before.map(|before| (&*before.root, &*before.config)))?;
+        check::check(&config, before.map(|before| &*before.config))?;
         Ok(Document { root, config: Arc::new(config), ignored_associations })
     }
 }

@@ -22,6 +22,7 @@
 
 mod check;
 mod convert;
+mod describe;
 mod difference;
 mod document;
 mod state;

@@ -5,6 +5,7 @@
 mod constraints;
 mod editing;
 mod fixpoint;
+mod incremental;
 mod scale;
 
 use super::*;

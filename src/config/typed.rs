@@ -5,6 +5,7 @@ use crate::wire::Mac;
 use ipnet::IpNet;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Everything that can be configured, defaults included.
@@ -13,8 +14,8 @@ pub struct Config {
     pub private: Option<PrivateInterface>,
     /// Sorted by queue.
     pub public: Vec<PublicInterface>,
-    /// Sorted by id.
-    pub routes: Vec<Route>,
+    /// Sorted by id. Configurations share the routes that they have in common.
+    pub routes: Vec<Arc<Route>>,
     /// Longest inner packet, in bytes.
     pub mtu: u16,
     pub tfc: bool,

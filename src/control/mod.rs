@@ -9,7 +9,8 @@
 //! ```
 //!
 //! [`Supervisor::apply`] makes what runs equal to a configuration, touching only what differs, and returns when the
-//! workers have it. What cannot be applied is found out before anything changes (devices, programs, plans); should a
+//! workers have it; a change of nothing but routes takes a short way (`reroute`). [`Transactions`] is around it: the
+//! configurations of the past, and those on trial. What cannot be applied is found out before anything changes (devices, programs, plans); should a
 //! worker not start after that, the configuration before is put back, and workers that stay have not noticed.
 //! [`Supervisor::service`] is called whenever the bell has rung or the deadline has passed: it carries datagrams
 //! between workers and key managers, keeps SA lifetimes, writes the log, restarts a worker that died, and follows the
@@ -17,12 +18,20 @@
 //!
 //! Limits: a change of the devices, queues or CPUs of a worker restarts that worker, and its SAs are negotiated anew.
 
+pub mod history;
+mod impact;
 mod layout;
 mod log;
 mod plan;
 mod queue;
+mod reroute;
 mod state;
+mod transaction;
 mod watch;
+
+pub use history::History;
+pub use impact::Impact;
+pub use transaction::{TransactionError, Transactions};
 
 use crate::config::{Config, Document, State};
 use crate::count::Totals;
@@ -140,11 +149,13 @@ impl Supervisor {
 
     /// Makes `candidate` the configuration that runs, or leaves everything as it is and says why.
     pub fn apply(&mut self, now: Instant, candidate: Document) -> Result<(), ApplyError> {
-        let prepared = self.prepare(candidate.config())?;
-        if let Err(error) = self.commit(now, candidate.config(), prepared, Purpose::Change) {
-            tracing::error!("going back to the configuration before: {error}");
-            self.repair(Instant::now());
-            return Err(error);
+        if !self.reroute(now, candidate.config())? {
+            let prepared = self.prepare(candidate.config())?;
+            if let Err(error) = self.commit(now, candidate.config(), prepared, Purpose::Change) {
+                tracing::error!("going back to the configuration before: {error}");
+                self.repair(Instant::now());
+                return Err(error);
+            }
         }
         let config = candidate.config();
         tracing::info!("configured: workers: {}, routes: {}", self.queues.len(), config.routes.len());

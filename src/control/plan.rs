@@ -4,6 +4,7 @@
 use super::ApplyError;
 use super::layout::{Side, own_mac};
 use crate::config::{Config, PrivateInterface, PublicInterface, Route};
+use crate::exchange::{self, PresharedKey};
 use crate::graph::{Interface, Plan};
 use crate::route::{Ipv4Table, SpiTable};
 use crate::stage::{Resolved, Tunnel};
@@ -46,7 +47,7 @@ pub struct Making<'a> {
 
 impl Numbers {
     /// Numbers for these routes; those of routes that are no more can be given again by the next call.
-    pub fn assign(&mut self, routes: &[Route]) {
+    pub fn assign(&mut self, routes: &[Arc<Route>]) {
         let mut before = std::mem::take(&mut self.of);
         for route in routes {
             let number = before.remove(&route.id).or_else(|| self.free.pop()).unwrap_or_else(|| {
@@ -58,8 +59,26 @@ impl Numbers {
         self.free.extend(before.into_values());
     }
 
+    /// As [`Numbers::assign`], told only what is different.
+    pub fn change(&mut self, added: &[&Arc<Route>], removed: &[&Arc<Route>]) {
+        for route in added {
+            let number = self.free.pop().unwrap_or_else(|| {
+                self.end += 1;
+                self.end - 1
+            });
+            self.of.insert(route.id.clone(), number);
+        }
+        let before = removed.iter().filter_map(|route| self.of.remove(&route.id));
+        self.free.extend(before);
+    }
+
     pub fn of(&self, id: &str) -> Option<u32> {
         self.of.get(id).copied()
+    }
+
+    /// One more than the highest number there could be if so many routes were added.
+    pub fn end_with(&self, added: usize) -> usize {
+        self.end as usize + added.saturating_sub(self.free.len())
     }
 }
 
@@ -83,16 +102,16 @@ impl Making<'_> {
     /// The plan; with room for associations unless there is enough for all that these routes can have.
     pub fn plan(&self, room: usize) -> Result<Plan, ApplyError> {
         let (private, public) = (self.private()?, self.public()?);
+        let room_for_tunnels = roomy(self.numbers.end as usize);
         let mut tunnels: Vec<Option<Tunnel>> =
-            std::iter::repeat_with(|| None).take(self.numbers.end as usize).collect();
+            std::iter::repeat_with(|| None).take(room_for_tunnels).collect();
         for route in &self.config.routes {
-            let number = self.numbers.of(&route.id);
-            let gateway = route.gateway(self.seat.queue);
-            if let (Some(number), Some(gateway)) = (number, gateway) {
-                tunnels[number as usize] = Some(Tunnel::new(public.ip, v4(gateway.ip)?));
+            if let Some(number) = self.numbers.of(&route.id) {
+                tunnels[number as usize] = tunnel(self.config, route, self.seat.queue)?;
             }
         }
-        let wanted = ASSOCIATIONS_PER_ROUTE * self.config.routes.len() + SPARE_ASSOCIATIONS;
+        let routes = self.config.routes.len();
+        let is_room = associations(routes) <= room;
         Ok(Plan {
             private,
             public,
@@ -101,7 +120,7 @@ impl Making<'_> {
             tfc: self.config.tfc,
             table: self.table.clone(),
             tunnels,
-            associations: (wanted > room).then(|| SpiTable::with_capacity(wanted)),
+            associations: (!is_room).then(|| SpiTable::with_capacity(associations(roomy(routes)))),
         })
     }
 
@@ -144,6 +163,32 @@ pub fn table(config: &Config, numbers: &Numbers) -> Ipv4Table {
     }))
 }
 
+/// The way to the gateway that a route has for a queue.
+pub fn tunnel(config: &Config, route: &Route, queue: u16) -> Result<Option<Tunnel>, ApplyError> {
+    let ends = config.public(queue).zip(route.gateway(queue));
+    ends.map(|(public, gateway)| Ok(Tunnel::new(v4(public.ip)?, v4(gateway.ip)?))).transpose()
+}
+
+/// A route as the key manager of a queue sees it.
+pub fn exchange_route(route: &Route, queue: u16) -> Option<exchange::Route> {
+    Some(exchange::Route {
+        id: route.id.clone(),
+        spi: route.spi,
+        preshared_key: PresharedKey::new(*route.preshared_key.bytes()),
+        gateway: route.gateway(queue)?.ip,
+    })
+}
+
+/// How many inbound associations so many routes can have.
+pub fn associations(routes: usize) -> usize {
+    ASSOCIATIONS_PER_ROUTE * routes + SPARE_ASSOCIATIONS
+}
+
+/// Room for so many routes and, without another plan, for some that are added later.
+fn roomy(routes: usize) -> usize {
+    routes + routes / 8 + SPARE_ROUTES
+}
+
 fn private_neighbour(private: &PrivateInterface) -> Neighbour {
     (None, private.ip, private.nexthop_ip, private.nexthop_mac)
 }
@@ -162,19 +207,23 @@ fn v4(address: IpAddr) -> Result<Ipv4Addr, ApplyError> {
 /// Four inbound SAs live side by side, and a fifth for the moment until the oldest is removed.
 const ASSOCIATIONS_PER_ROUTE: usize = 5;
 const SPARE_ASSOCIATIONS: usize = 16;
+/// A tunnel takes 40 bytes, an association in the table 32.
+const SPARE_ROUTES: usize = 64;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::Key32;
 
-    fn routes(ids: &[&str]) -> Vec<Route> {
-        let route = |id: &&str| Route {
-            id: id.to_string(),
-            spi: 1000,
-            preshared_key: Key32::new([0; 32]),
-            net: "10.0.0.0/8".parse().unwrap(),
-            gateways: Vec::new(),
+    fn routes(ids: &[&str]) -> Vec<Arc<Route>> {
+        let route = |id: &&str| {
+            Arc::new(Route {
+                id: id.to_string(),
+                spi: 1000,
+                preshared_key: Key32::new([0; 32]),
+                net: "10.0.0.0/8".parse().unwrap(),
+                gateways: Vec::new(),
+            })
         };
         ids.iter().map(route).collect()
     }

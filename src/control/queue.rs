@@ -4,13 +4,13 @@
 use super::ApplyError;
 use super::layout::{self, Place};
 use super::log::Log;
-use super::plan::Numbers;
+use super::plan::{self, Numbers};
 use crate::aead;
 use crate::config::Config;
 use crate::count::{Counters, KeyManager as KeyCounters, SaCounters, Totals};
 use crate::esp::{InboundSa, OutboundSa, Parameters};
-use crate::exchange::{self, KeyManager, Output, PresharedKey, SaParameters, Settings};
-use crate::graph::Plan;
+use crate::exchange::{self, KeyManager, Output, SaParameters, Settings};
+use crate::graph::{Plan, Reroute};
 use crate::stage::{Datagram, Inbound};
 use crate::worker::{Command, Seat, Worker};
 use crate::xdp::{Doorbell, Mode, Program};
@@ -28,6 +28,8 @@ pub struct Queue {
     inbound: BTreeMap<u32, Arc<SaCounters>>,
     /// Room for inbound SAs in the worker.
     room: usize,
+    /// Room for routes in the worker.
+    tunnels: usize,
     /// Routes that have an outbound SA, to log when that changes.
     up: std::collections::BTreeSet<String>,
 }
@@ -43,6 +45,7 @@ impl Queue {
         bell: Arc<Doorbell>,
     ) -> Result<Queue, ApplyError> {
         let room = plan.associations.as_ref().map_or(0, |table| table.capacity());
+        let tunnels = plan.tunnels.len();
         let settings = settings(config, seat.queue)?;
         let seat = seat.clone();
         let counters = Arc::new(Counters::default());
@@ -60,7 +63,16 @@ impl Queue {
         let (private, public) = (place(&worker.private), place(&worker.public));
         let cpu = seat.cpu.map_or("any CPU".to_string(), |cpu| format!("CPU {cpu}"));
         tracing::info!("worker of queue {} runs: private {private}, public {public}, {cpu}", seat.queue);
-        Ok(Queue { seat, worker, keys, counters, inbound: BTreeMap::new(), room, up: Default::default() })
+        Ok(Queue {
+            seat,
+            worker,
+            keys,
+            counters,
+            inbound: BTreeMap::new(),
+            room,
+            tunnels,
+            up: Default::default(),
+        })
     }
 
     /// Has the XDP programs send this queue's frames to the worker.
@@ -87,6 +99,7 @@ impl Queue {
         if let Some(table) = &plan.associations {
             self.room = table.capacity();
         }
+        self.tunnels = plan.tunnels.len();
         self.worker.command(Command::Replan(Box::new(plan)));
     }
 
@@ -99,17 +112,28 @@ impl Queue {
         log: &mut Log,
     ) -> Result<(), ApplyError> {
         let settings = settings(config, self.seat.queue)?;
-        let routes = config.routes.iter().filter_map(|route| {
-            Some(exchange::Route {
-                id: route.id.clone(),
-                spi: route.spi,
-                preshared_key: PresharedKey::new(*route.preshared_key.bytes()),
-                gateway: route.gateway(self.seat.queue)?.ip,
-            })
-        });
+        let routes = config.routes.iter().filter_map(|route| plan::exchange_route(route, self.seat.queue));
         self.keys.configure(now, settings, routes.collect());
         self.perform(now, numbers, log);
         Ok(())
+    }
+
+    /// Gives the worker the routes that are different. Their numbers are below [`Queue::tunnels`].
+    pub fn reroute(&mut self, change: Reroute) {
+        self.worker.command(Command::Reroute(Box::new(change)));
+    }
+
+    /// Gives the key manager the routes that are different, and the SPIs that are no more.
+    pub fn change(
+        &mut self,
+        now: Instant,
+        gone: &[u32],
+        routes: Vec<exchange::Route>,
+        numbers: &Numbers,
+        log: &mut Log,
+    ) {
+        self.keys.change(now, gone, routes);
+        self.perform(now, numbers, log);
     }
 
     /// Waits until the worker has carried out all it was told, at most until then.
@@ -193,6 +217,11 @@ impl Queue {
     /// Room for inbound SAs in the worker.
     pub fn room(&self) -> usize {
         self.room
+    }
+
+    /// Room for routes in the worker.
+    pub fn tunnels(&self) -> usize {
+        self.tunnels
     }
 
     /// Whether the worker is what this seat needs.

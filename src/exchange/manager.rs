@@ -67,21 +67,27 @@ impl KeyManager {
             before.own_address != settings.own_address || before.negotiation_ttl != settings.negotiation_ttl;
 
         let routes: BTreeMap<u32, Route> = routes.into_iter().map(|route| (route.spi, route)).collect();
-        self.remove_all_but(&routes);
-        for (spi, route) in routes {
-            match self.tunnels.get_mut(&spi) {
-                Some(entry) => {
-                    if entry.tunnel.set_gateway(route.gateway) || reset_all {
-                        entry.tunnel.reset(&mut self.shared);
-                        self.settle(now, spi);
-                    }
-                }
-                None => {
-                    let tunnel = Tunnel::new(route, &mut self.shared);
-                    self.tunnels.insert(spi, Entry { tunnel, deadline: None, waits: false });
-                    self.settle(now, spi);
-                }
-            }
+        let stays = |(spi, entry): (&u32, &Entry)| routes.get(spi).is_some_and(|new| entry.tunnel.is_of(new));
+        let gone: Vec<u32> =
+            self.tunnels.iter().filter(|tunnel| !stays(*tunnel)).map(|(spi, _)| *spi).collect();
+        self.remove(&gone);
+        for route in routes.into_values() {
+            self.place(now, route, reset_all);
+        }
+        self.start_negotiations(now);
+    }
+
+    /// As [`KeyManager::configure`] with the same settings, told only what is different: the SPIs of routes that are
+    /// gone or have another SPI now, and routes that are new or not what they were.
+    pub fn change(&mut self, now: Instant, gone: &[u32], routes: Vec<Route>) {
+        self.timeout(now);
+        self.remove(gone);
+        let is_another =
+            |route: &&Route| self.tunnels.get(&route.spi).is_some_and(|entry| !entry.tunnel.is_of(route));
+        let others: Vec<u32> = routes.iter().filter(is_another).map(|route| route.spi).collect();
+        self.remove(&others);
+        for route in routes {
+            self.place(now, route, false);
         }
         self.start_negotiations(now);
     }
@@ -149,21 +155,37 @@ impl KeyManager {
         Ok(())
     }
 
-    fn remove_all_but(&mut self, routes: &BTreeMap<u32, Route>) {
-        let stays = |tunnel: &Tunnel| {
-            let old = tunnel.route();
-            routes.get(&old.spi).is_some_and(|new| new.id == old.id && new.preshared_key == old.preshared_key)
-        };
-        let (stay, gone): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            std::mem::take(&mut self.tunnels).into_iter().partition(|(_, entry)| stays(&entry.tunnel));
-        self.tunnels = stay;
-        for (spi, entry) in gone {
+    fn remove(&mut self, spis: &[u32]) {
+        let mut waited = false;
+        for spi in spis {
+            let Some(entry) = self.tunnels.remove(spi) else { continue };
             if let Some(deadline) = entry.deadline {
-                self.agenda.remove(&(deadline, spi));
+                self.agenda.remove(&(deadline, *spi));
             }
+            waited |= entry.waits;
             entry.tunnel.destroy(&mut self.shared);
         }
-        self.turn.retain(|spi| self.tunnels.contains_key(spi));
+        if waited {
+            self.turn.retain(|spi| self.tunnels.contains_key(spi));
+        }
+    }
+
+    /// Makes a route, or gives the one there is the gateway it has now.
+    fn place(&mut self, now: Instant, route: Route, reset: bool) {
+        let spi = route.spi;
+        match self.tunnels.get_mut(&spi) {
+            Some(entry) => {
+                if entry.tunnel.set_gateway(route.gateway) || reset {
+                    entry.tunnel.reset(&mut self.shared);
+                    self.settle(now, spi);
+                }
+            }
+            None => {
+                let tunnel = Tunnel::new(route, &mut self.shared);
+                self.tunnels.insert(spi, Entry { tunnel, deadline: None, waits: false });
+                self.settle(now, spi);
+            }
+        }
     }
 
     /// Does what is due for one route, and brings agenda and turn in line with its state.

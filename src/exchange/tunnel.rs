@@ -52,6 +52,12 @@ impl Tunnel {
         &self.route
     }
 
+    /// Whether a configured route is this one, so that its SAs stay good.
+    pub fn is_of(&self, route: &Route) -> bool {
+        let Route { id, spi, preshared_key, .. } = &self.route;
+        (id, *spi, preshared_key) == (&route.id, route.spi, &route.preshared_key)
+    }
+
     /// Begins a negotiation.
     pub fn knock(&mut self, now: Instant, shared: &mut Shared) {
         self.initiator.start(now + shared.settings.negotiation_ttl);

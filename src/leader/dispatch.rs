@@ -3,6 +3,7 @@
 
 use thiserror::Error;
 
+use super::extension::Extended;
 use super::frame::MAX_REPLY;
 use super::message::{BadMessage, Query, Reply, Request};
 use super::{Handler, message};
@@ -98,6 +99,14 @@ fn carry_out(
         Request::RemoveConfig { schema, path, .. } => {
             check_writer(schema, session, handler)?;
             handler.remove_config(path).map(|()| vec![])
+        }
+        Request::Extended(Extended { schema, call, .. }) => {
+            if call.changes() {
+                check_writer(schema, session, handler)?;
+            }
+            check_schema(schema, handler)?;
+            let text = handler.extension(call)?;
+            Ok(call.result().map(|leaf| (leaf, text)).into_iter().collect())
         }
         Request::AttachListener { schema, .. } => {
             check_schema(schema, handler)?;

@@ -5,6 +5,7 @@
 
 use thiserror::Error;
 
+use super::extension::Extended;
 use crate::yang::rpc::{self, Leaves, Message, RpcError};
 
 /// What is asked of an instance.
@@ -24,6 +25,8 @@ pub enum Request {
         revision: Option<String>,
         path: String,
     },
+    /// What deployed instances do not know.
+    Extended(Extended),
     /// Reserves the right to change the configuration for this connection.
     AttachListener {
         schema: String,
@@ -84,6 +87,7 @@ impl Request {
             Self::SetConfig(_) => "set-config",
             Self::AddConfig(_) => "add-config",
             Self::RemoveConfig { .. } => "remove-config",
+            Self::Extended(extended) => extended.rpc(),
             Self::AttachListener { .. } => "attach-listener",
             Self::GetAlarmsState(_) => "get-alarms-state",
             Self::SetAlarmOperatorState { .. } => "set-alarm-operator-state",
@@ -144,6 +148,7 @@ pub fn print_request(request: &Request) -> Result<String, BadMessage> {
         Request::RemoveConfig { schema, revision, path } => {
             addressed(schema, revision).with("path", path.as_str())
         }
+        Request::Extended(extended) => extended.add_to(addressed(&extended.schema, &extended.revision)),
     };
     Ok(rpc::print_call(request.rpc(), &leaves)?)
 }
@@ -164,6 +169,9 @@ pub fn print_reply(reply: &Reply) -> Result<String, BadMessage> {
 /// The module says which leaves a call has and which of them must be there; `parse_calls` has seen to it.
 fn request(message: Message) -> Result<Request, BadMessage> {
     let Message { name: rpc, leaves } = message;
+    if let Some(extended) = Extended::read(&rpc, &leaves) {
+        return Ok(Request::Extended(extended));
+    }
     let required = |name: &str| {
         let missing = || BadMessage(RpcError::Missing { rpc: rpc.clone(), name: name.to_owned() });
         leaves.text(name).ok_or_else(missing)

@@ -27,6 +27,7 @@
 mod client;
 mod connection;
 mod dispatch;
+mod extension;
 pub mod frame;
 mod message;
 mod notifications;
@@ -37,6 +38,7 @@ mod server;
 use crate::yang::format::Format;
 
 pub use client::{Client, ClientError};
+pub use extension::{Change, Extended, Extension};
 pub use frame::MAX_REQUEST;
 pub use message::{BadMessage, Edit, Query, Reply, Request};
 pub use server::Server;
@@ -54,4 +56,8 @@ pub trait Handler {
     fn set_config(&mut self, path: &str, config: &str) -> Result<(), String>;
     fn add_config(&mut self, path: &str, config: &str) -> Result<(), String>;
     fn remove_config(&mut self, path: &str) -> Result<(), String>;
+    /// What deployed instances do not offer. The text that is shown in answer.
+    fn extension(&mut self, _: &Extension) -> Result<String, String> {
+        Err("this instance has no history and no dry run".to_owned())
+    }
 }

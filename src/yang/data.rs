@@ -70,6 +70,22 @@ impl Container {
     }
 }
 
+impl List {
+    /// Entries that another list does not share with this one, sorted by key.
+    pub fn changed_since<'a>(&'a self, before: &List) -> Vec<(&'a Key, &'a Arc<Container>)> {
+        let mut before = before.entries.iter().peekable();
+        let mut changed = Vec::new();
+        for (key, entry) in &self.entries {
+            while before.next_if(|(other, _)| *other < key).is_some() {}
+            let shared = before.next_if(|(other, old)| *other == key && Arc::ptr_eq(old, entry));
+            if shared.is_none() {
+                changed.push((key, entry));
+            }
+        }
+        changed
+    }
+}
+
 impl Value {
     pub fn as_text(&self) -> Option<&str> {
         match self {

@@ -54,7 +54,7 @@ pub(super) fn schema() -> Schema {
 pub(super) fn read(source: &str) -> Result<Container, String> {
     let schema = schema();
     let root = text::members(&schema.root, source).map_err(|error| error.to_string())?;
-    validate::validate(&schema.root, &root).map_err(|error| error.to_string())?;
+    validate::validate(&schema.root, &root, None).map_err(|error| error.to_string())?;
     Ok(root)
 }
 

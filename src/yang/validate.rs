@@ -5,9 +5,13 @@
 //! fault, even if it has mandatory leaves: configurations are put together one container at a time. Modules say so
 //! by a presence statement; without one YANG would miss the leaves (RFC 7950, section 7.6.5).
 //!
+//! Trees share what they have in common, and what a tree shares with one that was found valid is not looked at
+//! again. So the price of a change of one entry among thousands is that of the entry, and one comparison with each
+//! of the others.
+//!
 //! Values that a standard type has one canonical form for are the same if that form is.
 
-use super::data::{Container, Data, List, Value};
+use super::data::{Container, Data, Key, List, Value};
 use super::path::Step;
 use super::schema::{self, Kind, Leaf, Members};
 use std::borrow::Cow;
@@ -38,9 +42,9 @@ pub enum Problem {
     TooFew { expected: usize, found: usize },
 }
 
-/// Checks a tree against the schema of its root.
-pub fn validate(schema: &Members, root: &Container) -> Result<(), Invalid> {
-    Place { parent: None, step: None }.members(schema, root)
+/// Checks a tree against the schema of its root. `valid` is one that was checked before, if there is any.
+pub fn validate(schema: &Members, root: &Container, valid: Option<&Container>) -> Result<(), Invalid> {
+    Place { parent: None, step: None }.members(schema, root, valid)
 }
 
 /// A leaf that ought to be in a container and is not. One inside of a case is needed if the case is taken
@@ -65,16 +69,30 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    fn members(&self, schema: &Members, container: &Container) -> Result<(), Invalid> {
+    fn members(
+        &self,
+        schema: &Members,
+        container: &Container,
+        valid: Option<&Container>,
+    ) -> Result<(), Invalid> {
         if let Some(name) = missing(schema, container) {
             return Err(self.invalid(Problem::Missing(name.to_string())));
         }
         self.choices(schema, container)?;
         for node in schema.iter() {
             let place = Place { parent: Some(self), step: Some((&node.name, None)) };
+            let valid = valid.and_then(|valid| valid.members.get(&node.name));
             match (&node.kind, container.members.get(&node.name)) {
-                (Kind::Container(schema), Some(Data::Container(inner))) => place.members(schema, inner)?,
-                (Kind::List(schema), Some(Data::List(list))) => self.list(&node.name, schema, list)?,
+                (Kind::Container(schema), Some(Data::Container(inner))) => match valid {
+                    Some(Data::Container(valid)) if Arc::ptr_eq(valid, inner) => {}
+                    Some(Data::Container(valid)) => place.members(schema, inner, Some(valid))?,
+                    _ => place.members(schema, inner, None)?,
+                },
+                (Kind::List(schema), Some(Data::List(list))) => match valid {
+                    Some(Data::List(valid)) if Arc::ptr_eq(valid, list) => {}
+                    Some(Data::List(valid)) => self.list(&node.name, schema, list, valid)?,
+                    _ => self.list(&node.name, schema, list, &List::default())?,
+                },
                 (Kind::List(schema), None) if schema.min_elements > 0 => {
                     return Err(place.invalid(Problem::TooFew { expected: schema.min_elements, found: 0 }));
                 }
@@ -99,7 +117,7 @@ impl Place<'_> {
         Ok(())
     }
 
-    fn list(&self, name: &str, schema: &schema::List, list: &List) -> Result<(), Invalid> {
+    fn list(&self, name: &str, schema: &schema::List, list: &List, valid: &List) -> Result<(), Invalid> {
         if list.entries.len() < schema.min_elements {
             let problem = Problem::TooFew { expected: schema.min_elements, found: list.entries.len() };
             return Err(Place { parent: Some(self), step: Some((name, None)) }.invalid(problem));
@@ -108,19 +126,20 @@ impl Place<'_> {
         let has_canonical =
             |name: &Arc<str>| schema.members.leaf(name).is_some_and(|leaf| leaf.kind.has_canonical());
         let keys = Some(&schema.keys).filter(|keys| keys.iter().any(has_canonical));
+        let changed = list.changed_since(valid);
         for leaves in schema.unique.iter().chain(keys) {
-            let mut seen: HashMap<Vec<_>, &Container> = HashMap::with_capacity(list.entries.len());
-            for entry in list.entries.values() {
-                let Some(values) = unique_values(schema, leaves, entry) else { continue };
-                if let Some(other) = seen.insert(values, entry) {
-                    let other = entry_place(other).to_string();
-                    let leaves = leaves.join(" ");
-                    return Err(entry_place(entry).invalid(Problem::NotUnique { leaves, other }));
-                }
+            let twice = match changed.len() {
+                0..=FEW => search(schema, leaves, list, &changed),
+                _ => index(schema, leaves, list),
+            };
+            if let Some((entry, other)) = twice {
+                let (leaves, other) = (leaves.join(" "), entry_place(other).to_string());
+                return Err(entry_place(entry).invalid(Problem::NotUnique { leaves, other }));
             }
         }
-        for entry in list.entries.values() {
-            entry_place(entry).members(&schema.members, entry)?;
+        for (key, entry) in changed {
+            let valid = valid.entries.get(key).map(|entry| &**entry);
+            entry_place(entry).members(&schema.members, entry, valid)?;
         }
         Ok(())
     }
@@ -149,6 +168,37 @@ impl fmt::Display for Place<'_> {
     }
 }
 
+/// One of some entries, the last first, and another one of the list with the same values, found by comparison.
+fn search<'a>(
+    schema: &'a schema::List,
+    leaves: &[Arc<str>],
+    list: &'a List,
+    some: &[(&Key, &'a Arc<Container>)],
+) -> Option<(&'a Container, &'a Container)> {
+    some.iter().rev().find_map(|(key, entry)| {
+        let values = unique_values(schema, leaves, entry)?;
+        let same = |other: &Container| {
+            let mut pairs = leaves.iter().zip(&values);
+            pairs.all(|(name, value)| unique_value(schema, name, other).as_ref() == Some(value))
+        };
+        let (_, other) = list.entries.iter().find(|(other_key, other)| other_key != key && same(other))?;
+        Some((&***entry, &**other))
+    })
+}
+
+/// An entry and another one before it with the same values, found with an index of all.
+fn index<'a>(
+    schema: &'a schema::List,
+    leaves: &[Arc<str>],
+    list: &'a List,
+) -> Option<(&'a Container, &'a Container)> {
+    let mut seen: HashMap<Vec<_>, &Container> = HashMap::with_capacity(list.entries.len());
+    list.entries.values().find_map(|entry| {
+        let other = seen.insert(unique_values(schema, leaves, entry)?, entry)?;
+        Some((&**entry, other))
+    })
+}
+
 /// The values of a unique statement; absent leaves count with their default, and without one the entry is exempt
 /// (RFC 7950, section 7.8.3).
 fn unique_values<'a>(
@@ -156,9 +206,13 @@ fn unique_values<'a>(
     leaves: &[Arc<str>],
     entry: &'a Container,
 ) -> Option<Vec<Cow<'a, Value>>> {
-    let value = |name: &Arc<str>| {
-        let leaf = schema.members.leaf(name)?;
-        Some(leaf.kind.canonical(entry.value(name).or(leaf.default.as_ref())?))
-    };
-    leaves.iter().map(value).collect()
+    leaves.iter().map(|name| unique_value(schema, name, entry)).collect()
 }
+
+fn unique_value<'a>(schema: &'a schema::List, name: &str, entry: &'a Container) -> Option<Cow<'a, Value>> {
+    let leaf = schema.members.leaf(name)?;
+    Some(leaf.kind.canonical(entry.value(name).or(leaf.default.as_ref())?))
+}
+
+/// Changed entries up to which comparing each with all others is cheaper than an index of all.
+const FEW: usize = 16;

@@ -71,6 +71,41 @@ fn a_new_route_spi_or_a_new_name_is_another_route() {
 }
 
 #[test]
+fn a_change_of_some_routes_leaves_the_others_alone() {
+    let mut pair = Pair::connected();
+    let before = snapshot(&pair, A);
+    let elsewhere = "203.0.113.99".parse().unwrap();
+    pair.change(A, &[], vec![route("other", 500, 1, elsewhere)]);
+    pair.change(A, &[], vec![route("other", 500, 1, "203.0.113.98".parse().unwrap())]);
+    pair.change(A, &[], vec![route("other", 500, 2, elsewhere)]);
+    pair.change(A, &[500], vec![route("other", 501, 2, elsewhere)]);
+    pair.change(A, &[501], vec![]);
+    pair.change(A, &[501, 7777], vec![]);
+    assert_eq!(snapshot(&pair, A), before);
+    pair.traffic_flows = true;
+    pair.run_for(3600);
+}
+
+#[test]
+fn a_change_does_to_its_routes_what_a_configuration_would() {
+    let mut pair = Pair::connected();
+    for side in [A, B] {
+        let changed = route("net", ROUTE_SPI, 8, pair.gateways[1 - side].address);
+        pair.change(side, &[], vec![changed]);
+        assert!(pair.gateways[side].inbound.is_empty() && pair.gateways[side].outbound.is_empty());
+    }
+    pair.run_for(2 * NEGOTIATION_TTL + 1);
+    pair.assert_traffic_flows();
+    for side in [A, B] {
+        pair.change(side, &[ROUTE_SPI], vec![]);
+        assert!(pair.gateways[side].inbound.is_empty() && pair.gateways[side].outbound.is_empty());
+    }
+    let sent = pair.sent.len();
+    pair.run_for(3600);
+    assert_eq!(pair.sent.len(), sent, "there is no route to negotiate for");
+}
+
+#[test]
 fn two_routes_may_exchange_their_spis() {
     let mut pair = Pair::new();
     for spis in [[300, 400], [400, 300]] {

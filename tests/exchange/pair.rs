@@ -113,6 +113,11 @@ impl Pair {
         self.perform(side);
     }
 
+    pub fn change(&mut self, side: usize, gone: &[u32], routes: Vec<Route>) {
+        self.gateways[side].manager.change(self.now, gone, routes);
+        self.perform(side);
+    }
+
     /// The gateway starts anew and knows nothing of what was.
     pub fn restart(&mut self, side: usize, seed: u64) {
         self.gateways[side] = Gateway::new(self.gateways[side].address, seed);

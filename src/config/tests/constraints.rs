@@ -134,10 +134,10 @@ fn the_same_network_or_key_in_another_spelling_is_refused() {
         format!("{{ id b; spi 300; net \"{net}\"; preshared-key \"{key}\"; gateway {{ ip 192.0.2.9; }} }}")
     };
     let message = paris().add("/route4", &second("172.32.9.9/16", &"0a".repeat(32))).unwrap_err().to_string();
-    assert_eq!(message, "/route4[id=tokyo]: not unique: net is also in entry /route4[id=b]");
+    assert_eq!(message, "/route4[id=b]: not unique: net is also in entry /route4[id=tokyo]");
     let spelled = "ac ab 12 9a ".repeat(8);
     let message = paris().add("/route4", &second("10.0.0.0/8", spelled.trim())).unwrap_err().to_string();
-    assert_eq!(message, "/route4[id=tokyo]/preshared-key: the same key as that of route b");
+    assert_eq!(message, "/route4[id=b]/preshared-key: the same key as that of route tokyo");
 }
 
 #[test]

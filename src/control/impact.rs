@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a change would touch, told before it is made.
+
+use super::layout::{Known, Layout};
+use super::queue::Queue;
+use super::{ApplyError, Supervisor};
+use crate::config::{Config, Difference, Document, Route};
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+
+/// What happens to workers, associations and exchanges under way.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Impact {
+    /// Queues whose workers are started, stopped, or stopped and started again.
+    pub started: Vec<u16>,
+    pub stopped: Vec<u16>,
+    pub restarted: Vec<u16>,
+    /// Routes that go, and their associations with them.
+    pub removed: Vec<String>,
+    /// Routes that lose their associations and negotiate new ones.
+    pub rekeyed: Vec<String>,
+    /// Routes whose exchanges under way begin again; what they have stays.
+    pub reset: Vec<String>,
+    /// Routes to which nothing happens but on restarted workers.
+    pub untouched: usize,
+}
+
+impl Supervisor {
+    /// What [`Supervisor::apply`] would do; or the error it would give, as far as that can be known before.
+    pub fn impact(&self, candidate: &Document) -> Result<Impact, ApplyError> {
+        let seats = self.queues.values().filter(|queue| !queue.is_dead()).map(Queue::seat);
+        let known = Known::new(self.document.config(), seats);
+        let layout = Layout::of(candidate.config(), &self.options, &known)?;
+        let difference = Difference::between(self.document.config(), candidate.config());
+        let mut impact = Impact::of_routes(&difference, self.document.config(), candidate.config());
+        for (queue, running) in &self.queues {
+            match layout.seat(*queue) {
+                None => impact.stopped.push(*queue),
+                Some(seat) if !running.serves(seat) => impact.restarted.push(*queue),
+                Some(_) => {}
+            }
+        }
+        let queues = layout.seats().iter().map(|seat| seat.queue);
+        impact.started.extend(queues.filter(|queue| !self.queues.contains_key(queue)));
+        Ok(impact)
+    }
+}
+
+impl Impact {
+    fn of_routes(difference: &Difference<'_>, old: &Config, new: &Config) -> Impact {
+        let mut impact = Impact::default();
+        let id = |route: &&Arc<Route>| route.id.clone();
+        impact.removed = difference.routes.removed.iter().map(id).collect();
+        for (old, new) in &difference.routes.changed {
+            if old.spi != new.spi || old.preshared_key != new.preshared_key {
+                impact.rekeyed.push(new.id.clone());
+            } else if old.gateways != new.gateways {
+                impact.reset.push(new.id.clone());
+            }
+        }
+        let addresses = |config: &Config| -> Vec<_> {
+            config.public.iter().map(|public| (public.queue, public.outside_ip())).collect()
+        };
+        if difference.negotiation_ttl || addresses(old) != addresses(new) {
+            let added = difference.routes.added.iter().map(|route| &route.id);
+            let aside: HashSet<&String> = added.chain(&impact.rekeyed).collect();
+            let ids = new.routes.iter().map(|route| &route.id);
+            impact.reset = ids.filter(|id| !aside.contains(id)).cloned().collect();
+        }
+        let touched = difference.routes.changed.len().max(impact.rekeyed.len() + impact.reset.len());
+        impact.untouched = new.routes.len() - difference.routes.added.len() - touched;
+        impact
+    }
+}
+
+impl fmt::Display for Impact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (what, queues) in [
+            ("workers started: queue", &self.started),
+            ("workers stopped, their SAs lost: queue", &self.stopped),
+            ("workers restarted, their SAs lost and negotiated anew: queue", &self.restarted),
+        ] {
+            if !queues.is_empty() {
+                let queues: Vec<_> = queues.iter().map(u16::to_string).collect();
+                writeln!(f, "{what} {}", queues.join(", "))?;
+            }
+        }
+        for (what, routes) in [
+            ("SAs lost", &self.removed),
+            ("SAs lost and negotiated anew", &self.rekeyed),
+            ("exchanges under way begun anew, SAs kept", &self.reset),
+        ] {
+            if !routes.is_empty() {
+                let more = if routes.len() > MAX_NAMES { ", .." } else { "" };
+                let names: Vec<_> = routes.iter().take(MAX_NAMES).map(String::as_str).collect();
+                writeln!(f, "{what}: {} of {}{more}", routes.len(), names.join(", "))?;
+            }
+        }
+        writeln!(f, "routes not touched: {}", self.untouched)
+    }
+}
+
+/// Routes that a line names.
+const MAX_NAMES: usize = 10;

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The short way to another configuration, when nothing but routes is different: workers and key managers are told
+//! these routes and nothing else, so that one of thousands costs no more than one of a few.
+//!
+//! ```text
+//!   difference ──► numbers ──► prefixes (a new table) ─┐
+//!              └─► tunnels, by number ─────────────────┴─► every worker, as one command between two batches
+//!              └─► SPIs that are gone, routes that are not as before ─► every key manager
+//! ```
+//!
+//! Workers have room for more routes than there are; when it is used up, a plan with more of it is made the long way.
+
+use super::queue::Queue;
+use super::{ApplyError, PATIENCE, Supervisor, plan};
+use crate::config::{Changes, Config, Difference, Route};
+use crate::graph::Reroute;
+use crate::stage::Tunnel;
+use std::sync::Arc;
+use std::time::Instant;
+
+impl Supervisor {
+    /// Changes the routes of the workers that run. Whether that was all there is to do; if not, nothing was done.
+    pub(super) fn reroute(&mut self, now: Instant, config: &Config) -> Result<bool, ApplyError> {
+        let document = self.document.clone();
+        let difference = Difference::between(document.config(), config);
+        let routes = &difference.routes;
+        if !difference.is_routes_only() || !self.has_room_for(config, routes.added.len()) {
+            return Ok(false);
+        }
+        if routes.is_empty() {
+            return Ok(true);
+        }
+        let present = || routes.added.iter().copied().chain(routes.changed.iter().map(|(_, new)| *new));
+        let mut tunnels = Vec::new();
+        for queue in self.queues.keys() {
+            let of_queue: Result<Vec<Option<Tunnel>>, _> =
+                present().map(|route| plan::tunnel(config, route, *queue)).collect();
+            tunnels.push(of_queue?);
+        }
+
+        // Nothing fails from here on, unless a worker does not answer.
+        let gone: Vec<u32> = routes.removed.iter().filter_map(|route| self.numbers.of(&route.id)).collect();
+        self.numbers.change(&routes.added, &routes.removed);
+        let same_prefixes = routes.added.is_empty()
+            && routes.removed.is_empty()
+            && routes.changed.iter().all(|(old, new)| old.net == new.net);
+        let table = (!same_prefixes).then(|| Arc::new(plan::table(config, &self.numbers)));
+        let gone_spis = gone_spis(routes);
+        for ((number, queue), of_queue) in self.queues.iter_mut().zip(tunnels) {
+            let numbers = present().filter_map(|route| self.numbers.of(&route.id));
+            let tunnels = gone.iter().map(|number| (*number, None)).chain(numbers.zip(of_queue)).collect();
+            queue.reroute(Reroute { table: table.clone(), tunnels });
+            let keys = present().filter_map(|route| plan::exchange_route(route, *number)).collect();
+            queue.change(now, &gone_spis, keys, &self.numbers, &mut self.log);
+        }
+        let patience = Instant::now() + PATIENCE;
+        let silent = self.queues.values().find(|queue| !queue.settle(patience) && !queue.is_dead());
+        match silent.map(|queue| queue.seat().queue) {
+            None => Ok(true),
+            Some(number) => {
+                tracing::error!("the worker of queue {number} does not answer");
+                self.repair(Instant::now());
+                Err(ApplyError::Unresponsive(number))
+            }
+        }
+    }
+
+    /// Whether all workers there should be run, and can take so many routes more.
+    fn has_room_for(&self, config: &Config, added: usize) -> bool {
+        let is_whole = self.waiting.is_empty()
+            && self.repair_at.is_none()
+            && self.queues.len() == config.public.len()
+            && !self.queues.values().any(Queue::is_dead);
+        let (numbers, associations) = (self.numbers.end_with(added), plan::associations(config.routes.len()));
+        is_whole
+            && self.queues.values().all(|queue| queue.tunnels() >= numbers && queue.room() >= associations)
+    }
+}
+
+/// SPIs of routes that no route has any more, or another one.
+fn gone_spis(routes: &Changes<'_, Arc<Route>>) -> Vec<u32> {
+    let changed = routes.changed.iter().filter(|(old, new)| old.spi != new.spi).map(|(old, _)| old.spi);
+    routes.removed.iter().map(|route| route.spi).chain(changed).collect()
+}
