@@ -16,6 +16,7 @@ use instance::while_serving;
 use proptest::prelude::*;
 use vita::leader::rundir::RunDir;
 use vita::leader::{Client, ClientError, Edit, Handler, Query, Request, Server};
+use vita::yang::format::Format;
 
 /// An instance that stores whatever it is given.
 #[derive(Default)]
@@ -33,12 +34,12 @@ impl Handler for Memory {
         (schema == self.schema()).then_some("module vita-esp-gateway {\n  // METADATA\n}\n")
     }
 
-    fn get_config(&mut self, path: &str, print_default: bool) -> Result<String, String> {
+    fn get_config(&mut self, path: &str, _: Format, print_default: bool) -> Result<String, String> {
         self.defaults_asked_for = print_default;
         self.config.get(path).cloned().ok_or_else(|| format!("{path}: not found"))
     }
 
-    fn get_state(&mut self, path: &str, _: bool) -> Result<String, String> {
+    fn get_state(&mut self, path: &str, _: Format, _: bool) -> Result<String, String> {
         match path {
             "/gateway-state/private-router" => Ok(String::new()),
             "/many" => Ok("x".repeat(LARGE)),
@@ -125,7 +126,7 @@ impl Instance {
     fn connections(&self) -> usize {
         let mut fds = Vec::new();
         self.server.poll_fds(&mut fds);
-        fds.len() - 1
+        fds.len() - 2
     }
 
     /// One request on a fresh connection.
@@ -221,8 +222,8 @@ fn a_refusal_is_an_error_and_a_status() {
             "get-schema {\n  error \"unsupported schema: nosuch (this instance serves vita-esp-gateway)\";\n  status 1;\n}\n",
         ),
         (
-            framed("get-config { schema vita-esp-gateway; path \"/mtu\"; format xpath; }"),
-            "get-config {\n  error \"unsupported format: xpath (this instance answers in the format yang)\";\n  status 1;\n}\n",
+            framed("get-config { schema vita-esp-gateway; path \"/mtu\"; format yaml; }"),
+            "get-config {\n  error \"Not valid output format: yaml (expected one of yang, xpath, influxdb, json)\";\n  status 1;\n}\n",
         ),
     ] {
         assert_eq!(instance.ask(&request), framed(answer));
@@ -230,12 +231,112 @@ fn a_refusal_is_an_error_and_a_status() {
 }
 
 #[test]
-fn calls_of_the_module_that_are_not_served_say_so() {
+fn there_are_no_alarms() {
     let mut instance = Instance::start();
-    for call in ["attach-listener { schema vita-esp-gateway; }", "get-alarms-state { schema ietf-alarms; }"] {
-        let answer = instance.ask(&framed(call));
-        assert!(answer.contains("is not available") && answer.contains("status 1;"), "{answer}");
+    for (call, answer) in [
+        ("get-alarms-state { schema ietf-alarms; }", "get-alarms-state {\n  state '';\n}\n"),
+        (
+            "get-alarms-state { schema ietf-alarms; path \"/alarms/alarm-list\"; format json; }",
+            "get-alarms-state {\n  state \"{}\\n\";\n}\n",
+        ),
+        (
+            "get-alarms-state { schema vita-esp-gateway; }",
+            "get-alarms-state {\n  error \"unsupported schema: vita-esp-gateway (alarms are described by ietf-alarms)\";\n  status 1;\n}\n",
+        ),
+        (
+            "get-alarms-state { schema ietf-alarms; path \"/mtu\"; }",
+            "get-alarms-state {\n  error \"Invalid path: Struct has no field named 'mtu'.\";\n  status 1;\n}\n",
+        ),
+        (
+            "set-alarm-operator-state { schema ietf-alarms; resource a; alarm-type-id b; alarm-type-qualifier ''; state ack; }",
+            "set-alarm-operator-state {\n  success false;\n}\n",
+        ),
+        (
+            "set-alarm-operator-state { schema nosuch; resource a; alarm-type-id b; alarm-type-qualifier ''; state ack; }",
+            "set-alarm-operator-state {\n  error \"unsupported schema: nosuch (alarms are described by ietf-alarms)\";\n  status 1;\n}\n",
+        ),
+        ("purge-alarms { schema ietf-alarms; alarm-status any; }", "purge-alarms {\n  purged-alarms 0;\n}\n"),
+        ("compress-alarms { schema ietf-alarms; }", "compress-alarms {\n  compressed-alarms 0;\n}\n"),
+    ] {
+        assert_eq!(instance.ask(&framed(call)), framed(answer), "{call}");
     }
+}
+
+#[test]
+fn a_listener_alone_may_change_the_configuration_until_it_leaves() {
+    let mut instance = Instance::start();
+    let attach = framed("attach-listener { schema vita-esp-gateway; }");
+    let set =
+        |value| framed(&format!("set-config {{ schema vita-esp-gateway; path \"/mtu\"; config {value}; }}"));
+    let mut listener = instance.connect();
+    let ok = instance.exchange(&mut listener, attach.as_bytes());
+    assert_eq!(ok, (framed("attach-listener {\n}\n").into_bytes(), true));
+    assert_eq!(
+        instance.ask(&attach),
+        framed("attach-listener {\n  error \"Listener already attached\";\n  status 1;\n}\n")
+    );
+    let refused = |rpc: &str| {
+        let error = "Attempt to modify configuration while listener attached";
+        framed(&format!("{rpc} {{\n  error \"{error}\";\n  status 1;\n}}\n"))
+    };
+    assert_eq!(instance.ask(&set(1)), refused("set-config"));
+    let add = "add-config { schema vita-esp-gateway; path \"/route4\"; config ''; }";
+    assert_eq!(instance.ask(&framed(add)), refused("add-config"));
+    let remove = "remove-config { schema vita-esp-gateway; path \"/mtu\"; }";
+    assert_eq!(instance.ask(&framed(remove)), refused("remove-config"));
+    assert!(instance.ask(&framed("get-config { schema vita-esp-gateway; path \"/mtu\"; }")).contains("8923"));
+    assert!(instance.exchange(&mut listener, set(2).as_bytes()).1);
+    assert_eq!(instance.memory.config["/mtu"], "2");
+    drop(listener);
+    instance.turn();
+    assert_eq!(instance.ask(&set(3)), framed("set-config {\n}\n"));
+    assert_eq!(instance.ask(&attach), framed("attach-listener {\n}\n"));
+}
+
+#[test]
+fn a_silent_listener_is_not_the_one_that_makes_room() {
+    let mut instance = Instance::start();
+    let mut listener = instance.connect();
+    instance.exchange(&mut listener, framed("attach-listener { schema vita-esp-gateway; }").as_bytes());
+    let mut idle = Vec::new();
+    for _ in 0..300 {
+        instance.now += Duration::from_millis(1);
+        idle.push(instance.connect());
+    }
+    let (answer, alive) = instance.exchange(&mut listener, b"13\ndescribe {\n}\n");
+    assert!(alive && answer.starts_with(b"82\n"));
+}
+
+#[test]
+fn attach_notification_listener_closes_the_connection() {
+    let mut instance = Instance::start();
+    let mut peer = instance.connect();
+    let request = framed("attach-notification-listener {\n}\n");
+    assert_eq!(instance.exchange(&mut peer, request.as_bytes()), (vec![], false));
+}
+
+#[test]
+fn the_socket_for_notifications_accepts_and_is_silent() {
+    let mut instance = Instance::start();
+    let path = instance.directory.path().join("notifications");
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+    let before = instance.connections();
+    let mut crowd = Vec::new();
+    for _ in 0..100 {
+        let stream = UnixStream::connect(&path).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        crowd.push(stream);
+        instance.turn();
+    }
+    assert!(instance.connections() - before < 50, "subscribers are bounded");
+    let last = crowd.last_mut().unwrap();
+    last.write_all(b"what they say is thrown away").unwrap();
+    instance.turn();
+    let mut heard = Vec::new();
+    assert!(drain(crowd.last_mut().unwrap(), &mut heard) && heard.is_empty());
+    crowd.clear();
+    instance.turn();
+    assert_eq!(instance.connections(), before, "who left is let go");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::change;
 use super::cpus::{self, CpuListError};
+use crate::yang::format::Format;
 
 /// An IPsec gateway in user space.
 #[derive(Debug, Parser)]
@@ -122,10 +123,23 @@ pub enum ConfigCommand {
         trial: DryRun,
         #[command(flatten)]
         schema: Schema,
+        /// How to read the file [default: json if it begins with a brace and a quoted name, else yang]
+        #[arg(short, long, value_enum, value_name = "FORMAT")]
+        format: Option<Input>,
         /// Name or process id of the instance
         id: String,
         /// The configuration
         file: PathBuf,
+    },
+    /// Serve requests in JSON on standard input, keeping others from changing the configuration
+    Listen {
+        #[command(flatten)]
+        schema: Schema,
+        /// Serve one client of a new socket at PATH instead
+        #[arg(short = 'c', long, value_name = "PATH")]
+        socket: Option<PathBuf>,
+        /// Name or process id of the instance
+        id: String,
     },
 }
 
@@ -205,8 +219,8 @@ pub struct Schema {
 
 #[derive(Debug, Args)]
 pub struct Printing {
-    /// How to print; Vita offers yang only
-    #[arg(short, long, value_enum, default_value_t = Format::Yang, hide_possible_values = true)]
+    /// How to print: yang, json, xpath (a path and a value per line) or influxdb
+    #[arg(short, long, default_value_t = Format::Yang)]
     pub format: Format,
     /// Print leaves that have their default value too
     #[arg(long)]
@@ -215,16 +229,19 @@ pub struct Printing {
 
 #[derive(Debug, Args)]
 pub struct Value {
-    /// What is to stand there [default: read from standard input]
+    /// How to read the value [default: json if it begins with a brace and a quoted name, else yang]
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    pub format: Option<Input>,
+    /// The new value [default: standard input]
     #[arg(allow_negative_numbers = true)]
     pub value: Option<String>,
 }
 
+/// The formats that can be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum Format {
+pub enum Input {
     Yang,
-    Xpath,
-    Influxdb,
+    Json,
 }
 
 /// A parsed list; of its own type because clap gives a meaning to `Vec`.
@@ -258,6 +275,7 @@ Examples:
                                    preshared-key 00..; gateway { ip 192.0.2.1; } }'
   vita config remove paris '/route4[id=oslo]'
   vita config get-state paris /gateway-state
+  vita config get --format json paris / | jq .
 
   vita config check paris.conf
   vita config set --dry-run paris /mtu 1400
@@ -280,4 +298,5 @@ VALUE is what `get` prints for the same path:
   a leaf      /mtu                  1440
   an entry    '/route4[id=tokyo]'   'net \"10.1.0.0/16\"; spi 1001; ..'
   a list      /route4               '{ id tokyo; .. } { id oslo; .. }'
-  everything  /                     < paris.conf";
+  everything  /                     < paris.conf
+or the same in JSON (RFC 7951): '{ \"vita-esp-gateway:mtu\": 1440 }'";

@@ -5,32 +5,53 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::args::{ConfigCommand, ExtendedCommand};
-use super::config::{ConfigError, ask, read_bounded, read_file};
+use super::args::{ConfigCommand, ExtendedCommand, Schema};
+use super::config::{ConfigError, read_bounded, read_file, refuse, report};
+use super::schema::Known;
 use crate::config::Document;
-use crate::leader::{ClientError, Extended, Extension, Request};
+use crate::leader::{Client, ClientError, Extended, Extension, Reply, Request};
 
 pub fn run(command: ExtendedCommand) -> Result<ExitCode, ConfigError> {
-    let (id, schema, call) = match command {
-        ExtendedCommand::Check { file } => return check(&file),
+    match command {
+        ExtendedCommand::Check { file } => check(&file),
         ExtendedCommand::Commit { confirm, schema, id, file } => {
-            (id, schema, Extension::Commit { config: read(&file)?, confirm_timeout_s: confirm })
+            let (text, source) = (read(&file)?, source(&file));
+            ask(&id, schema, |known| {
+                let config =
+                    known.value("/", text, None).map_err(|error| error.in_source(&source, "/"))?.text;
+                Ok(Extension::Commit { config, confirm_timeout_s: confirm })
+            })
         }
-        ExtendedCommand::Confirm { schema, id } => (id, schema, Extension::Confirm),
+        ExtendedCommand::Confirm { schema, id } => ask(&id, schema, |_| Ok(Extension::Confirm)),
         ExtendedCommand::Rollback { schema, id, number } => {
-            (id, schema, Extension::Rollback { index: number })
+            ask(&id, schema, |_| Ok(Extension::Rollback { index: number }))
         }
-        ExtendedCommand::History { schema, id } => (id, schema, Extension::History),
+        ExtendedCommand::History { schema, id } => ask(&id, schema, |_| Ok(Extension::History)),
+    }
+}
+
+/// Makes a call. What is wrong with it before the instance is asked goes where refusals go.
+fn ask(
+    id: &str,
+    schema: Schema,
+    call: impl FnOnce(&Known) -> Result<Extension, String>,
+) -> Result<ExitCode, ConfigError> {
+    let mut client = Client::connect(id)?;
+    let known = Known::of(&mut client, schema.name)?.ok_or(ConfigError::NoSchema)?;
+    let call = match call(&known) {
+        Ok(call) => call,
+        Err(refusal) => return refuse(&refusal, &mut io::stdout()),
     };
-    ask(&id, schema, |schema, revision| Request::Extended(Extended { schema, revision, call }))
+    let request = Request::Extended(Extended { schema: known.name, revision: schema.revision, call });
+    let reply = client.call(&request).map_err(|error| explained(error, &request))?;
+    report(&reply, &mut io::stdout())
 }
 
 /// Says whether a file holds a valid configuration. Needs neither an instance nor privileges, and does not look at
 /// the devices of this machine: the file may be meant for another.
 fn check(file: &Path) -> Result<ExitCode, ConfigError> {
     let text = read(file)?;
-    let name =
-        if file == Path::new(STANDARD_INPUT) { "standard input".into() } else { file.display().to_string() };
+    let name = source(file);
     let (told, code) = match Document::parse(&text) {
         Ok(document) => {
             let config = document.config();
@@ -43,7 +64,7 @@ fn check(file: &Path) -> Result<ExitCode, ConfigError> {
             }
             (told, ExitCode::SUCCESS)
         }
-        Err(error) => (format!("{name}: {error}\n"), ExitCode::FAILURE),
+        Err(error) => (format!("{}\n", error.in_file(&name)), ExitCode::FAILURE),
     };
     let written = if code == ExitCode::SUCCESS {
         io::stdout().write_all(told.as_bytes()).and_then(|()| io::stdout().flush())
@@ -62,6 +83,12 @@ pub fn is_dry_run(command: &ConfigCommand) -> bool {
         | ConfigCommand::Load { trial, .. } => trial.dry_run,
         _ => false,
     }
+}
+
+/// What an instance tells of a change or of its history. Whole lines, the last one without its end.
+pub fn told(reply: &Reply) -> Option<String> {
+    let told = ["difference", "history"].into_iter().find_map(|name| reply.leaf(name))?;
+    Some(told.trim_end().to_owned()).filter(|told| !told.is_empty())
 }
 
 /// Instances that do not have our calls close the connection.
@@ -105,6 +132,10 @@ fn read(file: &Path) -> Result<String, ConfigError> {
         return read_bounded(&mut io::stdin().lock(), "standard input");
     }
     read_file(&PathBuf::from(file))
+}
+
+fn source(file: &Path) -> String {
+    if file == Path::new(STANDARD_INPUT) { "<stdin>".to_owned() } else { file.display().to_string() }
 }
 
 fn counted(count: usize, what: &str) -> String {

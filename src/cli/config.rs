@@ -11,17 +11,26 @@ use std::process::ExitCode;
 
 use thiserror::Error;
 
-use super::args::{ConfigCommand, Format, Printing, Schema, Target, Value};
+use super::args::{ConfigCommand, Input, Printing, Schema, Target, Value};
 use super::change;
+use super::listen::{self, ListenError};
+use super::schema::Known;
+use crate::config::named;
 use crate::leader::{Client, ClientError, Edit, MAX_REQUEST, Query, Reply, Request};
+use crate::yang::format::Format;
+use crate::yang::path::PathError;
 
 #[derive(Debug, Error)]
 pub enum ConfigError {
     #[error(transparent)]
     Client(#[from] ClientError),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// A caret below the place, in the manner of compilers.
     #[error("{INTRODUCTION}{path}\n{:indent$}^ {problem}", "", indent = INTRODUCTION.len() + column)]
-    Path { path: String, column: usize, problem: &'static str },
+    Brackets { path: String, column: usize, problem: &'static str },
+    #[error(transparent)]
+    Path(#[from] PathError),
     #[error("cannot read the value from {source_name}: {error}")]
     Value { source_name: String, error: io::Error },
     #[error("the value from {source_name} is longer than {MAX_REQUEST} bytes, more than an instance accepts")]
@@ -39,100 +48,139 @@ pub enum ConfigError {
 pub fn run(command: ConfigCommand) -> Result<ExitCode, ConfigError> {
     let dry_run = change::is_dry_run(&command);
     let (id, schema, action) = prepare(command)?;
-    let asked = |name, revision| {
-        let request = action.request(name, revision);
-        if dry_run { request.dry_run() } else { request }
-    };
-    ask(&id, schema, asked)
-}
-
-/// Asks an instance, and prints what it says.
-pub(super) fn ask(
-    id: &str,
-    schema: Schema,
-    request: impl FnOnce(String, Option<String>) -> Request,
-) -> Result<ExitCode, ConfigError> {
-    let mut client = Client::connect(id)?;
-    let name = match schema.name {
-        Some(name) => name,
-        None => described_schema(&mut client)?,
-    };
-    let request = request(name, schema.revision);
-    let reply = client.call(&request).map_err(|error| change::explained(error, &request))?;
-    report(&reply, &mut io::stdout())
+    let asked = |request: Request| if dry_run { request.dry_run() } else { request };
+    let mut client = Client::connect(&id)?;
+    let known = Known::of(&mut client, schema.name)?.ok_or(ConfigError::NoSchema)?;
+    let revision = schema.revision;
+    match action {
+        Action::Listen { socket } => {
+            listen::run(client, known, revision, socket.as_deref())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Action::Get { verb, path, printing } => {
+            let path = known.path(&path)?;
+            let query = Query {
+                schema: known.name.clone(),
+                revision,
+                path,
+                print_default: printing.print_default,
+                format: Some(printing.format.name().to_owned()),
+            };
+            report(&get(&id, client, verb, query, &known)?, &mut io::stdout())
+        }
+        Action::Change { verb, path, value } => {
+            let path = known.path(&path)?;
+            let Given { text, name, input } = value;
+            let sent = match known.value(&path, text, input) {
+                Ok(sent) => sent,
+                Err(error) => return refuse(&error.in_source(&name, &path), &mut io::stdout()),
+            };
+            let edit =
+                Edit { schema: known.name.clone(), revision, path: path.clone(), config: sent.text.clone() };
+            let request = asked(verb(edit));
+            let reply = client.call(&request).map_err(|error| change::explained(error, &request))?;
+            let error = match (reply.error(), reply.status()) {
+                (Some(error), _) if sent.translated => unplaced(&error),
+                (Some(error), _) => named(&error, &name),
+                (None, 0) => return report(&reply, &mut io::stdout()),
+                (None, _) => match known.problem(&path, &sent.text) {
+                    Some(problem) => problem.in_source(&name, &path),
+                    None => return report(&reply, &mut io::stdout()),
+                },
+            };
+            refuse(&error, &mut io::stdout())
+        }
+        Action::Remove { path } => {
+            let path = known.path(&path)?;
+            let request = asked(Request::RemoveConfig { schema: known.name, revision, path });
+            let reply = client.call(&request).map_err(|error| change::explained(error, &request))?;
+            report(&reply, &mut io::stdout())
+        }
+    }
 }
 
 /// What is to be done, with the value at hand.
 enum Action {
-    Get { path: String, printing: Printing },
-    GetState { path: String, printing: Printing },
-    Set { path: String, value: String },
-    Add { path: String, value: String },
+    Get { verb: fn(Query) -> Request, path: String, printing: Printing },
+    Change { verb: fn(Edit) -> Request, path: String, value: Given },
     Remove { path: String },
+    Listen { socket: Option<PathBuf> },
 }
 
-impl Action {
-    fn request(self, schema: String, revision: Option<String>) -> Request {
-        let query = |path, printing: Printing, schema, revision| Query {
-            schema,
-            revision,
-            path,
-            print_default: printing.print_default,
-            format: Some(format_name(printing.format).to_owned()),
-        };
-        match self {
-            Self::Get { path, printing } => Request::GetConfig(query(path, printing, schema, revision)),
-            Self::GetState { path, printing } => Request::GetState(query(path, printing, schema, revision)),
-            Self::Set { path, value } => Request::SetConfig(Edit { schema, revision, path, config: value }),
-            Self::Add { path, value } => Request::AddConfig(Edit { schema, revision, path, config: value }),
-            Self::Remove { path } => Request::RemoveConfig { schema, revision, path },
-        }
-    }
+/// A value, where it comes from, and how to read it.
+struct Given {
+    text: String,
+    name: String,
+    input: Option<Input>,
 }
 
 /// Checks and reads everything local before the instance is bothered.
 fn prepare(command: ConfigCommand) -> Result<(String, Schema, Action), ConfigError> {
     let checked = |target: Target| match unbalanced(&target.path) {
-        Some((column, problem)) => Err(ConfigError::Path { path: target.path, column, problem }),
+        Some((column, problem)) => Err(ConfigError::Brackets { path: target.path, column, problem }),
         None => Ok((target.id, target.schema, target.path)),
     };
     Ok(match command {
         ConfigCommand::Get { target, printing } => {
             let (id, schema, path) = checked(target)?;
-            (id, schema, Action::Get { path, printing })
+            (id, schema, Action::Get { verb: Request::GetConfig, path, printing })
         }
         ConfigCommand::GetState { target, printing } => {
             let (id, schema, path) = checked(target)?;
-            (id, schema, Action::GetState { path, printing })
+            (id, schema, Action::Get { verb: Request::GetState, path, printing })
         }
         ConfigCommand::Set { target, value, .. } => {
             let (id, schema, path) = checked(target)?;
-            (id, schema, Action::Set { path, value: read_value(value)? })
+            (id, schema, Action::Change { verb: Request::SetConfig, path, value: read_value(value)? })
         }
         ConfigCommand::Add { target, value, .. } => {
             let (id, schema, path) = checked(target)?;
-            (id, schema, Action::Add { path, value: read_value(value)? })
+            (id, schema, Action::Change { verb: Request::AddConfig, path, value: read_value(value)? })
         }
         ConfigCommand::Remove { target, .. } => {
             let (id, schema, path) = checked(target)?;
             (id, schema, Action::Remove { path })
         }
-        ConfigCommand::Load { schema, id, file, .. } => {
-            (id, schema, Action::Set { path: "/".to_owned(), value: read_file(&file)? })
+        ConfigCommand::Load { schema, format, id, file, .. } => {
+            let value = Given { text: read_file(&file)?, name: file.display().to_string(), input: format };
+            (id, schema, Action::Change { verb: Request::SetConfig, path: "/".to_owned(), value })
         }
+        ConfigCommand::Listen { schema, socket, id } => (id, schema, Action::Listen { socket }),
     })
 }
 
-fn described_schema(client: &mut Client) -> Result<String, ConfigError> {
-    let description = client.call(&Request::Describe)?;
-    let schema = description.leaf("default-schema").or_else(|| description.leaf("native-schema"));
-    schema.ok_or(ConfigError::NoSchema)
+/// Reads; and where JSON is wanted of an instance that does not know it, makes it from text.
+fn get(
+    id: &str,
+    mut client: Client,
+    verb: fn(Query) -> Request,
+    query: Query,
+    known: &Known,
+) -> Result<Reply, ConfigError> {
+    let reply = client.call(&verb(query.clone()));
+    let json = query.format.as_deref() == Some(Format::Json.name());
+    let unknown = match &reply {
+        Ok(reply) => reply.error().is_some_and(|error| error.contains(UNKNOWN_FORMAT)),
+        Err(error) => matches!(error, ClientError::Unanswered),
+    };
+    if !(json && unknown) {
+        return Ok(reply?);
+    }
+    let path = query.path.clone();
+    let query = Query { format: Some(Format::Yang.name().to_owned()), ..query };
+    let text = Client::connect(id)?.call(&verb(query))?;
+    let leaf = text.leaf("config").or_else(|| text.leaf("state"));
+    Ok(match leaf.and_then(|leaf| known.to_json(&path, &leaf)) {
+        Some(json) => Reply::success("get-config", [("config", json)]),
+        None if text.error().is_some() => text,
+        None => reply?,
+    })
 }
 
-fn report(reply: &Reply, output: &mut dyn Write) -> Result<ExitCode, ConfigError> {
+pub(super) fn report(reply: &Reply, output: &mut dyn Write) -> Result<ExitCode, ConfigError> {
     let text = match (reply.error(), reply.status()) {
         (Some(error), _) => Some(error),
-        (None, 0) => RESULTS.into_iter().find_map(|name| reply.leaf(name)),
+        (None, 0) => reply.leaf("config").or_else(|| reply.leaf("state")).or_else(|| change::told(reply)),
         (None, _) => Some(UNEXPLAINED.to_owned()),
     };
     if let Some(text) = text {
@@ -142,15 +190,34 @@ fn report(reply: &Reply, output: &mut dyn Write) -> Result<ExitCode, ConfigError
     Ok(ExitCode::from(failure))
 }
 
-fn read_value(value: Value) -> Result<String, ConfigError> {
-    if let Some(value) = value.value {
-        return Ok(value);
+/// Says what is wrong with a value, where other clients say it.
+pub(super) fn refuse(error: &str, output: &mut dyn Write) -> Result<ExitCode, ConfigError> {
+    writeln!(output, "{error}").and_then(|()| output.flush()).map_err(ConfigError::Output)?;
+    Ok(ExitCode::FAILURE)
+}
+
+/// A message without the place in a text that the user has not seen.
+fn unplaced(error: &str) -> String {
+    let Some(message) = named(error, "").strip_prefix(':').map(str::to_owned) else {
+        return error.to_owned();
+    };
+    let message = message.splitn(3, ':').nth(2).unwrap_or(&message).trim_start();
+    // The last two lines are the excerpt and the caret.
+    let lines: Vec<_> = message.lines().collect();
+    lines[..lines.len().saturating_sub(2).max(1).min(lines.len())].join("\n")
+}
+
+fn read_value(value: Value) -> Result<Given, ConfigError> {
+    let input = value.format;
+    if let Some(text) = value.value {
+        return Ok(Given { text, name: "<argument>".to_owned(), input });
     }
     let stdin = io::stdin();
     if stdin.is_terminal() {
         eprintln!("Type the value and end it with Ctrl-D.");
     }
-    read_bounded(&mut stdin.lock(), "standard input")
+    let text = read_bounded(&mut stdin.lock(), "standard input")?;
+    Ok(Given { text, name: "<stdin>".to_owned(), input })
 }
 
 pub(super) fn read_file(path: &PathBuf) -> Result<String, ConfigError> {
@@ -186,18 +253,10 @@ fn unbalanced(path: &str) -> Option<(usize, &'static str)> {
     open.map(|column| (column, "this bracket is not closed"))
 }
 
-fn format_name(format: Format) -> &'static str {
-    match format {
-        Format::Yang => "yang",
-        Format::Xpath => "xpath",
-        Format::Influxdb => "influxdb",
-    }
-}
-
-/// Leaves that hold an answer. A reply has one of them at most.
-const RESULTS: [&str; 4] = ["config", "state", "difference", "history"];
-
 const INTRODUCTION: &str = "Syntax error in ";
+
+/// What instances say of a format that they do not have.
+const UNKNOWN_FORMAT: &str = "Not valid output format";
 
 /// Some instances answer a value they cannot parse with nothing but a status.
 const UNEXPLAINED: &str =
@@ -242,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_syntax_error_points_at_its_place() {
-        let error = ConfigError::Path { path: "/r[x".to_owned(), column: 2, problem: "here" };
+        let error = ConfigError::Brackets { path: "/r[x".to_owned(), column: 2, problem: "here" };
         assert_eq!(error.to_string(), "Syntax error in /r[x\n                  ^ here");
     }
 }

@@ -2,15 +2,16 @@
 //! The gateway process: one loop that serves the control socket and the workers, until a signal ends it.
 
 use super::args::Gateway;
-use crate::config::Document;
-use crate::control::{self, Supervisor};
+use crate::config::{Document, Rejected};
+use crate::control::{self, History, Supervisor, Transactions, history};
 use crate::leader::rundir::{self, RunDir, RunDirError};
-use crate::leader::{Handler, Server};
+use crate::leader::{Change, Extension, Handler, Server};
 use crate::xdp;
+use crate::yang::format::Format;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::low_level::pipe;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -28,11 +29,14 @@ pub enum DaemonError {
     Read { path: PathBuf, source: io::Error },
     #[error("--config {path}: {problem}")]
     Config { path: PathBuf, problem: String },
+    /// A message that names the file and the place in it.
+    #[error("{0}")]
+    File(String),
     #[error("{0}")]
     System(#[from] io::Error),
 }
 
-/// Runs a gateway until SIGINT or SIGTERM. On the way out programs are detached, sockets closed, names removed.
+/// Runs a gateway until SIGINT or SIGTERM; SIGHUP has it read its configuration file again. On the way out programs are detached, sockets closed, names removed.
 pub fn run(name: &str, gateway: Gateway) -> Result<(), DaemonError> {
     let signals = Signals::new()?;
     // The file is read before anything is made, so that a mistake in it leaves nothing behind.
@@ -41,24 +45,25 @@ pub fn run(name: &str, gateway: Gateway) -> Result<(), DaemonError> {
     let path = run_dir.socket();
     let mut server = Server::bind(&path).map_err(|source| DaemonError::Listen { path, source })?;
     run_dir.claim(name)?;
-    let mut supervisor = Supervisor::new(control::Options {
+    let supervisor = Supervisor::new(control::Options {
         cpus: gateway.cpu.map(|list| list.0).unwrap_or_default(),
         busywait: gateway.busywait,
         realtime: gateway.realtime,
     })?;
-    if let (Some(document), Some(path)) = (start, gateway.config) {
-        let applied = supervisor.apply(Instant::now(), document);
-        applied.map_err(|error| DaemonError::Config { path, problem: error.to_string() })?;
+    let mut transactions = Transactions::new(supervisor, History::open(&history::root().join(name)));
+    if let (Some(document), Some(path)) = (start, &gateway.config) {
+        let applied = transactions.start(Instant::now(), document, &path.display().to_string());
+        applied.map_err(|error| DaemonError::Config { path: path.clone(), problem: error.to_string() })?;
     }
     tracing::info!("{name} runs; configure it with: vita config set {name} / < FILE");
     let mut fds = Vec::new();
     loop {
         fds.clear();
         fds.push(xdp::readable(signals.arrival.as_raw_fd()));
-        fds.push(xdp::readable(supervisor.bell()));
+        fds.push(xdp::readable(transactions.supervisor.bell()));
         server.poll_fds(&mut fds);
         let now = Instant::now();
-        let timeout = supervisor.deadline(now).saturating_duration_since(now);
+        let timeout = transactions.deadline(now).saturating_duration_since(now);
         if let Err(error) = xdp::poll(&mut fds, Some(timeout)) {
             // The workers go on meanwhile, and so does everything that is looked after without being asked.
             tracing::error!("cannot wait for events: {error}");
@@ -69,58 +74,92 @@ pub fn run(name: &str, gateway: Gateway) -> Result<(), DaemonError> {
             return Ok(());
         }
         let now = Instant::now();
-        supervisor.service(now);
-        server.service(now, &mut Requests { supervisor: &mut supervisor, now });
+        if signals.takes_reload() {
+            reload(&mut transactions, now, gateway.config.as_deref());
+        }
+        transactions.service(now);
+        server.service(now, &mut Requests { transactions: &mut transactions, now });
+    }
+}
+
+/// Reads the configuration file again. Whatever is wrong with it, nothing has changed then.
+fn reload(transactions: &mut Transactions, now: Instant, path: Option<&Path>) {
+    let Some(path) = path else {
+        tracing::warn!("SIGHUP: there is no file to read again: it would be the one of --config");
+        return;
+    };
+    let verb = format!("reload of {}", path.display());
+    let applied = read(path).map_err(|error| error.to_string());
+    match applied
+        .and_then(|document| transactions.apply(now, document, &verb).map_err(|error| error.to_string()))
+    {
+        Ok(told) => tracing::info!("SIGHUP: {verb}: {}", told.trim_end()),
+        Err(error) => tracing::error!("SIGHUP: {verb}: nothing is changed: {error}"),
     }
 }
 
 /// Signals to stop. The first one is heard by the loop; a second one, of somebody who cannot wait, ends the process where
-/// it stands. The end of the terminal (SIGHUP) means nothing to a gateway.
+/// it stands. And SIGHUP, the signal to read the configuration file again.
 struct Signals {
     /// Becomes readable.
     arrival: UnixStream,
     stop: Arc<AtomicBool>,
+    reload: Arc<AtomicBool>,
 }
 
 impl Signals {
     fn new() -> io::Result<Signals> {
         let (arrival, sender) = UnixStream::pair()?;
-        let stop = Arc::new(AtomicBool::new(false));
+        arrival.set_nonblocking(true)?;
+        let (stop, reload) = <(Arc<AtomicBool>, Arc<AtomicBool>)>::default();
         for signal in [SIGINT, SIGTERM] {
             flag::register_conditional_shutdown(signal, KILLED, stop.clone())?;
             flag::register(signal, stop.clone())?;
             pipe::register(signal, sender.try_clone()?)?;
         }
-        flag::register(SIGHUP, Arc::default())?;
-        Ok(Signals { arrival, stop })
+        flag::register(SIGHUP, reload.clone())?;
+        pipe::register(SIGHUP, sender)?;
+        Ok(Signals { arrival, stop, reload })
+    }
+
+    /// Whether the configuration file is to be read again; true once for any number of signals since.
+    fn takes_reload(&self) -> bool {
+        // What arrives is one byte a signal; a flag says which it was.
+        while matches!((&self.arrival).read(&mut [0; 64]), Ok(1..)) {}
+        self.reload.swap(false, Ordering::Relaxed)
     }
 }
 
 fn read(path: &Path) -> Result<Document, DaemonError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| DaemonError::Read { path: path.to_owned(), source })?;
-    Document::parse(&text)
-        .map_err(|error| DaemonError::Config { path: path.to_owned(), problem: error.to_string() })
+    Document::parse(&text).map_err(|error| DaemonError::File(error.in_file(&path.display().to_string())))
 }
 
-/// What the control socket may ask of the supervisor.
+/// What the control socket may ask for.
 struct Requests<'a> {
-    supervisor: &'a mut Supervisor,
+    transactions: &'a mut Transactions,
     now: Instant,
 }
 
 impl Requests<'_> {
-    fn apply(&mut self, candidate: Result<Document, crate::config::Rejected>) -> Result<(), String> {
-        let candidate = candidate.map_err(|error| error.to_string())?;
-        if candidate.ignored_associations() > 0 {
-            tracing::warn!(
-                "{} SAs of the submitted configuration are ignored: the key exchange makes them \
-                 (data-plane is not set)",
-                candidate.ignored_associations()
-            );
-        }
-        self.supervisor.apply(self.now, candidate).map_err(|error| error.to_string())
+    fn apply(&mut self, candidate: Result<Document, Rejected>, verb: &str) -> Result<(), String> {
+        let candidate = accepted(candidate)?;
+        self.transactions.apply(self.now, candidate, verb).map(drop).map_err(|error| error.to_string())
     }
+}
+
+/// Tells what of a configuration is not taken over.
+fn accepted(candidate: Result<Document, Rejected>) -> Result<Document, String> {
+    let candidate = candidate.map_err(|error| error.to_string())?;
+    if candidate.ignored_associations() > 0 {
+        tracing::warn!(
+            "{} SAs of the submitted configuration are ignored: the key exchange makes them \
+                 (data-plane is not set)",
+            candidate.ignored_associations()
+        );
+    }
+    Ok(candidate)
 }
 
 impl Handler for Requests<'_> {
@@ -132,24 +171,52 @@ impl Handler for Requests<'_> {
         (schema == crate::config::SCHEMA).then(crate::config::schema_source)
     }
 
-    fn get_config(&mut self, path: &str, print_default: bool) -> Result<String, String> {
-        self.supervisor.document().get(path, print_default).map_err(|error| error.to_string())
+    fn get_config(&mut self, path: &str, format: Format, print_default: bool) -> Result<String, String> {
+        self.transactions.document().print(path, format, print_default).map_err(|error| error.to_string())
     }
 
-    fn get_state(&mut self, path: &str, print_default: bool) -> Result<String, String> {
-        self.supervisor.state().get(path, print_default).map_err(|error| error.to_string())
+    fn get_state(&mut self, path: &str, format: Format, print_default: bool) -> Result<String, String> {
+        self.transactions
+            .supervisor
+            .state()
+            .print(path, format, print_default)
+            .map_err(|error| error.to_string())
     }
 
     fn set_config(&mut self, path: &str, config: &str) -> Result<(), String> {
-        self.apply(self.supervisor.document().set(path, config))
+        self.apply(self.transactions.document().set(path, config), &format!("set {path}"))
     }
 
     fn add_config(&mut self, path: &str, config: &str) -> Result<(), String> {
-        self.apply(self.supervisor.document().add(path, config))
+        self.apply(self.transactions.document().add(path, config), &format!("add {path}"))
     }
 
     fn remove_config(&mut self, path: &str) -> Result<(), String> {
-        self.apply(self.supervisor.document().remove(path))
+        self.apply(self.transactions.document().remove(path), &format!("remove {path}"))
+    }
+
+    fn extension(&mut self, call: &Extension) -> Result<String, String> {
+        let (transactions, now) = (&mut *self.transactions, self.now);
+        let told = match call {
+            Extension::DryRun(change) => {
+                let document = transactions.document();
+                let candidate = accepted(match change {
+                    Change::Set { path, config } => document.set(path, config),
+                    Change::Add { path, config } => document.add(path, config),
+                    Change::Remove { path } => document.remove(path),
+                })?;
+                transactions.dry_run(&candidate)
+            }
+            Extension::Commit { config, confirm_timeout_s } => {
+                let candidate = accepted(transactions.document().set("/", config))?;
+                let timeout = confirm_timeout_s.map(|seconds| Duration::from_secs(seconds.into()));
+                transactions.commit(now, candidate, timeout)
+            }
+            Extension::Confirm => transactions.confirm().map(|()| String::new()),
+            Extension::Rollback { index } => transactions.rollback(now, *index as usize),
+            Extension::History => Ok(transactions.history(now)),
+        };
+        told.map_err(|error| error.to_string())
     }
 }
 

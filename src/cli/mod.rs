@@ -15,8 +15,10 @@ mod change;
 mod config;
 mod cpus;
 mod daemon;
+mod listen;
 mod model;
 mod program;
+mod schema;
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -61,8 +63,7 @@ fn run_gateway(gateway: Gateway) -> ExitCode {
         return keygen().map_or_else(fail, |()| ExitCode::SUCCESS);
     }
     if gateway.config_help {
-        return model::describe(crate::config::schema_source())
-            .map_or_else(|| fail("the model in this binary cannot be read"), |text| print(&text));
+        return model::describe(crate::config::schema_source()).map_or_else(fail, |text| print(&text));
     }
     let Some(name) = gateway.name.clone() else {
         return fail(

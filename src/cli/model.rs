@@ -11,22 +11,26 @@
 
 use std::fmt::Write;
 
-use yang_rs::parser::{Parser, Token};
+use crate::yang::schema::SchemaError;
+use crate::yang::statement::Statement;
 
 /// The tree of the data nodes of `module`, then its types.
 ///
-/// `None` if the text is not a module. The module is part of the program, so this is never about input.
-pub fn describe(module: &str) -> Option<String> {
+/// The module is part of the program, so an error is never about input.
+pub fn describe(module: &str) -> Result<String, SchemaError> {
     let module = Statement::parse(module)?;
     let mut page = Page { module: &module, text: String::new() };
-    page.wrapped(0, &format!("{}: {}", module.argument, module.value("description").unwrap_or_default()));
+    page.wrapped(
+        0,
+        &format!("{}: {}", module.argument, module.argument_of("description").unwrap_or_default()),
+    );
     page.text.push_str(LEGEND);
     page.nodes(&module, 0);
     page.text.push_str("\n# Types\n");
     for typedef in module.children.iter().filter(|child| child.keyword == "typedef") {
         page.typedef(typedef);
     }
-    Some(page.text)
+    Ok(page.text)
 }
 
 struct Page<'a> {
@@ -54,9 +58,9 @@ impl<'a> Page<'a> {
     fn leaf(&mut self, leaf: &Statement, depth: usize) {
         let name = format!("{:indent$}{}", "", leaf.argument, indent = depth * STEP);
         let mut notes = leaf.child("type").map(constraint).unwrap_or_default();
-        notes.extend(leaf.value("units").map(str::to_owned));
-        notes.extend(leaf.value("default").map(|default| format!("default {default}")));
-        notes.extend((leaf.value("mandatory") == Some("true")).then(|| "required".to_owned()));
+        notes.extend(leaf.argument_of("units").map(str::to_owned));
+        notes.extend(leaf.argument_of("default").map(|default| format!("default {default}")));
+        notes.extend((leaf.argument_of("mandatory") == Some("true")).then(|| "required".to_owned()));
         self.line(&format!("{name:TYPE_COLUMN$} {}", notes.join(", ")));
         self.description(leaf, depth);
     }
@@ -64,9 +68,9 @@ impl<'a> Page<'a> {
     fn branch(&mut self, branch: &Statement, depth: usize) {
         let mut heading = format!("{:indent$}{}", "", branch.argument, indent = depth * STEP);
         if branch.keyword == "list" {
-            let _ = write!(heading, "* [{}]", branch.value("key").unwrap_or_default());
+            let _ = write!(heading, "* [{}]", branch.argument_of("key").unwrap_or_default());
         }
-        if branch.value("config") == Some("false") {
+        if branch.argument_of("config") == Some("false") {
             heading.push_str("    (state, read with get-state)");
         }
         self.text.push('\n');
@@ -105,7 +109,7 @@ impl<'a> Page<'a> {
     }
 
     fn description(&mut self, node: &Statement, depth: usize) {
-        if let Some(description) = node.value("description") {
+        if let Some(description) = node.argument_of("description") {
             self.wrapped(depth * STEP + 2 * STEP, description);
         }
     }
@@ -149,55 +153,6 @@ fn constraint(kind: &Statement) -> Vec<String> {
     notes
 }
 
-/// `keyword argument { children }`
-#[derive(Debug, Default)]
-struct Statement {
-    keyword: String,
-    argument: String,
-    children: Vec<Statement>,
-}
-
-impl Statement {
-    fn parse(source: &str) -> Option<Self> {
-        let mut parser = Parser::new(source.to_owned());
-        match parser.get_token() {
-            Ok(Token::Identifier(keyword)) => Self::rest(&mut parser, keyword, 0),
-            _ => None,
-        }
-    }
-
-    fn rest(parser: &mut Parser, keyword: String, depth: usize) -> Option<Self> {
-        let mut statement = Self { keyword, ..Self::default() };
-        let mut token = parser.get_token().ok()?;
-        if let Token::Identifier(word) | Token::QuotedString(word) = token {
-            statement.argument = word;
-            token = parser.get_token().ok()?;
-        }
-        match token {
-            Token::StatementEnd => return Some(statement),
-            Token::BlockBegin if depth < MAX_DEPTH => {}
-            _ => return None,
-        }
-        loop {
-            match parser.get_token().ok()? {
-                Token::BlockEnd => return Some(statement),
-                Token::Identifier(word) if !word.is_empty() => {
-                    statement.children.push(Self::rest(parser, word, depth + 1)?);
-                }
-                _ => return None,
-            }
-        }
-    }
-
-    fn child(&self, keyword: &str) -> Option<&Statement> {
-        self.children.iter().find(|child| child.keyword == keyword)
-    }
-
-    fn value(&self, keyword: &str) -> Option<&str> {
-        self.child(keyword).map(|child| child.argument.as_str())
-    }
-}
-
 const LEGEND: &str = "
 Below, name* [key] is a list, whose entries are addressed as name[key=value]; key leaves are required.
 \"required\" applies where the node around it is present. Lines with # are not part of the data.
@@ -206,8 +161,6 @@ const CASES: [&str; 5] = ["case", "container", "list", "leaf", "leaf-list"];
 const STEP: usize = 2;
 const TYPE_COLUMN: usize = 32;
 const WIDTH: usize = 90;
-/// The model has a handful of levels.
-const MAX_DEPTH: usize = 32;
 
 #[cfg(test)]
 mod tests {
@@ -256,7 +209,7 @@ small                            uint8, 1..9
 
     #[test]
     fn text_that_is_no_module_is_not_described() {
-        assert!(describe("").is_none());
-        assert!(describe("module a { leaf").is_none());
+        assert!(describe("").is_err());
+        assert!(describe("module a { leaf").is_err());
     }
 }

@@ -55,6 +55,27 @@ pub enum Refusal {
     Unreadable { path: String },
 }
 
+impl Refusal {
+    /// The path of the node that is refused, of which the message speaks.
+    pub(super) fn path(&self) -> String {
+        match self {
+            Refusal::DataPlane => "/data-plane".to_string(),
+            Refusal::Pci { path, .. } => format!("{path}/pci"),
+            Refusal::NoSuchQueue { path, .. } => format!("{path}/queue"),
+            Refusal::NotAHost { path, leaf, .. } => format!("{path}/{leaf}"),
+            Refusal::TwoDevices { path, leaf, .. } => format!("{path}/{leaf}"),
+            Refusal::SameSpi { path, .. } => format!("{path}/spi"),
+            Refusal::SameNet { path, .. } => format!("{path}/net"),
+            Refusal::SameKey { path, .. } => format!("{path}/preshared-key"),
+            Refusal::NotANetwork { path, .. } => format!("{path}/additional-net"),
+            Refusal::SameId { path, .. }
+            | Refusal::NoDevice { path }
+            | Refusal::SharedDeviceQueue { path, .. }
+            | Refusal::Unreadable { path } => path.clone(),
+        }
+    }
+}
+
 /// Refuses trees that use what there is not, before they are converted.
 pub(super) fn supported(root: &Container) -> Result<(), Refusal> {
     match root.value("data-plane").and_then(|value| value.as_bool()) {

@@ -4,9 +4,11 @@
 use super::check::{self, Refusal};
 use super::{Config, convert, schema};
 use crate::yang::data::{Container, Data};
-use crate::yang::edit::{self, EditError};
-use crate::yang::path::{Path, PathError, Target};
+use crate::yang::edit::{self, EditError, UNNAMED};
+use crate::yang::format::{self, Format};
+use crate::yang::path::{Path, PathError};
 use crate::yang::print::Shown;
+use crate::yang::text::{self, Place};
 use crate::yang::validate::{self, Invalid};
 use std::fmt;
 use std::sync::Arc;
@@ -36,6 +38,24 @@ pub enum Rejected {
     NotState(String),
     #[error("{0} is no leaf of state that could have this value")]
     NoSuchState(String),
+    /// One of the others, and where in the text the node stands that it is about.
+    #[error("{}", .0.mark(UNNAMED, &.1.to_string()))]
+    At(Place, Box<Rejected>),
+}
+
+impl Rejected {
+    /// The message for a text that has a name: `FILE:LINE:COLUMN: what is wrong`, the line, and a caret.
+    pub fn in_file(&self, name: &str) -> String {
+        named(&self.to_string(), name)
+    }
+}
+
+/// Puts the name of a file in a message about a text whose name the author of the message did not know.
+pub fn named(message: &str, name: &str) -> String {
+    match message.strip_prefix(UNNAMED) {
+        Some(place) => format!("{name}{place}"),
+        None => message.to_string(),
+    }
 }
 
 impl Document {
@@ -45,21 +65,23 @@ impl Document {
             .expect("the model has no mandatory node at the top, and a test reads the empty text")
     }
 
-    /// Reads a whole configuration.
+    /// Reads a whole configuration, from text or JSON.
     pub fn parse(text: &str) -> Result<Document, Rejected> {
-        let path = Path { steps: Vec::new(), target: Target::Root(&schema().root) };
-        Document::accept(edit::set(&schema().root, &Arc::default(), &path, text)?, None)
+        let path = Path::root(&schema().root);
+        Document::accept(edit::set(schema(), &Arc::default(), &path, text)?, None)
+            .map_err(|error| error.at(text))
     }
 
     /// Replaces what stands at a path.
     pub fn set(&self, path: &str, value: &str) -> Result<Document, Rejected> {
         let path = writable(path)?;
-        Document::accept(edit::set(&schema().root, &self.root, &path, value)?, Some(self))
+        let accepted = Document::accept(edit::set(schema(), &self.root, &path, value)?, Some(self));
+        accepted.map_err(|error| if path.steps.is_empty() { error.at(value) } else { error })
     }
 
     /// Adds entries to a list.
     pub fn add(&self, path: &str, value: &str) -> Result<Document, Rejected> {
-        Document::accept(edit::add(&self.root, &writable(path)?, value)?, Some(self))
+        Document::accept(edit::add(schema(), &self.root, &writable(path)?, value)?, Some(self))
     }
 
     /// Removes an entry from a list.
@@ -69,12 +91,17 @@ impl Document {
 
     /// The text of what stands at a path. That of `/` can be parsed again, and yields the same document.
     pub fn get(&self, path: &str, print_default: bool) -> Result<String, Rejected> {
+        self.print(path, Format::Yang, print_default)
+    }
+
+    /// What stands at a path, in any format.
+    pub fn print(&self, path: &str, format: Format, print_default: bool) -> Result<String, Rejected> {
         let path = Path::resolve(&schema().root, path)?;
         if path.begins_with(STATE) {
             return Err(EditError::State(path.to_string()).into());
         }
         let shown = if print_default { Shown::WithDefaults } else { Shown::Explicit };
-        Ok(edit::print(&schema().root, &self.root, &path, shown)?)
+        Ok(format::print(schema(), &self.root, &path, format, shown)?)
     }
 
     pub fn config(&self) -> &Config {
@@ -101,6 +128,21 @@ impl Document {
         let config = convert::convert(&root, before.map(|before| (&*before.root, &*before.config)))?;
         check::check(&config, before.map(|before| &*before.config))?;
         Ok(Document { root, config: Arc::new(config), ignored_associations })
+    }
+}
+
+impl Rejected {
+    /// With the place in a whole document of the node that this is about, if it can be found.
+    fn at(self, text: &str) -> Rejected {
+        let path = match &self {
+            Rejected::Invalid(invalid) => invalid.path.clone(),
+            Rejected::Refused(refusal) => refusal.path(),
+            _ => return self,
+        };
+        match text::find(&schema().root, text, &path) {
+            Some(place) => Rejected::At(place, Box::new(self)),
+            None => self,
+        }
     }
 }
 

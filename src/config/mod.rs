@@ -30,7 +30,7 @@ mod typed;
 
 pub use check::Refusal;
 pub use difference::{Changes, Difference};
-pub use document::{Document, Rejected};
+pub use document::{Document, Rejected, named};
 pub use state::State;
 pub use typed::{Config, Gateway, Key32, Link, PrivateInterface, PublicInterface, Route};
 
@@ -45,7 +45,8 @@ pub fn schema_source() -> &'static str {
     include_str!("../../yang/vita-esp-gateway.yang")
 }
 
-fn schema() -> &'static Schema {
+/// The model of configuration and state: what paths lead to, and what values are.
+pub fn schema() -> &'static Schema {
     &MODEL
 }
 

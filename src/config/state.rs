@@ -5,6 +5,7 @@ use super::document::{Rejected, STATE};
 use super::schema;
 use crate::yang::data::{Container, Value};
 use crate::yang::edit;
+use crate::yang::format::{self, Format};
 use crate::yang::path::Path;
 use crate::yang::print::Shown;
 use std::sync::Arc;
@@ -35,6 +36,11 @@ impl State {
 
     /// The text of what stands at a path.
     pub fn get(&self, path: &str, print_default: bool) -> Result<String, Rejected> {
+        self.print(path, Format::Yang, print_default)
+    }
+
+    /// What stands at a path, in any format.
+    pub fn print(&self, path: &str, format: Format, print_default: bool) -> Result<String, Rejected> {
         let path = Path::resolve(&schema().root, path)?;
         if !path.steps.is_empty() && !path.begins_with(STATE) {
             return Err(Rejected::NotState(path.to_string()));
@@ -42,6 +48,6 @@ impl State {
         // At the root, only state is present: defaults of configuration leaves do not belong there.
         let defaults = print_default && !path.steps.is_empty();
         let shown = if defaults { Shown::WithDefaults } else { Shown::Explicit };
-        Ok(edit::print(&schema().root, &self.root, &path, shown)?)
+        Ok(format::print(schema(), &self.root, &path, format, shown)?)
     }
 }

@@ -73,7 +73,7 @@ impl Transactions {
 
     /// The configuration of the start. It makes no entry in the history if it is the newest there already.
     pub fn start(&mut self, now: Instant, candidate: Document, source: &str) -> Result<(), TransactionError> {
-        if self.history.document(0).is_ok_and(|newest| newest == candidate) {
+        if self.history.document(0).is_ok_and(|newest| newest.config() == candidate.config()) {
             self.supervisor.apply(now, candidate)?;
             self.recorded = true;
             return Ok(());
@@ -93,11 +93,10 @@ impl Transactions {
         let told = self.change(now, candidate, "commit on trial")?;
         let before = self.trial.take().map_or(running, |trial| trial.before);
         self.trial = Some(Trial { before, until: now + timeout });
-        tracing::info!(
-            "the configuration is on trial: it is taken back in {} s if not confirmed",
-            timeout.as_secs()
-        );
-        Ok(told)
+        let seconds = timeout.as_secs();
+        tracing::info!("the configuration is on trial: it is taken back in {seconds} s if not confirmed");
+        let note = "unless it is confirmed (vita config confirm NAME)";
+        Ok(format!("{told}on trial: taken back in {seconds} s {note}\n"))
     }
 
     /// Ends the trial: the configuration stays.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 use super::Handler;
-use super::dispatch::{self, Unanswerable};
+use super::dispatch::{self, Session, Unanswerable};
 use super::frame::{Decoder, FrameError, MAX_REQUEST, encode};
 
 /// Why a connection is over.
@@ -34,6 +34,8 @@ pub enum Closed {
 }
 
 pub struct Connection {
+    /// No other connection of the server has the same.
+    pub number: u64,
     stream: UnixStream,
     input: Decoder,
     input_ended: bool,
@@ -43,9 +45,10 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn new(stream: UnixStream, now: Instant) -> io::Result<Self> {
+    pub fn new(number: u64, stream: UnixStream, now: Instant) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         Ok(Self {
+            number,
             stream,
             input: Decoder::new(MAX_REQUEST),
             input_ended: false,
@@ -76,13 +79,18 @@ impl Connection {
     }
 
     /// Does what can be done without waiting, up to a fair share. An error ends the connection.
-    pub fn service(&mut self, now: Instant, handler: &mut dyn Handler) -> Result<(), Closed> {
+    pub fn service(
+        &mut self,
+        now: Instant,
+        session: &mut Session,
+        handler: &mut dyn Handler,
+    ) -> Result<(), Closed> {
         for _ in 0..STEPS_PER_TURN {
             if self.has_output() && !self.flush(now)? {
                 break;
             }
             match self.input.take()? {
-                Some(payload) => self.answer(&payload, handler)?,
+                Some(payload) => self.answer(&payload, session, handler)?,
                 None if self.input_ended => return Err(self.end()),
                 None if !self.fill(now)? => break,
                 None => {}
@@ -95,10 +103,15 @@ impl Connection {
         Ok(())
     }
 
-    fn answer(&mut self, payload: &[u8], handler: &mut dyn Handler) -> Result<(), Closed> {
+    fn answer(
+        &mut self,
+        payload: &[u8],
+        session: &mut Session,
+        handler: &mut dyn Handler,
+    ) -> Result<(), Closed> {
         // An empty frame asks for nothing; deployed instances give no answer to it.
         if !payload.is_empty() {
-            encode(&dispatch::answer(payload, handler)?, &mut self.output);
+            encode(&dispatch::answer(payload, session, handler)?, &mut self.output);
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use super::extension::Extended;
 use super::frame::MAX_REPLY;
 use super::message::{BadMessage, Query, Reply, Request};
 use super::{Handler, message};
+use crate::yang::format::{Format, UnknownFormat};
 
 /// Why a payload gets no answer.
 #[derive(Debug, Error)]
@@ -19,19 +20,37 @@ pub enum Unanswerable {
     TooManyCalls { calls: usize },
     #[error("the answer is longer than {MAX_REPLY} bytes; ask for parts")]
     TooLong,
+    #[error("{rpc} is not available: notifications are sent on the socket beside this one")]
+    Unserved { rpc: String },
+}
+
+/// Who asks, and who has reserved the right to change the configuration.
+pub struct Session<'a> {
+    pub connection: u64,
+    pub listener: &'a mut Option<u64>,
 }
 
 /// Carries out all calls of a request in order. Nothing is carried out unless the whole request is
 /// understood.
-pub fn answer(payload: &[u8], handler: &mut dyn Handler) -> Result<String, Unanswerable> {
+pub fn answer(
+    payload: &[u8],
+    session: &mut Session,
+    handler: &mut dyn Handler,
+) -> Result<String, Unanswerable> {
     let text = std::str::from_utf8(payload).map_err(|_| Unanswerable::Encoding)?;
     let requests = message::parse_requests(text)?;
     if requests.len() > MAX_CALLS {
         return Err(Unanswerable::TooManyCalls { calls: requests.len() });
     }
+    if let Some(rpc) = requests.iter().find_map(|request| match request {
+        Request::Unserved { rpc } => Some(rpc.clone()),
+        _ => None,
+    }) {
+        return Err(Unanswerable::Unserved { rpc });
+    }
     let mut replies = String::new();
     for request in &requests {
-        replies.push_str(&message::print_reply(&reply(request, handler))?);
+        replies.push_str(&message::print_reply(&reply(request, session, handler))?);
         if replies.len() > MAX_REPLY {
             return Err(Unanswerable::TooLong);
         }
@@ -39,15 +58,19 @@ pub fn answer(payload: &[u8], handler: &mut dyn Handler) -> Result<String, Unans
     Ok(replies)
 }
 
-fn reply(request: &Request, handler: &mut dyn Handler) -> Reply {
+fn reply(request: &Request, session: &mut Session, handler: &mut dyn Handler) -> Reply {
     let rpc = request.rpc();
-    match carry_out(request, handler) {
+    match carry_out(request, session, handler) {
         Ok(leaves) => Reply::success(rpc, leaves),
         Err(error) => Reply::failure(rpc, &error),
     }
 }
 
-fn carry_out(request: &Request, handler: &mut dyn Handler) -> Result<Vec<(&'static str, String)>, String> {
+fn carry_out(
+    request: &Request,
+    session: &mut Session,
+    handler: &mut dyn Handler,
+) -> Result<Vec<(&'static str, String)>, String> {
     match request {
         Request::Describe => {
             let schema = handler.schema().to_owned();
@@ -58,42 +81,88 @@ fn carry_out(request: &Request, handler: &mut dyn Handler) -> Result<Vec<(&'stat
             None => Err(unsupported(schema, handler)),
         },
         Request::GetConfig(query) => {
-            check_query(query, handler)?;
-            Ok(vec![("config", handler.get_config(&query.path, query.print_default)?)])
+            check_schema(&query.schema, handler)?;
+            Ok(vec![("config", handler.get_config(&query.path, format(query)?, query.print_default)?)])
         }
         Request::GetState(query) => {
-            check_query(query, handler)?;
-            Ok(vec![("state", handler.get_state(&query.path, query.print_default)?)])
+            check_schema(&query.schema, handler)?;
+            Ok(vec![("state", handler.get_state(&query.path, format(query)?, query.print_default)?)])
         }
         Request::SetConfig(edit) => {
-            check_schema(&edit.schema, handler)?;
+            check_writer(&edit.schema, session, handler)?;
             handler.set_config(&edit.path, &edit.config).map(|()| vec![])
         }
         Request::AddConfig(edit) => {
-            check_schema(&edit.schema, handler)?;
+            check_writer(&edit.schema, session, handler)?;
             handler.add_config(&edit.path, &edit.config).map(|()| vec![])
         }
         Request::RemoveConfig { schema, path, .. } => {
-            check_schema(schema, handler)?;
+            check_writer(schema, session, handler)?;
             handler.remove_config(path).map(|()| vec![])
         }
         Request::Extended(Extended { schema, call, .. }) => {
+            if call.changes() {
+                check_writer(schema, session, handler)?;
+            }
             check_schema(schema, handler)?;
             let text = handler.extension(call)?;
             Ok(call.result().map(|leaf| (leaf, text)).into_iter().collect())
         }
-        Request::Unserved { rpc } => Err(format!(
-            "{rpc} is not available: this instance serves describe, get-schema, get-config, set-config, \
-             add-config, remove-config and get-state"
-        )),
+        Request::AttachListener { schema, .. } => {
+            check_schema(schema, handler)?;
+            match *session.listener {
+                Some(_) => Err(ATTACHED.to_owned()),
+                None => {
+                    *session.listener = Some(session.connection);
+                    Ok(vec![])
+                }
+            }
+        }
+        Request::GetAlarmsState(query) => {
+            check_alarms(&query.schema)?;
+            Ok(vec![("state", no_alarms(query)?)])
+        }
+        Request::SetAlarmOperatorState { schema } => {
+            check_alarms(schema)?;
+            Ok(vec![("success", false.to_string())])
+        }
+        Request::PurgeAlarms { schema } => {
+            check_alarms(schema)?;
+            Ok(vec![("purged-alarms", 0.to_string())])
+        }
+        // The reply to this one has no leaf for an error.
+        Request::CompressAlarms { .. } => Ok(vec![("compressed-alarms", 0.to_string())]),
+        Request::Unserved { rpc } => Err(format!("{rpc} is not available")),
     }
 }
 
-fn check_query(query: &Query, handler: &dyn Handler) -> Result<(), String> {
-    check_schema(&query.schema, handler)?;
-    match query.format.as_deref() {
-        None | Some("yang") => Ok(()),
-        Some(other) => Err(format!("unsupported format: {other} (this instance answers in the format yang)")),
+fn format(query: &Query) -> Result<Format, String> {
+    let format = query.format.as_deref().map(str::parse).transpose();
+    format.map(Option::unwrap_or_default).map_err(|error: UnknownFormat| error.to_string())
+}
+
+/// What the container of all alarms holds when there is none.
+fn no_alarms(query: &Query) -> Result<String, String> {
+    let path = query.path.trim_matches('/');
+    let top = path.split(['/', '[']).next().unwrap_or(path);
+    if !top.is_empty() && top != ALARMS {
+        return Err(format!("Invalid path: Struct has no field named '{top}'."));
+    }
+    Ok(if format(query)? == Format::Json { "{}\n".to_owned() } else { String::new() })
+}
+
+fn check_alarms(schema: &str) -> Result<(), String> {
+    match schema {
+        ALARM_SCHEMA => Ok(()),
+        other => Err(format!("unsupported schema: {other} (alarms are described by {ALARM_SCHEMA})")),
+    }
+}
+
+fn check_writer(schema: &str, session: &Session, handler: &dyn Handler) -> Result<(), String> {
+    check_schema(schema, handler)?;
+    match *session.listener {
+        Some(listener) if listener != session.connection => Err(RESERVED.to_owned()),
+        _ => Ok(()),
     }
 }
 
@@ -104,6 +173,12 @@ fn check_schema(schema: &str, handler: &dyn Handler) -> Result<(), String> {
 fn unsupported(schema: &str, handler: &dyn Handler) -> String {
     format!("unsupported schema: {schema} (this instance serves {})", handler.schema())
 }
+
+const ALARM_SCHEMA: &str = "ietf-alarms";
+const ALARMS: &str = "alarms";
+/// In the words of deployed instances, which agents may know.
+const ATTACHED: &str = "Listener already attached";
+const RESERVED: &str = "Attempt to modify configuration while listener attached";
 
 /// Clients send one call per request; a request of many only multiplies the work and memory of one turn.
 const MAX_CALLS: usize = 256;

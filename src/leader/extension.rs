@@ -172,7 +172,7 @@ mod tests {
         let text = print_request(&set).unwrap();
         assert!(!text.contains("dry-run"));
         let refused = text.replace("config 5;", "config 5; dry-run false;");
-        assert_eq!(parse_requests(&refused).unwrap(), std::slice::from_ref(&set));
+        assert_eq!(parse_requests(&refused).unwrap(), vec![set.clone()]);
         assert_eq!(
             parse_requests(&text.replace("config 5;", "config 5; dry-run true;")).unwrap(),
             [set.dry_run()]

@@ -27,6 +27,21 @@ pub enum Request {
     },
     /// What deployed instances do not know.
     Extended(Extended),
+    /// Reserves the right to change the configuration for this connection.
+    AttachListener {
+        schema: String,
+        revision: Option<String>,
+    },
+    GetAlarmsState(Query),
+    SetAlarmOperatorState {
+        schema: String,
+    },
+    PurgeAlarms {
+        schema: String,
+    },
+    CompressAlarms {
+        schema: String,
+    },
     /// Another rpc of the module.
     Unserved {
         rpc: String,
@@ -73,6 +88,11 @@ impl Request {
             Self::AddConfig(_) => "add-config",
             Self::RemoveConfig { .. } => "remove-config",
             Self::Extended(extended) => extended.rpc(),
+            Self::AttachListener { .. } => "attach-listener",
+            Self::GetAlarmsState(_) => "get-alarms-state",
+            Self::SetAlarmOperatorState { .. } => "set-alarm-operator-state",
+            Self::PurgeAlarms { .. } => "purge-alarms",
+            Self::CompressAlarms { .. } => "compress-alarms",
             Self::Unserved { rpc } => rpc,
         }
     }
@@ -110,8 +130,13 @@ pub fn parse_requests(text: &str) -> Result<Vec<Request>, BadMessage> {
 pub fn print_request(request: &Request) -> Result<String, BadMessage> {
     let leaves = match request {
         Request::Describe | Request::Unserved { .. } => Leaves::new(),
-        Request::GetSchema { schema, revision } => addressed(schema, revision),
-        Request::GetConfig(query) | Request::GetState(query) => {
+        Request::GetSchema { schema, revision } | Request::AttachListener { schema, revision } => {
+            addressed(schema, revision)
+        }
+        Request::SetAlarmOperatorState { schema }
+        | Request::PurgeAlarms { schema }
+        | Request::CompressAlarms { schema } => addressed(schema, &None),
+        Request::GetConfig(query) | Request::GetState(query) | Request::GetAlarmsState(query) => {
             let leaves = addressed(&query.schema, &query.revision)
                 .with("path", query.path.as_str())
                 .with("print-default", query.print_default);
@@ -182,6 +207,11 @@ fn request(message: Message) -> Result<Request, BadMessage> {
             revision: revision(),
             path: required("path")?,
         },
+        "attach-listener" => Request::AttachListener { schema: required("schema")?, revision: revision() },
+        "get-alarms-state" => Request::GetAlarmsState(query()?),
+        "set-alarm-operator-state" => Request::SetAlarmOperatorState { schema: required("schema")? },
+        "purge-alarms" => Request::PurgeAlarms { schema: required("schema")? },
+        "compress-alarms" => Request::CompressAlarms { schema: required("schema")? },
         _ => Request::Unserved { rpc },
     })
 }
@@ -199,7 +229,9 @@ fn optional(leaves: Leaves, name: &str, value: &Option<String>) -> Leaves {
 
 fn concise(error: &RpcError) -> String {
     let text = match error {
-        RpcError::Text(error) => format!("line {}, column {}: {}", error.line, error.column, error.problem),
+        RpcError::Text(error) => {
+            format!("line {}, column {}: {}", error.place.line, error.place.column, error.problem)
+        }
         other => other.to_string(),
     };
     text.chars().take(MAX_SHOWN).collect()

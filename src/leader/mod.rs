@@ -16,19 +16,26 @@
 //! are closed to others, and the credentials of every peer are checked besides. A peer that breaks the
 //! protocol, floods, or stops reading loses its own connection and nothing else.
 //!
+//! A client may become the listener (`attach-listener`): until it leaves, nobody else may change the
+//! configuration. Alarms can be asked for, and there are none: no state of a gateway is an alarm so far.
+//! Beside the socket lies another, `notifications`, on which alarms would be announced.
+//!
 //! Limits: one request is handled at a time, in the caller's thread, so a change that takes long delays
-//! the other clients. Values are exchanged in the YANG text format only. Alarms and listeners, which the
-//! protocol module declares too, are answered with an error.
+//! the other clients. Notifications go out by their own socket only, so attach-notification-listener has
+//! nothing to attach and closes the connection, as in deployed instances.
 
 mod client;
 mod connection;
 mod dispatch;
 mod extension;
-mod frame;
+pub mod frame;
 mod message;
+mod notifications;
 mod peer;
 pub mod rundir;
 mod server;
+
+use crate::yang::format::Format;
 
 pub use client::{Client, ClientError};
 pub use extension::{Change, Extended, Extension};
@@ -43,8 +50,8 @@ pub trait Handler {
     fn schema(&self) -> &str;
     /// YANG text of a schema, if this one is known.
     fn schema_source(&self, schema: &str) -> Option<&str>;
-    fn get_config(&mut self, path: &str, print_default: bool) -> Result<String, String>;
-    fn get_state(&mut self, path: &str, print_default: bool) -> Result<String, String>;
+    fn get_config(&mut self, path: &str, format: Format, print_default: bool) -> Result<String, String>;
+    fn get_state(&mut self, path: &str, format: Format, print_default: bool) -> Result<String, String>;
     /// Returns once the change is in effect, or with nothing changed.
     fn set_config(&mut self, path: &str, config: &str) -> Result<(), String>;
     fn add_config(&mut self, path: &str, config: &str) -> Result<(), String>;

@@ -19,37 +19,51 @@ use std::time::Instant;
 use tracing::{debug, warn};
 
 use super::connection::{Closed, Connection};
+use super::dispatch::Session;
+use super::notifications::Notifications;
 use super::{Handler, peer};
 
 pub struct Server {
     listener: UnixListener,
     owner: u32,
     connections: Vec<Connection>,
+    /// Number of the next connection.
+    next: u64,
+    /// Number of the connection that alone may change the configuration, if one does.
+    exclusive: Option<u64>,
+    notifications: Notifications,
 }
 
 impl Server {
-    /// Listens on a new socket that only its owner (and root) may connect to.
+    /// Listens on a new socket that only its owner (and root) may connect to, and on the one for notifications
+    /// beside it.
     pub fn bind(socket_path: &Path) -> io::Result<Self> {
         let listener = UnixListener::bind(socket_path)?;
         fs::set_permissions(socket_path, Permissions::from_mode(0o700))?;
         listener.set_nonblocking(true)?;
         let owner = fs::metadata(socket_path)?.uid();
-        Ok(Self { listener, owner, connections: Vec::new() })
+        let notifications = Notifications::bind(socket_path)?;
+        Ok(Self { listener, owner, connections: Vec::new(), next: 0, exclusive: None, notifications })
     }
 
     /// Adds what has to be waited for before the next `service`.
     pub fn poll_fds(&self, out: &mut Vec<libc::pollfd>) {
         out.push(libc::pollfd { fd: self.listener.as_raw_fd(), events: libc::POLLIN, revents: 0 });
+        self.notifications.poll_fds(out);
         out.extend(self.connections.iter().map(Connection::poll_fd));
     }
 
     /// Accepts, reads, answers and writes as far as that goes without waiting.
     pub fn service(&mut self, now: Instant, handler: &mut dyn Handler) {
         self.accept(now);
+        let owner = self.owner;
+        self.notifications.service(|user| may_control(user, owner));
         // Backwards, so that removing one moves only one whose turn has been.
         for index in (0..self.connections.len()).rev() {
-            if let Err(end) = self.connections[index].service(now, handler) {
-                self.connections.swap_remove(index);
+            let connection = &mut self.connections[index];
+            let mut session = Session { connection: connection.number, listener: &mut self.exclusive };
+            if let Err(end) = connection.service(now, &mut session, handler) {
+                self.close(index);
                 if !matches!(end, Closed::Finished) {
                     warn!(error = %end, "closed a control connection");
                 }
@@ -82,7 +96,7 @@ impl Server {
 
     fn admit(&mut self, stream: UnixStream, now: Instant) -> io::Result<()> {
         let user = peer::user(&stream)?;
-        if user != ROOT && user != self.owner {
+        if !may_control(user, self.owner) {
             return Err(io::Error::new(
                 io::ErrorKind::PermissionDenied,
                 format!("user {user} may not control this instance, only root and user {}", self.owner),
@@ -91,17 +105,25 @@ impl Server {
         if self.connections.len() >= MAX_CONNECTIONS {
             self.close_idlest();
         }
-        self.connections.push(Connection::new(stream, now)?);
+        self.connections.push(Connection::new(self.next, stream, now)?);
+        self.next += 1;
         Ok(())
     }
 
-    /// A new peer is somebody who wants something now; the one silent for the longest wants it least.
+    fn close(&mut self, index: usize) {
+        let connection = self.connections.swap_remove(index);
+        self.exclusive = self.exclusive.filter(|number| *number != connection.number);
+    }
+
+    /// A new peer is somebody who wants something now; the one silent for the longest wants it least. The listener
+    /// is meant to be silent.
     fn close_idlest(&mut self) {
-        let idlest =
-            self.connections.iter().enumerate().min_by_key(|(_, connection)| connection.last_progress());
+        let others = self.connections.iter().enumerate();
+        let others = others.filter(|(_, connection)| Some(connection.number) != self.exclusive);
+        let idlest = others.min_by_key(|(_, connection)| connection.last_progress());
         if let Some((index, _)) = idlest {
             debug!("closed the control connection that was idle for the longest to make room for another");
-            self.connections.swap_remove(index);
+            self.close(index);
         }
     }
 
@@ -116,11 +138,15 @@ impl Server {
             warn!(
                 "closed the control connection with the most unread data: all of them hold too much together"
             );
-            self.connections.swap_remove(index);
+            self.close(index);
             shed = true;
         }
         shed
     }
+}
+
+fn may_control(user: u32, owner: u32) -> bool {
+    user == ROOT || user == owner
 }
 
 const ROOT: u32 = 0;

@@ -2,17 +2,22 @@
 //! What `get`, `set`, `add` and `remove` do to a tree. Edits leave the tree they are given alone and return
 //! another one, which shares with it all that did not change. Whether that is valid is not decided here.
 
-use super::data::{Container, Data, Key, List, Value};
+use super::data::{Container, Data, List, Value};
+use super::json;
 use super::path::{Path, Step, Target};
-use super::print::{self, Shown};
-use super::schema::{Kind, Members, Node};
+use super::schema::{self, Kind, Leaf, Members, Node, Schema};
 use super::text::{self, TextError};
 use std::sync::Arc;
 
+/// Stands for the name of a text in messages, until someone who knows it puts it in its place.
+pub const UNNAMED: &str = "<unknown>";
+
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EditError {
-    #[error("{path}: {error}")]
+    #[error("{}", error.in_source(UNNAMED, path))]
     Text { path: String, error: Box<TextError> },
+    #[error("{0} is a leaf: the format influxdb prints containers and lists, ask for what contains it")]
+    SingleLeaf(String),
     #[error("{0}: Not found")]
     NoSuchEntry(String),
     #[error("{0} has no value")]
@@ -27,87 +32,116 @@ pub enum EditError {
     RemoveOfNonEntry(String),
 }
 
-/// Prints what stands at a path.
-pub fn print(schema: &Members, root: &Container, path: &Path, shown: Shown) -> Result<String, EditError> {
+/// What stands at a path.
+pub(super) enum Found<'a> {
+    /// The root, or a container.
+    Members(&'a Members, &'a Container),
+    List(&'a schema::List, &'a List),
+    /// One entry of a list.
+    Entry(&'a schema::List, &'a Container),
+    /// A leaf that is there, or has a default.
+    Leaf {
+        node: &'a Node,
+        leaf: &'a Leaf,
+        value: &'a Value,
+    },
+    /// A list without entries, or state before there is any.
+    Nothing,
+}
+
+/// Finds what stands at a path.
+pub(super) fn find<'a>(
+    schema: &Members,
+    root: &'a Container,
+    path: &Path<'a>,
+) -> Result<Found<'a>, EditError> {
     let no_value = || EditError::NoValue(path.to_string());
-    let Some((last, parents)) = path.steps.split_last() else {
-        return Ok(print::members(schema, root, shown));
+    let (Target::Node(_) | Target::Entry(_), Some((last, parents))) = (path.target, path.steps.split_last())
+    else {
+        return match path.target {
+            Target::Root(members) => Ok(Found::Members(members, root)),
+            _ => Err(no_value()),
+        };
     };
     // A parent that is absent has only absent children.
-    let nothing = Container::default();
-    let parent = match find(root, parents)? {
-        Some(parent) => parent,
-        None => &nothing,
-    };
-    match (path.target, parent.members.get(&last.name)) {
-        (Target::Root(schema), _) => Ok(print::members(schema, root, shown)),
+    let data = container(root, parents)?.and_then(|parent| parent.members.get(&last.name));
+    match (path.target, data) {
         (Target::Entry(schema), Some(Data::List(list))) => {
             let key = last.key.as_ref().map(|(_, key)| key);
             let entry = key.and_then(|key| list.entries.get(key));
             let entry = entry.ok_or_else(|| EditError::NoSuchEntry(path.to_string()))?;
-            Ok(print::entry(schema, entry, shown))
+            Ok(Found::Entry(schema, entry))
         }
         (Target::Entry(_), _) => Err(EditError::NoSuchEntry(path.to_string())),
         (Target::Node(node), Some(data)) => match (&node.kind, data) {
-            (Kind::Container(schema), Data::Container(inner)) => Ok(print::members(schema, inner, shown)),
-            (Kind::List(schema), Data::List(list)) => Ok(print::list(schema, list, shown)),
-            (Kind::Leaf(_), Data::Leaf(value)) => Ok(print::value(value)),
+            (Kind::Container(schema), Data::Container(inner)) => Ok(Found::Members(schema, inner)),
+            (Kind::List(schema), Data::List(list)) => Ok(Found::List(schema, list)),
+            (Kind::Leaf(leaf), Data::Leaf(value)) => Ok(Found::Leaf { node, leaf, value }),
             _ => Err(no_value()),
         },
         (Target::Node(node), None) => match &node.kind {
-            Kind::Leaf(leaf) => leaf.default.as_ref().map(print::value).ok_or_else(no_value),
+            Kind::Leaf(leaf) => match &leaf.default {
+                Some(value) => Ok(Found::Leaf { node, leaf, value }),
+                None => Err(no_value()),
+            },
             // Before there is any state, its containers are empty.
-            Kind::Container(_) if !node.config => Ok(String::new()),
-            Kind::List(_) if !excluded(schema, root, path, node) => Ok(String::new()),
+            Kind::Container(_) if !node.config => Ok(Found::Nothing),
+            Kind::List(_) if !excluded(schema, root, path, node) => Ok(Found::Nothing),
             _ => Err(no_value()),
         },
+        (Target::Root(_), _) => Err(no_value()),
     }
 }
 
 /// Replaces what stands at a path.
 pub fn set(
-    schema: &Members,
+    schema: &Schema,
     root: &Arc<Container>,
     path: &Path,
     value: &str,
 ) -> Result<Arc<Container>, EditError> {
-    let text_error = |error| EditError::Text { path: path.to_string(), error: Box::new(error) };
+    if let Target::Node(node) = path.target {
+        writable(node, path)?;
+    }
+    let new = read(schema, path, value)?;
     let Some((last, parents)) = path.steps.split_last() else {
-        return Ok(text::members(schema, value).map_err(text_error)?.into());
-    };
-    let data = match path.target {
-        Target::Entry(list) => {
-            let key = last.key.as_ref().map(|(_, key)| key.clone()).unwrap_or(Key(Vec::new()));
-            let entry = text::entry(list, &key, value).map_err(text_error)?;
-            return change(root, parents, path, |parent| {
-                let present = entries(parent, last).and_then(|list| list.entries.get_mut(&key));
-                *present.ok_or_else(|| EditError::NoSuchEntry(path.to_string()))? = entry.into();
-                Ok(())
-            });
-        }
-        Target::Node(node) => text::node(writable(node, path)?, value).map_err(text_error)?,
-        Target::Root(_) => return Err(EditError::NoValue(path.to_string())),
+        return match new {
+            Data::Container(root) => Ok(root),
+            _ => Err(EditError::NoValue(path.to_string())),
+        };
     };
     change(root, parents, path, |parent| {
-        let empty = matches!(&data, Data::List(list) if list.entries.is_empty());
-        match empty {
-            true => parent.members.remove(&last.name),
-            false => parent.members.insert(last.name.clone(), data),
-        };
+        match (new, &last.key) {
+            (Data::Container(entry), Some((_, key))) => {
+                let present = entries(parent, last).and_then(|list| list.entries.get_mut(key));
+                *present.ok_or_else(|| EditError::NoSuchEntry(path.to_string()))? = entry;
+            }
+            (Data::List(list), None) if list.entries.is_empty() => {
+                parent.members.remove(&last.name);
+            }
+            (data, _) => {
+                parent.members.insert(last.name.clone(), data);
+            }
+        }
         Ok(())
     })
 }
 
 /// Adds entries to a list, or none if one of them is there already.
-pub fn add(root: &Arc<Container>, path: &Path, value: &str) -> Result<Arc<Container>, EditError> {
+pub fn add(
+    schema: &Schema,
+    root: &Arc<Container>,
+    path: &Path,
+    value: &str,
+) -> Result<Arc<Container>, EditError> {
     let (Target::Node(node), Some((last, parents))) = (path.target, path.steps.split_last()) else {
         return Err(EditError::AddToNonList(path.to_string()));
     };
     if !matches!(node.kind, Kind::List(_)) {
         return Err(EditError::AddToNonList(path.to_string()));
     }
-    let text_error = |error| EditError::Text { path: path.to_string(), error: Box::new(error) };
-    let Data::List(added) = text::node(writable(node, path)?, value).map_err(text_error)? else {
+    writable(node, path)?;
+    let Data::List(added) = read(schema, path, value)? else {
         return Err(EditError::AddToNonList(path.to_string()));
     };
     change(root, parents, path, |parent| {
@@ -125,6 +159,13 @@ pub fn add(root: &Arc<Container>, path: &Path, value: &str) -> Result<Arc<Contai
         }
         Ok(())
     })
+}
+
+/// Reads the value of what a path leads to, from text or JSON. That of a list entry includes its keys.
+fn read(schema: &Schema, path: &Path, value: &str) -> Result<Data, EditError> {
+    let data =
+        if json::is_json(value) { json::read(&schema.name, path, value) } else { text::read(path, value) };
+    data.map_err(|error| EditError::Text { path: path.to_string(), error: Box::new(error) })
 }
 
 /// Sets a leaf of state, making the containers and list entries on the way. Whether the leaf has that type.
@@ -178,7 +219,7 @@ pub fn remove(root: &Arc<Container>, path: &Path) -> Result<Arc<Container>, Edit
 }
 
 /// The container at the end of some steps, nothing if it is absent. List entries on the way must exist.
-fn find<'d>(root: &'d Container, steps: &[Step]) -> Result<Option<&'d Container>, EditError> {
+fn container<'d>(root: &'d Container, steps: &[Step]) -> Result<Option<&'d Container>, EditError> {
     let mut at = root;
     for (index, step) in steps.iter().enumerate() {
         at = match (at.members.get(&step.name), &step.key) {

@@ -5,10 +5,10 @@
 //!   .yang files ── statement ──► schema (types, nodes, choices, keys, rpcs)
 //!                                   │
 //!   text ── syntax ──► bind ────────┤──► data (immutable, shared subtrees)
-//!                                   │      │  ▲
+//!   JSON ── json ───────────────────┤      │  ▲
 //!   path ── path ───────────────────┤      │  └── edit: set, add, remove
 //!                                   │      ▼
-//!                                validate, print ──► text
+//!                                validate, format ──► text (print), JSON (json), lines (flat)
 //! ```
 //!
 //! The room knows nothing of gateways: whoever uses it brings the modules. A value gets its type, with every
@@ -26,11 +26,14 @@
 mod bind;
 pub mod data;
 pub mod edit;
+mod flat;
+pub mod format;
+pub mod json;
 pub mod path;
 pub mod print;
 pub mod rpc;
 pub mod schema;
-mod statement;
+pub mod statement;
 mod syntax;
 pub mod text;
 pub mod types;

@@ -16,6 +16,8 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Path<'s> {
     pub steps: Vec<Step>,
+    /// For each step, which of its keys have their default value.
+    pub(super) defaults: Vec<Vec<Arc<str>>>,
     pub target: Target<'s>,
 }
 
@@ -35,17 +37,27 @@ pub struct Step {
     pub key: Option<(Vec<Arc<str>>, Key)>,
 }
 
+/// The first line of a message is the one that deployed clients have for the same fault; a second one says more.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
     #[error("Syntax error in path '{0}': expected name or name[key=value]")]
     Syntax(String),
-    #[error("Invalid path: {place} has no field named '{name}'")]
-    NoSuchNode { place: String, name: String },
-    #[error("Invalid path: {place} is not a list, so it has no entries to choose by [{key}=...]")]
+    #[error("Invalid path: Struct has no field named '{name}'.\n{place} has {expected}")]
+    NoSuchNode { place: String, name: String, expected: String },
+    #[error("Invalid path: Invalid path.\n{place} is a leaf: it has no field named '{name}'")]
+    InLeaf { place: String, name: String },
+    #[error("Invalid path: Invalid path.\n{place} is a list: name the entry by [{keys}=...]")]
+    InList { place: String, keys: String },
+    #[error(
+        "Invalid path: Path query parameters only supported for structs and tables.\n\
+         {place} is not a list, so it has no entries to choose by [{key}=...]"
+    )]
     NotAList { place: String, key: String },
-    #[error("Invalid path: '{name}' is not a key of {place}")]
-    NotAKey { place: String, name: String },
-    #[error("Invalid path: the entry of {place} is not determined, give [{key}=...]")]
+    #[error("Invalid path: '{name}' is not a table key\nThe keys of {place} are {expected}, each given once")]
+    NotAKey { place: String, name: String, expected: String },
+    #[error(
+        "Invalid path: Table query missing required key '{key}'\n{place} has entries with several keys: give [{key}=...]"
+    )]
     MissingKey { place: String, key: String },
     #[error("Invalid path: {place}: {name}: {error}")]
     Value { place: String, name: String, error: Box<ValueError> },
@@ -54,13 +66,29 @@ pub enum PathError {
 }
 
 impl<'s> Path<'s> {
+    /// The path `/`.
+    pub fn root(schema: &'s Members) -> Path<'s> {
+        Path { steps: Vec::new(), defaults: Vec::new(), target: Target::Root(schema) }
+    }
+
     /// Finds the node of the schema that a path leads to. The instance need not exist.
     pub fn resolve(schema: &'s Members, text: &str) -> Result<Path<'s>, PathError> {
-        let mut path = Path { steps: Vec::new(), target: Target::Root(schema) };
+        let mut path = Path::root(schema);
         for element in elements(text)? {
             path.descend(&element)?;
         }
         Ok(path)
+    }
+
+    /// The form in which paths are compared, as far as it can be known without a schema.
+    pub fn normalise(text: &str) -> Result<String, PathError> {
+        let mut normal = String::new();
+        for mut element in elements(text)? {
+            element.predicates.sort();
+            normal.extend(["/", element.name]);
+            normal.extend(element.predicates.iter().map(|(key, value)| format!("[{key}={value}]")));
+        }
+        Ok(if normal.is_empty() { "/".to_string() } else { normal })
     }
 
     /// Whether a node of that name is the root's child on the way.
@@ -76,10 +104,11 @@ impl<'s> Path<'s> {
             Target::Root(members) | Target::Node(Node { kind: Kind::Container(members), .. }) => members,
             Target::Entry(list) => &list.members,
             Target::Node(Node { kind: Kind::List(list), .. }) => {
-                let key = list.keys.iter().map(|key| key.to_string()).collect::<Vec<_>>().join("=...][");
-                return Err(PathError::MissingKey { place: self.to_string(), key });
+                return Err(PathError::InList { place: self.to_string(), keys: list.keys.join("=...][") });
             }
-            Target::Node(_) => return Err(self.no_such(element.name)),
+            Target::Node(_) => {
+                return Err(PathError::InLeaf { place: self.to_string(), name: element.name.to_string() });
+            }
         };
         let is_key = match self.target {
             Target::Entry(list) => list.keys.iter().any(|key| **key == *element.name),
@@ -87,14 +116,21 @@ impl<'s> Path<'s> {
         };
         let node =
             members.node(element.name).filter(|node| !is_key && !matches!(node.kind, Kind::LeafList(_)));
-        let node = node.ok_or_else(|| self.no_such(element.name))?;
+        let node = node.ok_or_else(|| self.no_such(members, element.name))?;
         self.steps.push(Step { name: node.name.clone(), key: None });
+        self.defaults.push(Vec::new());
         self.target = Target::Node(node);
         let Some((first, _)) = element.predicates.first() else { return Ok(()) };
         let Kind::List(list) = &node.kind else {
             return Err(PathError::NotAList { place: self.to_string(), key: first.to_string() });
         };
         let key = self.key(list, &element.predicates)?;
+        let default = |name: &str| list.members.leaf(name).and_then(|leaf| leaf.default.as_ref());
+        let keys = list.keys.iter().zip(&key.0);
+        if let Some(defaults) = self.defaults.last_mut() {
+            let equal = keys.filter(|(name, value)| default(name) == Some(value));
+            defaults.extend(equal.map(|(name, _)| name.clone()));
+        }
         if let Some(step) = self.steps.last_mut() {
             step.key = Some((list.keys.clone(), key));
         }
@@ -107,7 +143,8 @@ impl<'s> Path<'s> {
         for (index, (name, _)) in predicates.iter().enumerate() {
             let repeated = predicates[..index].iter().any(|(other, _)| other == name);
             if repeated || !list.keys.iter().any(|key| **key == **name) {
-                return Err(PathError::NotAKey { place: place(), name: name.to_string() });
+                let expected = list.keys.join(", ");
+                return Err(PathError::NotAKey { place: place(), name: name.to_string(), expected });
             }
         }
         let value =
@@ -126,8 +163,15 @@ impl<'s> Path<'s> {
         list.keys.iter().map(value).collect::<Result<_, _>>().map(Key)
     }
 
-    fn no_such(&self, name: &str) -> PathError {
-        PathError::NoSuchNode { place: self.to_string(), name: name.to_string() }
+    fn no_such(&self, members: &Members, name: &str) -> PathError {
+        let keys: &[_] = match self.target {
+            Target::Entry(list) => &list.keys,
+            _ => &[],
+        };
+        let names = members.iter().map(|node| &*node.name);
+        let names: Vec<_> = names.filter(|name| !keys.iter().any(|key| **key == **name)).collect();
+        let (place, name) = (self.to_string(), name.chars().take(MAX_SHOWN).collect());
+        PathError::NoSuchNode { place, name, expected: names.join(", ") }
     }
 }
 
@@ -144,14 +188,19 @@ impl fmt::Display for Path<'_> {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.name)?;
-        let Some((names, key)) = &self.key else { return Ok(()) };
-        let mut pairs: Vec<_> = names.iter().zip(&key.0).collect();
-        pairs.sort();
-        pairs.iter().try_for_each(|(name, value)| write!(f, "[{name}={value}]"))
+        self.sorted_keys().iter().try_for_each(|(name, value)| write!(f, "[{name}={value}]"))
     }
 }
 
 impl Step {
+    /// Names and values of the keys, sorted by name.
+    pub(super) fn sorted_keys(&self) -> Vec<(&str, &Value)> {
+        let pairs = self.key.iter().flat_map(|(names, key)| names.iter().zip(&key.0));
+        let mut pairs: Vec<_> = pairs.map(|(name, value)| (&**name, value)).collect();
+        pairs.sort();
+        pairs
+    }
+
     pub(super) fn sorted(names: &[Arc<str>]) -> Vec<&str> {
         let mut names: Vec<&str> = names.iter().map(|name| &**name).collect();
         names.sort_unstable();

@@ -56,6 +56,21 @@ pub fn value(value: &Value) -> String {
     }
 }
 
+/// The value to print for a leaf, if any.
+pub(super) fn chosen<'a>(
+    shown: Shown,
+    leaf: &'a Leaf,
+    present: Option<&'a Value>,
+    node: &schema::Node,
+) -> Option<&'a Value> {
+    match shown {
+        Shown::Present => present,
+        Shown::Explicit => present.filter(|value| !node.config || Some(*value) != leaf.default.as_ref()),
+        Shown::WithDefaults if node.cases.is_empty() => present.or(leaf.default.as_ref()),
+        Shown::WithDefaults => present,
+    }
+}
+
 struct Printer {
     out: String,
     depth: usize,
@@ -71,7 +86,7 @@ impl Printer {
                         Some(Data::Leaf(value)) => Some(value),
                         _ => None,
                     };
-                    if let Some(value) = self.chosen(leaf, present, node) {
+                    if let Some(value) = chosen(self.shown, leaf, present, node) {
                         self.line(&format!("{} {};", node.name, self::value(value)));
                     }
                 }
@@ -104,7 +119,7 @@ impl Printer {
         for key in &keys {
             let leaf = schema.members.node(key).zip(schema.members.leaf(key));
             if let Some((node, leaf)) = leaf
-                && let Some(value) = self.chosen(leaf, entry.value(key), node)
+                && let Some(value) = chosen(self.shown, leaf, entry.value(key), node)
             {
                 self.line(&format!("{key} {};", self::value(value)));
             }
@@ -112,21 +127,6 @@ impl Printer {
         self.members(&schema.members, entry, &keys);
         self.depth -= 1;
         self.line("}");
-    }
-
-    /// The value to print for a leaf, if any.
-    fn chosen<'a>(
-        &self,
-        leaf: &'a Leaf,
-        present: Option<&'a Value>,
-        node: &schema::Node,
-    ) -> Option<&'a Value> {
-        match self.shown {
-            Shown::Present => present,
-            Shown::Explicit => present.filter(|value| !node.config || Some(*value) != leaf.default.as_ref()),
-            Shown::WithDefaults if node.cases.is_empty() => present.or(leaf.default.as_ref()),
-            Shown::WithDefaults => present,
-        }
     }
 
     fn line(&mut self, text: &str) {

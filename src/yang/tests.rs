@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Stories about text, paths and trees, on a module made for the purpose.
 
+mod formats;
 mod language;
 mod messages;
 mod modules;
+mod paths;
 mod syntax;
 
 use super::data::Container;

@@ -1,20 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Reading the textual form, and what can be wrong with it.
 
-use super::bind;
+use super::bind::{self, Binder};
 use super::data::{Container, Data, Key};
-use super::schema::{Kind, List, Members, Node};
+use super::path::{Path, Target};
+use super::schema::{Members, Node};
 use super::types::ValueError;
 use std::fmt;
 
 /// What is wrong with a text, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TextError {
+    pub place: Place,
+    pub problem: Problem,
+}
+
+/// A place in a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
     /// Counted from 1.
     pub line: usize,
     /// In characters, counted from 1.
     pub column: usize,
-    pub problem: Problem,
     /// The line, or the part of it around the place.
     excerpt: Box<str>,
     /// Characters of the excerpt before the place.
@@ -51,28 +58,58 @@ pub enum Problem {
 
 /// Reads the members of a container, or a whole document.
 pub fn members(schema: &Members, source: &str) -> Result<Container, TextError> {
-    bind::members(schema, source)
+    Binder::new(source).whole(schema)
 }
 
-/// Reads the members of a list entry, without its key leaves, which the key supplies.
-pub fn entry(schema: &List, key: &Key, source: &str) -> Result<Container, TextError> {
-    bind::entry(schema, key, source)
+/// Reads the value of what a path leads to: of a list entry, its members without the keys, which the path supplies.
+pub fn read(path: &Path, source: &str) -> Result<Data, TextError> {
+    value(path, Binder::new(source))
+}
+
+/// The same for text that an instance printed, which may be state.
+pub fn read_any(path: &Path, source: &str) -> Result<Data, TextError> {
+    value(path, Binder::with_state(source))
 }
 
 /// Reads the value of a node: a leaf's, a container's, or the entries of a list.
 pub fn node(schema: &Node, source: &str) -> Result<Data, TextError> {
-    match &schema.kind {
-        Kind::Leaf(leaf) => bind::leaf(&schema.name, &leaf.kind, source).map(Data::Leaf),
-        Kind::LeafList(kind) => {
-            bind::leaf(&schema.name, kind, source).map(|value| Data::LeafList(vec![value]))
+    Binder::new(source).node_value(schema)
+}
+
+fn value(path: &Path, binder: Binder) -> Result<Data, TextError> {
+    match path.target {
+        Target::Root(schema) => Ok(Data::Container(binder.whole(schema)?.into())),
+        Target::Node(schema) => binder.node_value(schema),
+        Target::Entry(list) => {
+            let key = path.steps.last().and_then(|step| step.key.as_ref());
+            let key = key.map_or(Key(Vec::new()), |(_, key)| key.clone());
+            Ok(Data::Container(binder.keyed(list, &key)?.into()))
         }
-        Kind::Container(inner) => Ok(Data::Container(members(inner, source)?.into())),
-        Kind::List(list) => Ok(Data::List(bind::list(list, source)?.into())),
     }
+}
+
+/// Where a whole document says something about the node at a path, or about the nearest node above it. Nothing if
+/// the document is not in the textual form.
+pub fn find(schema: &Members, source: &str, path: &str) -> Option<Place> {
+    let path = Path::resolve(schema, path).ok()?;
+    Some(Place::new(source, bind::place(schema, source, &path.steps)?))
 }
 
 impl TextError {
     pub(super) fn new(source: &str, at: usize, problem: Problem) -> Self {
+        TextError { place: Place::new(source, at), problem }
+    }
+
+    /// `FILE:LINE:COLUMN: problem`, then the line with a caret under the place. The path to which the text belongs
+    /// is named where it is not the root.
+    pub fn in_source(&self, file: &str, path: &str) -> String {
+        let path = if path.is_empty() || path == "/" { String::new() } else { format!("{path}: ") };
+        self.place.mark(file, &format!("{path}{}", self.problem))
+    }
+}
+
+impl Place {
+    fn new(source: &str, at: usize) -> Self {
         let before = source.get(..at).unwrap_or(source);
         let line = before.matches('\n').count() + 1;
         let start = before.rfind('\n').map_or(0, |newline| newline + 1);
@@ -80,20 +117,28 @@ impl TextError {
         let text = source[start..].lines().next().unwrap_or("");
         let skip = column.saturating_sub(EXCERPT / 2);
         let excerpt = conceal(text).chars().skip(skip).take(EXCERPT).collect::<String>().into();
-        TextError { line, column: column + 1, problem, excerpt, indent: column - skip }
+        Place { line, column: column + 1, excerpt, indent: column - skip }
+    }
+
+    /// `FILE:LINE:COLUMN: message`, then the line with a caret under the place.
+    pub fn mark(&self, file: &str, message: &str) -> String {
+        format!("{file}:{}:{}: {message}\n{}", self.line, self.column, self.caret())
+    }
+
+    /// The line, and a caret under the place.
+    fn caret(&self) -> String {
+        // Tabs are repeated, so that the caret stands right at any tab width.
+        let indent = self.excerpt.chars().chain(std::iter::repeat(' ')).take(self.indent);
+        let indent: String = indent.map(|character| if character == '\t' { '\t' } else { ' ' }).collect();
+        format!("{}\n{indent}^", self.excerpt)
     }
 }
 
 /// Place and problem, then the line with a caret under the place.
 impl fmt::Display for TextError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "line {}, column {}: {}", self.line, self.column, self.problem)?;
-        writeln!(f, "{}", self.excerpt)?;
-        // Tabs are repeated, so that the caret stands right at any tab width.
-        for character in self.excerpt.chars().chain(std::iter::repeat(' ')).take(self.indent) {
-            write!(f, "{}", if character == '\t' { '\t' } else { ' ' })?;
-        }
-        write!(f, "^")
+        let Place { line, column, .. } = self.place;
+        write!(f, "line {line}, column {column}: {}\n{}", self.problem, self.place.caret())
     }
 }
 

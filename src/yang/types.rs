@@ -3,7 +3,9 @@
 
 use super::data::Value;
 use regex::Regex;
+use std::borrow::Cow;
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
 /// A type with all restrictions of the typedefs it is derived from.
@@ -14,14 +16,33 @@ pub struct Type {
     /// Values must not be repeated in messages.
     pub secret: bool,
     pub(super) base: Base,
+    pub(super) canonical: Option<Canonical>,
 }
+
+/// Makes the canonical form of a value.
+pub(super) type Canonical = fn(&str) -> Option<String>;
 
 #[derive(Debug, Clone)]
 pub(super) enum Base {
-    Integer(Vec<RangeInclusive<i128>>),
-    Text { lengths: Vec<RangeInclusive<i128>>, patterns: Vec<Pattern> },
+    Integer {
+        ranges: Vec<RangeInclusive<i128>>,
+        /// Of 64 bits, which JSON has no numbers for (RFC 7951, section 6.1).
+        wide: bool,
+    },
+    Text {
+        lengths: Vec<RangeInclusive<i128>>,
+        patterns: Vec<Pattern>,
+    },
     Boolean,
     Enumeration(Vec<String>),
+}
+
+/// What values of a type are in JSON (RFC 7951, section 6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Encoding {
+    Number,
+    Boolean,
+    Text,
 }
 
 /// A pattern as written, and ready to match.
@@ -45,7 +66,7 @@ impl Type {
     /// Reads a value of this type.
     pub fn parse(&self, text: &str) -> Result<Value, ValueError> {
         let value = match &self.base {
-            Base::Integer(ranges) => {
+            Base::Integer { ranges, .. } => {
                 integer(text).filter(|number| within(ranges, *number)).map(Value::Integer)
             }
             Base::Boolean => match text {
@@ -63,6 +84,25 @@ impl Type {
         value.ok_or_else(|| self.error(text))
     }
 
+    /// Whether several texts can stand for the same value of this type.
+    pub(super) fn has_canonical(&self) -> bool {
+        self.canonical.is_some()
+    }
+
+    /// The one of those texts that RFC 6991 prefers.
+    pub(super) fn canonical<'v>(&self, value: &'v Value) -> Cow<'v, Value> {
+        let canonical = self.canonical.zip(value.as_text()).and_then(|(form, text)| form(text));
+        canonical.map_or(Cow::Borrowed(value), |text| Cow::Owned(Value::from(text.as_str())))
+    }
+
+    pub(super) fn encoding(&self) -> Encoding {
+        match self.base {
+            Base::Integer { wide: false, .. } => Encoding::Number,
+            Base::Boolean => Encoding::Boolean,
+            _ => Encoding::Text,
+        }
+    }
+
     fn error(&self, text: &str) -> ValueError {
         let found = (!self.secret).then(|| text.chars().take(MAX_SHOWN).collect());
         ValueError { name: self.name.clone(), expected: self.to_string(), found }
@@ -73,7 +113,7 @@ impl Type {
 impl fmt::Display for Type {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.base {
-            Base::Integer(ranges) => write!(f, "a whole number in {}", Ranges(ranges)),
+            Base::Integer { ranges, .. } => write!(f, "a whole number in {}", Ranges(ranges)),
             Base::Boolean => write!(f, "true or false"),
             Base::Enumeration(names) => write!(f, "one of {}", names.join(", ")),
             Base::Text { lengths, patterns } => {
@@ -136,6 +176,31 @@ impl Pattern {
     }
 }
 
+/// The canonical form of a standard type that has one.
+pub(super) fn canonical(name: &str) -> Option<Canonical> {
+    Some(match name {
+        "ipv4-prefix" | "ipv6-prefix" | "ip-prefix" => prefix,
+        "ipv6-address-no-zone" => |text| text.parse::<Ipv6Addr>().ok().map(|address| address.to_string()),
+        _ => return None,
+    })
+}
+
+/// Without the bits that are not part of the prefix.
+fn prefix(text: &str) -> Option<String> {
+    let (address, length) = text.split_once('/')?;
+    let length: u32 = length.parse().ok()?;
+    match address.parse().ok()? {
+        IpAddr::V4(address) => {
+            let mask = u32::MAX.checked_shl(32u32.checked_sub(length)?).unwrap_or(0);
+            Some(format!("{}/{length}", Ipv4Addr::from_bits(address.to_bits() & mask)))
+        }
+        IpAddr::V6(address) => {
+            let mask = u128::MAX.checked_shl(128u32.checked_sub(length)?).unwrap_or(0);
+            Some(format!("{}/{length}", Ipv6Addr::from_bits(address.to_bits() & mask)))
+        }
+    }
+}
+
 struct Ranges<'a>(&'a [RangeInclusive<i128>]);
 
 impl fmt::Display for Ranges<'_> {
@@ -182,7 +247,12 @@ mod tests {
     use super::*;
 
     fn uint16() -> Type {
-        Type { name: "uint16".into(), secret: false, base: Base::Integer(vec![0..=65535]) }
+        Type {
+            name: "uint16".into(),
+            secret: false,
+            base: Base::Integer { ranges: vec![0..=65535], wide: false },
+            canonical: None,
+        }
     }
 
     #[test]
@@ -247,7 +317,12 @@ mod tests {
     #[test]
     fn a_secret_value_is_not_repeated() {
         let patterns = vec![Pattern::new("[0-9]+").unwrap()];
-        let key = Type { name: "key".into(), secret: true, base: Base::Text { lengths: vec![], patterns } };
+        let key = Type {
+            name: "key".into(),
+            secret: true,
+            base: Base::Text { lengths: vec![], patterns },
+            canonical: None,
+        };
         let message = key.parse("swordfish").unwrap_err().to_string();
         assert!(!message.contains("swordfish") && message.contains("key"), "{message}");
     }

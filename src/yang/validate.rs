@@ -2,15 +2,19 @@
 //! Rules that relate several nodes: mandatory leaves, choices, unique leaves, numbers of entries.
 //!
 //! They are checked on whole trees, so that an edit is judged by its outcome. A container that is absent is no
-//! fault, even if it has mandatory leaves: configurations are put together one container at a time.
+//! fault, even if it has mandatory leaves: configurations are put together one container at a time. Modules say so
+//! by a presence statement; without one YANG would miss the leaves (RFC 7950, section 7.6.5).
 //!
 //! Trees share what they have in common, and what a tree shares with one that was found valid is not looked at
 //! again. So the price of a change of one entry among thousands is that of the entry, and one comparison with each
 //! of the others.
+//!
+//! Values that a standard type has one canonical form for are the same if that form is.
 
 use super::data::{Container, Data, Key, List, Value};
 use super::path::Step;
 use super::schema::{self, Kind, Leaf, Members};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -119,8 +123,11 @@ impl Place<'_> {
             return Err(Place { parent: Some(self), step: Some((name, None)) }.invalid(problem));
         }
         let entry_place = |entry| Place { parent: Some(self), step: Some((name, Some((schema, entry)))) };
+        let has_canonical =
+            |name: &Arc<str>| schema.members.leaf(name).is_some_and(|leaf| leaf.kind.has_canonical());
+        let keys = Some(&schema.keys).filter(|keys| keys.iter().any(has_canonical));
         let changed = list.changed_since(valid);
-        for leaves in &schema.unique {
+        for leaves in schema.unique.iter().chain(keys) {
             let twice = match changed.len() {
                 0..=FEW => search(schema, leaves, list, &changed),
                 _ => index(schema, leaves, list),
@@ -163,7 +170,7 @@ impl fmt::Display for Place<'_> {
 
 /// One of some entries, the last first, and another one of the list with the same values, found by comparison.
 fn search<'a>(
-    schema: &schema::List,
+    schema: &'a schema::List,
     leaves: &[Arc<str>],
     list: &'a List,
     some: &[(&Key, &'a Arc<Container>)],
@@ -172,7 +179,7 @@ fn search<'a>(
         let values = unique_values(schema, leaves, entry)?;
         let same = |other: &Container| {
             let mut pairs = leaves.iter().zip(&values);
-            pairs.all(|(name, value)| value_or_default(schema, other, name) == Some(value))
+            pairs.all(|(name, value)| unique_value(schema, name, other).as_ref() == Some(value))
         };
         let (_, other) = list.entries.iter().find(|(other_key, other)| other_key != key && same(other))?;
         Some((&***entry, &**other))
@@ -185,7 +192,7 @@ fn index<'a>(
     leaves: &[Arc<str>],
     list: &'a List,
 ) -> Option<(&'a Container, &'a Container)> {
-    let mut seen: HashMap<Vec<&Value>, &Container> = HashMap::with_capacity(list.entries.len());
+    let mut seen: HashMap<Vec<_>, &Container> = HashMap::with_capacity(list.entries.len());
     list.entries.values().find_map(|entry| {
         let other = seen.insert(unique_values(schema, leaves, entry)?, entry)?;
         Some((&**entry, other))
@@ -198,13 +205,13 @@ fn unique_values<'a>(
     schema: &'a schema::List,
     leaves: &[Arc<str>],
     entry: &'a Container,
-) -> Option<Vec<&'a Value>> {
-    leaves.iter().map(|name| value_or_default(schema, entry, name)).collect()
+) -> Option<Vec<Cow<'a, Value>>> {
+    leaves.iter().map(|name| unique_value(schema, name, entry)).collect()
 }
 
-fn value_or_default<'a>(schema: &'a schema::List, entry: &'a Container, name: &str) -> Option<&'a Value> {
-    let default = || schema.members.leaf(name).and_then(|leaf| leaf.default.as_ref());
-    entry.value(name).or_else(default)
+fn unique_value<'a>(schema: &'a schema::List, name: &str, entry: &'a Container) -> Option<Cow<'a, Value>> {
+    let leaf = schema.members.leaf(name)?;
+    Some(leaf.kind.canonical(entry.value(name).or(leaf.default.as_ref())?))
 }
 
 /// Changed entries up to which comparing each with all others is cheaper than an index of all.

@@ -6,11 +6,14 @@
 //! * `refusals`: configurations that are not accepted, and what that does to running traffic (nothing)
 //! * `leaves`: every leaf of the configuration, from end to end
 //! * `faults`: interfaces that go and come back, signals, use of the machine
+//! * `transactions`: changes while packets flow
 //! * `hostile`: garbage on every interface and socket
 //!
 //! They need root, and fail without it.
 
 mod faults;
+#[path = "../support/flow.rs"]
+mod flow;
 mod hostile;
 #[path = "../support/injector.rs"]
 mod injector;
@@ -20,3 +23,4 @@ mod leaves;
 mod operation;
 mod refusals;
 mod traffic;
+mod transactions;

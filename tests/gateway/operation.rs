@@ -49,7 +49,7 @@ fn a_broken_configuration_file_is_reported_with_its_line() {
     let words = ["timeout", "20", "env", &shm(&lab), VITA, "--name", "paris", "--xdp", "--config", file];
     let said = lab.run("vita-paris", &words);
     assert!(matches!(said.status.code(), Some(code) if code != 0 && code != 124), "{said:?}");
-    assert!(said.text.contains("line 3, column 1"), "no line and column in: {}", said.text);
+    assert!(said.text.contains(":3:1: "), "no line and column in: {}", said.text);
 }
 
 #[test]

@@ -39,7 +39,7 @@ fn a_syntax_error_is_shown_where_it_is() {
     let said = lab.set("paris", "/", "mtu 1440;\nsa-ttl 600;\n  mtu ! {\n");
     assert_eq!(said.status.code(), Some(1), "{said:?}");
     assert!(
-        said.text.contains("line 3, column 9") && said.text.contains('^'),
+        said.text.contains(":3:9: ") && said.text.contains('^'),
         "no line, or no caret, in: {}",
         said.text
     );

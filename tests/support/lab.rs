@@ -94,6 +94,7 @@ impl Lab {
             .args(["--name", site, "--xdp", "--cpu", "0,1"])
             .args(arguments)
             .env("SNABB_SHM_ROOT", self.run_directory())
+            .env("VITA_STATE_DIR", self.file("state"))
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a descriptor is free"))
             .stderr(log)

@@ -4,7 +4,7 @@
 use super::{Case, Kind, Leaf, List, Members, Node, Rpc, Schema, SchemaError};
 use crate::yang::MAX_DEPTH;
 use crate::yang::statement::Statement;
-use crate::yang::types::{Base, Pattern, Type};
+use crate::yang::types::{self, Base, Pattern, Type};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -206,20 +206,20 @@ impl<'a> Builder<'a> {
             return Err(SchemaError::TooDeep { line: statement.line });
         }
         statement.allow(&["range", "length", "pattern", "enum"])?;
-        let (mut base, default) = match built_in(statement)? {
-            Some(base) => (base, None),
+        let (mut base, canonical, default) = match built_in(statement)? {
+            Some(base) => (base, None, None),
             None => {
                 let derived = self.typedef(statement, module, depth)?;
                 if statement.children.is_empty() {
                     return Ok(derived);
                 }
-                (derived.kind.base.clone(), derived.default)
+                (derived.kind.base.clone(), derived.kind.canonical, derived.default)
             }
         };
         restrict(&mut base, statement)?;
         let name = unprefixed(&statement.argument).to_string();
         let secret = self.secret.contains(&name.as_str());
-        Ok(Derived { kind: Arc::new(Type { name, secret, base }), default })
+        Ok(Derived { kind: Arc::new(Type { name, secret, base, canonical }), default })
     }
 
     fn typedef(
@@ -241,6 +241,7 @@ impl<'a> Builder<'a> {
             name: name.to_string(),
             secret: kind.secret || self.secret.contains(&name),
             base: kind.base.clone(),
+            canonical: types::canonical(name).or(kind.canonical),
         };
         let default = typedef.argument_of("default").map(str::to_string).or(default);
         let derived = Derived { kind: Arc::new(kind), default };
@@ -268,8 +269,9 @@ impl<'a> Builder<'a> {
 
 /// The built-in type of that name (RFC 7950, section 4.2.4); nothing if the name is a typedef's.
 fn built_in(statement: &Statement) -> Result<Option<Base>, SchemaError> {
-    let signed = |bits: u32| Base::Integer(vec![-(1i128 << (bits - 1))..=(1i128 << (bits - 1)) - 1]);
-    let unsigned = |bits: u32| Base::Integer(vec![0..=(1i128 << bits) - 1]);
+    let integer = |bits, range| Base::Integer { ranges: vec![range], wide: bits == 64 };
+    let signed = |bits: u32| integer(bits, -(1i128 << (bits - 1))..=(1i128 << (bits - 1)) - 1);
+    let unsigned = |bits: u32| integer(bits, 0..=(1i128 << bits) - 1);
     Ok(Some(match statement.argument.as_str() {
         "int8" => signed(8),
         "int16" => signed(16),
@@ -302,7 +304,7 @@ fn restrict(base: &mut Base, statement: &Statement) -> Result<(), SchemaError> {
     for restriction in &statement.children {
         let bad = || restriction.bad_argument();
         match (restriction.keyword.as_str(), &mut *base) {
-            ("range", Base::Integer(ranges)) => {
+            ("range", Base::Integer { ranges, .. }) => {
                 *ranges = narrow(ranges, &restriction.argument).ok_or_else(bad)?
             }
             ("length", Base::Text { lengths, .. }) => {

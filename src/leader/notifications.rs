@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The socket on which alarms are announced. There are none so far, so whoever listens hears nothing.
+
+use std::fs::{self, Permissions};
+use std::io::{self, Read};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+
+use super::peer;
+
+pub struct Notifications {
+    listener: UnixListener,
+    /// In the order in which they came.
+    subscribers: Vec<UnixStream>,
+}
+
+impl Notifications {
+    /// Listens beside the control socket, for the same users.
+    pub fn bind(control_socket: &Path) -> io::Result<Self> {
+        let path = control_socket.with_file_name(SOCKET);
+        let listener = UnixListener::bind(&path)?;
+        fs::set_permissions(&path, Permissions::from_mode(0o700))?;
+        listener.set_nonblocking(true)?;
+        Ok(Self { listener, subscribers: Vec::new() })
+    }
+
+    pub fn poll_fds(&self, out: &mut Vec<libc::pollfd>) {
+        let fds = std::iter::once(self.listener.as_raw_fd());
+        let fds = fds.chain(self.subscribers.iter().map(AsRawFd::as_raw_fd));
+        out.extend(fds.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 }));
+    }
+
+    /// Takes in who came and lets go who left.
+    pub fn service(&mut self, allowed: impl Fn(u32) -> bool) {
+        self.subscribers.retain_mut(is_there);
+        for _ in 0..MAX_SUBSCRIBERS {
+            let Ok((stream, _)) = self.listener.accept() else { return };
+            let known = peer::user(&stream).is_ok_and(&allowed) && stream.set_nonblocking(true).is_ok();
+            if !known {
+                continue;
+            }
+            if self.subscribers.len() >= MAX_SUBSCRIBERS {
+                self.subscribers.remove(0);
+            }
+            self.subscribers.push(stream);
+        }
+    }
+}
+
+/// Subscribers have nothing to say; what they say all the same is thrown away.
+fn is_there(subscriber: &mut UnixStream) -> bool {
+    let mut discarded = [0; 4096];
+    match subscriber.read(&mut discarded) {
+        Ok(count) => count > 0,
+        Err(error) => matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted),
+    }
+}
+
+const SOCKET: &str = "notifications";
+
+/// One agent per installation is usual; the one that came first makes room for another.
+const MAX_SUBSCRIBERS: usize = 16;

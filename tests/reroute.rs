@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Routes that change in a running packet path: what the others notice of it (nothing), and what becomes of those.
+
+#[path = "support/site.rs"]
+mod site;
+
+use site::*;
+use std::sync::Arc;
+use vita::graph::Reroute;
+use vita::route::PrefixTable;
+use vita::stage::Tunnel;
+
+fn tunnel(destination: [u8; 4]) -> Option<Tunnel> {
+    Tunnel::new([192, 0, 2, 31].into(), destination.into(), MTU, false)
+}
+
+fn table(prefixes: &[(&str, u32)]) -> Option<Arc<PrefixTable>> {
+    let prefixes = prefixes.iter().map(|(net, number)| (net.parse().unwrap(), *number));
+    Some(Arc::new(PrefixTable::build(prefixes)))
+}
+
+/// Paris, with room for more routes, and Tokyo.
+fn pair_with_room() -> (Site, Site) {
+    let [to_tokyo, to_paris] = keys();
+    let mut plan = plan(31, 32);
+    plan.tunnels.resize_with(4, || None);
+    (
+        Site::new(plan).with_keys(&to_tokyo, &to_paris),
+        Site::new(site::plan(32, 31)).with_keys(&to_paris, &to_tokyo),
+    )
+}
+
+/// A packet to Tokyo, and the sequence number it is sealed with.
+fn send(paris: &mut Site) -> (Vec<u8>, u32) {
+    paris.arrive_private(&udp("172.31.1.50", "172.32.1.50", 64, b"hello"));
+    let frame = paris.sent_public().pop().unwrap();
+    let sequence = u32::from_be_bytes(frame[38..42].try_into().unwrap());
+    (frame, sequence)
+}
+
+#[test]
+fn a_route_added_or_removed_is_nothing_to_the_others() {
+    let (mut paris, mut tokyo) = pair_with_room();
+    let (_, first) = send(&mut paris);
+    let both = [("172.32.0.0/16", 0), ("10.0.0.0/8", 3)];
+    let add = Reroute { table: table(&both), tunnels: vec![(3, tunnel([203, 0, 113, 9]))] };
+    paris.graph.reroute(Box::new(add));
+    let (frame, second) = send(&mut paris);
+    let remove = Reroute { table: table(&both[..1]), tunnels: vec![(3, None)] };
+    let old = paris.graph.reroute(Box::new(remove));
+    assert!(matches!(old.tunnels[..], [(3, Some(_))]), "the old one comes back to be freed");
+    let (_, third) = send(&mut paris);
+    assert_eq!([second, third], [first + 1, first + 2]);
+    tokyo.arrive_public(&frame);
+    assert_eq!(tokyo.sent_private().len(), 1);
+
+    paris.arrive_private(&udp("172.31.1.50", "10.1.1.1", 64, b"hello"));
+    assert!(paris.sent_public().is_empty());
+    paris.leaked_nothing();
+}
+
+#[test]
+fn a_gateway_that_moves_keeps_its_keys_and_its_sequence_number() {
+    let (mut paris, _) = pair_with_room();
+    let (before, first) = send(&mut paris);
+    paris.graph.reroute(Box::new(Reroute { table: None, tunnels: vec![(0, tunnel([192, 0, 2, 77]))] }));
+    let (after, second) = send(&mut paris);
+    assert_eq!(second, first + 1);
+    assert_eq!((&before[30..34], &after[30..34]), (&[192, 0, 2, 32][..], &[192, 0, 2, 77][..]));
+}
+
+#[test]
+fn a_route_that_comes_back_has_no_keys_of_before() {
+    let (mut paris, _) = pair_with_room();
+    paris.graph.reroute(Box::new(Reroute { table: table(&[]), tunnels: vec![(0, None)] }));
+    let again =
+        Reroute { table: table(&[("172.32.0.0/16", 0)]), tunnels: vec![(0, tunnel([192, 0, 2, 32]))] };
+    paris.graph.reroute(Box::new(again));
+    paris.arrive_private(&udp("172.31.1.50", "172.32.1.50", 64, b"hello"));
+    assert!(paris.sent_public().is_empty());
+    assert!(paris.moved().iter().any(|(leaf, count)| leaf.ends_with("/sa-errors") && *count == 1));
+}
+
+#[test]
+fn a_number_beyond_the_room_is_passed_over() {
+    let (mut paris, _) = pair_with_room();
+    paris.graph.reroute(Box::new(Reroute {
+        table: None,
+        tunnels: vec![(4, tunnel([192, 0, 2, 77])), (u32::MAX, None)],
+    }));
+    send(&mut paris);
+}
