@@ -6,7 +6,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test bench bpf lint clippy clean packages
+.PHONY: help build demo test bench bpf fuzz lint clippy clean packages
 
 help:
 	@echo "make demo      two gateways, two sites and the internet on this machine: raise it, use it, check it, remove it"
@@ -14,6 +14,7 @@ help:
 	@echo "make test      everything: unit tests, device tests and end-to-end tests with the real daemon (as root)"
 	@echo "make build     target/release/vita"
 	@echo "make bench     how fast one core forwards, in memory"
+	@echo "make fuzz      one minute of random input for each parser (needs a nightly toolchain and cargo-fuzz)"
 	@echo "make lint      formatting and clippy, warnings are errors"
 	@echo "make bpf       rebuild the XDP program (the built object is in the repository; only needed after a change)"
 	@echo "make clean     remove what was built"
@@ -37,6 +38,15 @@ test:
 
 bench: packages
 	$(CARGO) bench --locked --bench gateway
+
+# The corpus in fuzz/corpus is replayed by `make test` as well, without any of this.
+FUZZ_TARGETS := text path framing json
+fuzz: packages
+	@$(CARGO) +nightly --version >/dev/null 2>&1 || { \
+	  echo "make fuzz: needs a nightly toolchain, which is not on this machine: rustup toolchain install nightly" >&2; exit 1; }
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || { \
+	  echo "make fuzz: needs cargo-fuzz, which is not on this machine: cargo install cargo-fuzz" >&2; exit 1; }
+	for target in $(FUZZ_TARGETS); do $(CARGO) +nightly fuzz run $$target -- -max_total_time=60 || exit 1; done
 
 bpf: packages
 	bpf/build.sh

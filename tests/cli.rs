@@ -298,6 +298,80 @@ fn a_running_instance_is_read_and_changed() {
     assert_eq!(notes, expected);
 }
 
+/// A deployed gateway: the same schema, and no JSON.
+struct Deployed<'a>(Recorder<'a>);
+
+impl Handler for Deployed<'_> {
+    fn schema(&self) -> &str {
+        "vita-esp-gateway"
+    }
+
+    fn schema_source(&self, _: &str) -> Option<&str> {
+        None
+    }
+
+    fn get_config(&mut self, path: &str, format: Format, _: bool) -> Result<String, String> {
+        self.0.note(format!("get {path} {format}"));
+        match format {
+            Format::Json => Err("lib/yang/data.lua:1: Not valid output format".to_owned()),
+            _ => Ok("ip 10.0.0.1;\nnexthop-ip 10.0.0.2;\n".to_owned()),
+        }
+    }
+
+    fn get_state(&mut self, path: &str, format: Format, _: bool) -> Result<String, String> {
+        self.get_config(path, format, false)?;
+        Ok("rxerrors 7;\n".to_owned())
+    }
+
+    fn set_config(&mut self, path: &str, config: &str) -> Result<(), String> {
+        self.0.set_config(path, config)
+    }
+
+    fn add_config(&mut self, path: &str, config: &str) -> Result<(), String> {
+        self.0.add_config(path, config)
+    }
+
+    fn remove_config(&mut self, path: &str) -> Result<(), String> {
+        self.0.remove_config(path)
+    }
+}
+
+#[test]
+fn a_deployed_gateway_gets_normal_paths_and_text_and_is_read_as_json_all_the_same() {
+    let notes = Mutex::new(Vec::new());
+    while_serving(&mut Deployed(Recorder(&notes)), |root| {
+        let config = |args: &[&str]| {
+            let output = program().arg("config").args(args).env("SNABB_SHM_ROOT", root).output().unwrap();
+            (stdout(&output).to_owned(), output.status.code().unwrap())
+        };
+        let done = (String::new(), 0);
+        assert_eq!(config(&["remove", "paris", "inbound-sa[spi=0x105]/"]), done);
+        assert_eq!(config(&["remove", "paris", "//route4[id=a]/gateway[ip=192.0.2.1]"]), done);
+        assert_eq!(config(&["set", "paris", "/mtu", "{\"vita-esp-gateway:mtu\": 1440}"]), done);
+        assert_eq!(config(&["set", "-f", "json", "paris", "/mtu", "1441"]), done);
+        let gateways = "{ \"vita-esp-gateway:gateway\": [ { \"ip\": \"192.0.2.1\", \"queue\": 2 } ] }";
+        assert_eq!(config(&["add", "paris", "/route4[id=a]/gateway", gateways]), done);
+        let printed = config(&["get", "-f", "json", "paris", "/private-interface4"]);
+        let interface = "{\n  \"vita-esp-gateway:private-interface4\": {\n    \"ip\": \"10.0.0.1\",\n    \"nexthop-ip\": \"10.0.0.2\"\n  }\n}\n\n";
+        assert_eq!(printed, (interface.to_owned(), 0));
+        let (printed, code) = config(&["get-state", "-f", "json", "paris", "/gateway-state/public-dispatch"]);
+        let counters = "{\n  \"vita-esp-gateway:public-dispatch\": {\n    \"rxerrors\": \"7\"\n  }\n}\n\n";
+        assert_eq!((printed.as_str(), code), (counters, 0));
+    });
+    let expected = [
+        "remove /inbound-sa[queue=1][spi=261]",
+        "remove /route4[id=a]/gateway[ip=192.0.2.1]",
+        "set /mtu 1440",
+        "set /mtu 1441",
+        "add /route4[id=a]/gateway {\n  ip 192.0.2.1;\n  queue 2;\n}\n",
+        "get /private-interface4 json",
+        "get /private-interface4 yang",
+        "get /gateway-state/public-dispatch json",
+        "get /gateway-state/public-dispatch yang",
+    ];
+    assert_eq!(notes.into_inner().unwrap(), expected);
+}
+
 #[test]
 fn another_user_is_turned_away_even_where_file_modes_would_let_it_in() {
     let notes = recorded(|root| {

@@ -75,14 +75,20 @@ pub fn run(command: ConfigCommand) -> Result<ExitCode, ConfigError> {
                 Ok(sent) => sent,
                 Err(error) => return refuse(&error.in_source(&name, &path), &mut io::stdout()),
             };
-            let edit = Edit { schema: known.name, revision, path, config: sent.text };
+            let edit =
+                Edit { schema: known.name.clone(), revision, path: path.clone(), config: sent.text.clone() };
             let request = asked(verb(edit));
             let reply = client.call(&request).map_err(|error| change::explained(error, &request))?;
-            match reply.error() {
-                Some(error) if sent.translated => refuse(&unplaced(&error), &mut io::stdout()),
-                Some(error) => refuse(&named(&error, &name), &mut io::stdout()),
-                None => report(&reply, &mut io::stdout()),
-            }
+            let error = match (reply.error(), reply.status()) {
+                (Some(error), _) if sent.translated => unplaced(&error),
+                (Some(error), _) => named(&error, &name),
+                (None, 0) => return report(&reply, &mut io::stdout()),
+                (None, _) => match known.problem(&path, &sent.text) {
+                    Some(problem) => problem.in_source(&name, &path),
+                    None => return report(&reply, &mut io::stdout()),
+                },
+            };
+            refuse(&error, &mut io::stdout())
         }
         Action::Remove { path } => {
             let path = known.path(&path)?;

@@ -8,7 +8,7 @@ use crate::yang::format;
 use crate::yang::json;
 use crate::yang::path::{Path, PathError};
 use crate::yang::schema::Schema;
-use crate::yang::text::TextError;
+use crate::yang::text::{self, TextError};
 use crate::yang::{IETF_INET_TYPES, IETF_YANG_TYPES};
 
 use super::args::Input;
@@ -74,6 +74,12 @@ impl Known {
         }
     }
 
+    /// What is wrong with a value in the textual form, for instances that refuse it without a word.
+    pub fn problem(&self, path: &str, value: &str) -> Option<TextError> {
+        let path = Path::resolve(&self.schema()?.root, path).ok()?;
+        text::read(&path, value).err()
+    }
+
     /// JSON made from the text that an instance gave; nothing if the text is not understood.
     pub fn to_json(&self, path: &str, text: &str) -> Option<String> {
         let schema = self.schema()?;
@@ -85,5 +91,30 @@ impl Known {
             Model::BuiltIn => Some(crate::config::schema()),
             Model::Fetched(schema) => Some(schema),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known() -> Known {
+        Known { name: crate::config::SCHEMA.to_owned(), schema: Some(Model::BuiltIn) }
+    }
+
+    #[test]
+    fn a_value_that_was_refused_without_a_word_is_looked_at_here() {
+        let problem = known().problem("/", "mtu 1440;\n  sa-ttl 5").unwrap();
+        let told = problem.in_source("all.conf", "/");
+        assert_eq!(told, "all.conf:2:11: expected ';', found the end of the text\n  sa-ttl 5\n          ^");
+        assert!(known().problem("/mtu", "1440").is_none());
+    }
+
+    #[test]
+    fn without_a_schema_values_are_sent_as_they_are() {
+        let known = Known { name: "toy".to_owned(), schema: None };
+        let sent = known.value("/a", "{\"toy:a\": 1}".to_owned(), None).unwrap();
+        assert_eq!((sent.text.as_str(), sent.translated), ("{\"toy:a\": 1}", false));
+        assert_eq!(known.path("a[z=1][b=2]/").unwrap(), "/a[b=2][z=1]");
     }
 }

@@ -1,6 +1,72 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Every implementation that this CPU has.
+//! Every implementation that this CPU has, against vectors of third parties and against the `aes-gcm` crate.
 
 use super::*;
+use crate::aead::key::Expanded;
 
 mod batches;
+mod borders;
+mod forgeries;
+mod random;
+mod vectors;
+
+/// One packet through one implementation, with associated data of any length.
+fn seal(aead: &dyn Aead, key: &[u8; 16], nonce: &[u8; 12], associated: &[u8], data: &mut [u8]) {
+    let key = aead.expand(key);
+    if let Ok(associated) = associated.try_into() {
+        return aead.seal(&mut [Job { key: &key, nonce: *nonce, associated, data, authentic: false }]);
+    }
+    match &key.0 {
+        Expanded::Portable(cipher) => portable::seal(cipher, nonce, associated, data),
+        #[cfg(target_arch = "x86_64")]
+        Expanded::Table(table) => width(aead).seal_one(table, nonce, associated, data),
+    }
+}
+
+fn open(aead: &dyn Aead, key: &[u8; 16], nonce: &[u8; 12], associated: &[u8], data: &mut [u8]) -> bool {
+    let key = aead.expand(key);
+    if let Ok(associated) = associated.try_into() {
+        let mut jobs = [Job { key: &key, nonce: *nonce, associated, data, authentic: false }];
+        aead.open(&mut jobs);
+        return jobs[0].authentic;
+    }
+    match &key.0 {
+        Expanded::Portable(cipher) => portable::open(cipher, nonce, associated, data),
+        #[cfg(target_arch = "x86_64")]
+        Expanded::Table(table) => width(aead).open_one(table, nonce, associated, data),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn width(aead: &dyn Aead) -> X86 {
+    let widths = [X86::zmm(), X86::ymm(), X86::xmm()];
+    widths.into_iter().flatten().find(|width| width.name() == aead.name()).unwrap()
+}
+
+/// What the `aes-gcm` crate makes of a text.
+fn expected(key: &[u8; 16], nonce: &[u8; 12], associated: &[u8], text: &[u8]) -> Vec<u8> {
+    let mut data = [text, &[0; ICV]].concat();
+    seal(&Portable, key, nonce, associated, &mut data);
+    data
+}
+
+/// Bytes without pattern, the same in every run.
+fn noise(len: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let step = |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 24) as u8
+    };
+    (0..len).map(step).collect()
+}
+
+/// The compiler checks it: a key that does not wipe itself does not get here.
+#[test]
+fn expanded_keys_wipe_themselves() {
+    fn wipes<T: zeroize::ZeroizeOnDrop>() {}
+    wipes::<aes_gcm::Aes128Gcm>();
+    #[cfg(target_arch = "x86_64")]
+    wipes::<x86::Table>();
+}

@@ -14,62 +14,102 @@
 
 use super::ghash::Sum;
 use super::table::{POWERS, ROUNDS, Table};
-use super::vector::Vector;
+use super::vector::{Vector, WIDEST};
 use std::arch::x86_64::*;
 
-/// The associated data: its last block, to which the blocks before are added, in reversed byte order.
+/// The associated data as GHASH takes it.
 #[derive(Clone, Copy)]
 pub(super) struct Associated {
+    /// Its last block, to which the hash of those before is added.
     pub(super) block: __m128i,
-    pub(super) bits: u64,
+    /// What its length adds to the hash, in reversed byte order.
+    pub(super) length: __m128i,
 }
 
-/// Encrypts all but the last 16 bytes of `data`, and puts the ICV there.
-///
-/// # Safety
-/// The CPU has the instructions of `V`, AES-NI, PCLMULQDQ and SSSE3. `data` has at least 16 bytes.
-#[inline(always)]
-pub(super) unsafe fn seal<V: Vector, const GROUP: usize>(
-    table: &Table,
-    nonce: &[u8; 12],
-    associated: Associated,
-    data: &mut [u8],
-) {
-    let len = data.len() - ICV;
-    let text = data.as_mut_ptr();
-    // SAFETY: `len` bytes of text and the ICV behind are exclusively ours.
-    unsafe {
-        let tag = Packet::<V>::new(table, nonce).run::<GROUP, true>(associated, text, len);
-        _mm_storeu_si128(text.add(len).cast(), tag);
-    }
+/// A packet of which the text is done. Hashes of several packets are reduced at once, one per lane.
+#[derive(Clone, Copy)]
+pub(super) struct Unfinished<V> {
+    sum: Sum<V>,
+    /// What is still to be added to the hash: gives the ICV when sealing, zero when opening what is authentic.
+    mask: __m128i,
 }
 
-/// Decrypts what `seal` encrypted, or wipes it if the ICV is not right. Says which.
-///
-/// # Safety
-/// As for `seal`.
-#[inline(always)]
-pub(super) unsafe fn open<V: Vector, const GROUP: usize>(
-    table: &Table,
-    nonce: &[u8; 12],
-    associated: Associated,
-    data: &mut [u8],
-) -> bool {
-    let len = data.len() - ICV;
-    let text = data.as_mut_ptr();
-    // SAFETY: `len` bytes of text and the ICV behind are exclusively ours.
-    let authentic = unsafe {
-        let icv = _mm_loadu_si128(text.add(len).cast());
-        let tag = Packet::<V>::new(table, nonce).run::<GROUP, false>(associated, text, len);
-        // The last store of text may have overwritten it.
-        _mm_storeu_si128(text.add(len).cast(), icv);
-        let difference = _mm_xor_si128(tag, icv);
-        _mm_movemask_epi8(_mm_cmpeq_epi8(difference, _mm_setzero_si128())) == 0xffff
-    };
-    if !authentic {
-        data[..len].fill(0);
+impl<V: Vector> Unfinished<V> {
+    /// No packet.
+    ///
+    /// # Safety
+    /// The CPU has the instructions of `V`.
+    #[inline(always)]
+    pub(super) unsafe fn none() -> Unfinished<V> {
+        // SAFETY: the caller's.
+        unsafe {
+            let zero = V::splat(_mm_setzero_si128());
+            Unfinished { sum: Sum::of(zero, zero), mask: _mm_setzero_si128() }
+        }
     }
-    authentic
+
+    /// Encrypts all but the last 16 bytes of `data`.
+    ///
+    /// # Safety
+    /// The CPU has the instructions of `V`, AES-NI, PCLMULQDQ and SSSE3. `data` has at least 16 bytes.
+    #[inline(always)]
+    pub(super) unsafe fn seal(
+        table: &Table,
+        nonce: &[u8; 12],
+        associated: Associated,
+        data: &mut [u8],
+    ) -> Unfinished<V> {
+        let len = data.len() - ICV;
+        // SAFETY: `len` bytes of text and the ICV behind are exclusively ours.
+        unsafe { Packet::<V>::new(table, nonce).run::<true>(associated, data.as_mut_ptr(), len) }
+    }
+
+    /// Decrypts what `seal` encrypted, and leaves the ICV as it is.
+    ///
+    /// # Safety
+    /// As for `seal`.
+    #[inline(always)]
+    pub(super) unsafe fn open(
+        table: &Table,
+        nonce: &[u8; 12],
+        associated: Associated,
+        data: &mut [u8],
+    ) -> Unfinished<V> {
+        let len = data.len() - ICV;
+        let text = data.as_mut_ptr();
+        // SAFETY: `len` bytes of text and the ICV behind are exclusively ours.
+        unsafe {
+            let icv = _mm_loadu_si128(text.add(len).cast());
+            let packet = Packet::<V>::new(table, nonce).run::<false>(associated, text, len);
+            // The last store of text may have overwritten it.
+            _mm_storeu_si128(text.add(len).cast(), icv);
+            Unfinished { mask: _mm_xor_si128(packet.mask, icv), ..packet }
+        }
+    }
+
+    /// The ICVs of packets that were sealed; of those that were opened, zero where the ICV is right.
+    ///
+    /// # Safety
+    /// As for `seal`.
+    #[inline(always)]
+    pub(super) unsafe fn finish(packets: &[Unfinished<V>; WIDEST]) -> [__m128i; WIDEST] {
+        // SAFETY: the caller's; the array has room for the widest vector.
+        unsafe {
+            let mut lanes = [_mm_setzero_si128(); WIDEST];
+            for first in (0..WIDEST).step_by(V::BLOCKS) {
+                let mut sums = [packets[first].sum; WIDEST];
+                for (sum, packet) in sums.iter_mut().zip(&packets[first..]).take(V::BLOCKS) {
+                    *sum = packet.sum;
+                }
+                let hashes = Sum::fold_each(sums).reduced_each();
+                hashes.shuffle(V::splat(reversal())).store(lanes[first..].as_mut_ptr().cast());
+            }
+            for (lane, packet) in lanes.iter_mut().zip(packets) {
+                *lane = _mm_xor_si128(*lane, packet.mask);
+            }
+            lanes
+        }
+    }
 }
 
 /// AES in counter mode under one key and nonce.
@@ -106,12 +146,12 @@ impl<'a, V: Vector> Packet<'a, V> {
         }
     }
 
-    /// The keystream of the next `N` vectors, whitened by `input` in the last round.
+    /// Counter blocks after `N` vectors' rounds but the last.
     ///
     /// # Safety
     /// As for `seal`.
     #[inline(always)]
-    unsafe fn crypt<const N: usize>(&mut self, input: [V; N]) -> [V; N] {
+    unsafe fn keystream<const N: usize>(&mut self) -> [V; N] {
         let mut blocks = [self.counters; N];
         for (i, block) in blocks.iter_mut().enumerate() {
             // SAFETY: the caller's.
@@ -126,118 +166,165 @@ impl<'a, V: Vector> Packet<'a, V> {
                 *block = block.round(self.rounds[round]);
             }
         }
-        for (block, input) in blocks.iter_mut().zip(input) {
-            *block = block.last_round(self.rounds[ROUNDS].xor(input));
-        }
         blocks
     }
 
-    /// `N` whole vectors of text. Gives their share of GHASH, the first block of which is multiplied by H^`power`.
+    /// The next `N` vectors. If they are the `FIRST`, the text begins in the second lane; if they are the `LAST`, the
+    /// last of them has what remains, else all are full.
     ///
     /// # Safety
-    /// As for `seal`; `N` vectors of text are ours, and the table has powers for them.
+    /// As for `seal`; the text is ours, and the table has powers for it.
     #[inline(always)]
-    unsafe fn step<const N: usize, const SEAL: bool>(
+    unsafe fn pass<const N: usize, const FIRST: bool, const LAST: bool, const SEAL: bool>(
         &mut self,
-        mut sum: Sum<V>,
-        text: *mut u8,
-        power: usize,
-    ) -> Sum<V> {
+        rest: &mut Rest<V>,
+    ) {
         // SAFETY: the caller's.
         unsafe {
-            let powers = self.table.power(power);
-            let mut input = [self.counters; N];
-            for (i, input) in input.iter_mut().enumerate() {
-                *input = V::load(text.add(i * V::BYTES));
+            let powers = self.table.power(rest.power);
+            let blocks = self.keystream::<N>();
+            for (i, block) in blocks.into_iter().enumerate() {
+                let (begins, ends) = (FIRST && i == 0, LAST && i == N - 1);
+                let room = if begins { V::BYTES - 16 } else { V::BYTES };
+                let len = if ends { rest.len } else { room };
+                let input = match (begins, ends) {
+                    (true, _) => V::load_behind(rest.text, len),
+                    (_, true) => V::load_some(rest.text, len),
+                    _ => V::load(rest.text),
+                };
+                let output = block.last_round(self.rounds[ROUNDS].xor(input));
+                match (begins, ends) {
+                    (true, _) => output.store_behind(rest.text, len),
+                    (_, true) => output.store_some(rest.text, len),
+                    _ => output.store(rest.text),
+                }
+                let sealed = if SEAL { output } else { input };
+                let sealed = match (begins, ends) {
+                    (true, _) => sealed.keep_behind(len),
+                    (_, true) => sealed.keep(len),
+                    _ => sealed,
+                };
+                let sealed = if begins { sealed.xor(V::alone(rest.associated)) } else { sealed };
+                if begins {
+                    rest.mask = output.first();
+                }
+                let product = Sum::of(sealed.shuffle(self.to_hash), V::load(powers.add(i * V::BYTES)));
+                rest.sum = if begins { product } else { rest.sum.plus(product) };
+                rest.text = rest.text.add(len);
+                rest.len -= len;
             }
-            let output = self.crypt(input);
-            for i in 0..N {
-                output[i].store(text.add(i * V::BYTES));
-                let sealed = if SEAL { output[i] } else { input[i] };
-                let power = V::load(powers.add(i * V::BYTES));
-                sum = sum.plus(Sum::of(sealed.shuffle(self.to_hash), power));
-            }
-            sum
+            rest.power = rest.power.wrapping_sub(N * V::BLOCKS);
         }
     }
 
-    /// Gives the ICV of the text that is sealed or opened.
+    /// Seals or opens the text.
     ///
     /// # Safety
     /// As for `seal`; `len` bytes of text and 16 bytes behind are ours.
     #[inline(always)]
-    unsafe fn run<const GROUP: usize, const SEAL: bool>(
+    unsafe fn run<const SEAL: bool>(
         mut self,
         associated: Associated,
         text: *mut u8,
         len: usize,
-    ) -> __m128i {
+    ) -> Unfinished<V> {
+        const GROUP: usize = 4;
         let group = GROUP * V::BLOCKS;
-        let mut left = 1 + len.div_ceil(16) + 1;
-        let mut power =
-            if left <= POWERS { left } else { V::BLOCKS + (POWERS - 1 - V::BLOCKS) / group * group };
+        let chunk = (POWERS - 1) / group * group;
+        // Those of the associated data and of the lengths are two.
+        let mut left = len.div_ceil(16) + 2;
+        let mut vectors = (len + 16).div_ceil(V::BYTES);
 
-        // SAFETY: the caller's; each step below passes over text of which there is enough.
+        // SAFETY: the caller's; each pass is over text of which there is enough.
         unsafe {
-            let begun = len.min(V::BYTES - 16);
-            let input = V::load_behind(text, begun);
-            let [output] = self.crypt([input]);
-            output.store_behind(text, begun);
-            let mask = output.xor(input).first();
-            let sealed = if SEAL { output } else { input };
-            let sealed = sealed.keep_behind(begun).shuffle(self.to_hash);
-            let sealed = sealed.xor(V::alone(associated.block));
-            let mut sum = Sum::of(sealed, V::load(self.table.power(power)));
-
-            let mut text = text.add(begun);
-            let mut remaining = len - begun;
-            left = left.saturating_sub(V::BLOCKS);
-            power = power.saturating_sub(V::BLOCKS);
-            loop {
-                while remaining >= GROUP * V::BYTES && power > 0 {
-                    sum = self.step::<GROUP, SEAL>(sum, text, power);
-                    text = text.add(GROUP * V::BYTES);
-                    remaining -= GROUP * V::BYTES;
+            let none = V::splat(_mm_setzero_si128());
+            let mut rest = Rest {
+                text,
+                len,
+                power: if left <= POWERS { left } else { chunk },
+                associated: associated.block,
+                mask: associated.block,
+                sum: Sum::of(none, none),
+            };
+            if vectors <= GROUP {
+                match vectors {
+                    1 => self.pass::<1, true, true, SEAL>(&mut rest),
+                    2 => self.pass::<2, true, true, SEAL>(&mut rest),
+                    3 => self.pass::<3, true, true, SEAL>(&mut rest),
+                    _ => self.pass::<4, true, true, SEAL>(&mut rest),
+                }
+            } else {
+                self.pass::<GROUP, true, false, SEAL>(&mut rest);
+                loop {
+                    vectors -= GROUP;
                     left -= group;
-                    power -= group;
+                    if rest.power == 0 {
+                        // All that was summed moves on by the power that the next block has.
+                        rest.power = if left <= POWERS { left } else { chunk };
+                        let carried = V::alone(rest.sum.reduced());
+                        rest.sum = Sum::of(carried, V::load(self.table.power(rest.power)));
+                    }
+                    if vectors <= GROUP {
+                        break;
+                    }
+                    self.pass::<GROUP, false, false, SEAL>(&mut rest);
                 }
-                if power > 0 || remaining == 0 {
-                    break;
+                match vectors {
+                    1 => self.pass::<1, false, true, SEAL>(&mut rest),
+                    2 => self.pass::<2, false, true, SEAL>(&mut rest),
+                    3 => self.pass::<3, false, true, SEAL>(&mut rest),
+                    _ => self.pass::<4, false, true, SEAL>(&mut rest),
                 }
-                // All that was summed moves on by the power that the next block has.
-                power = if left <= POWERS { left } else { (POWERS - 1) / group * group };
-                let carried = V::alone(sum.reduced());
-                sum = Sum::of(carried, V::load(self.table.power(power)));
             }
-            while remaining >= V::BYTES {
-                sum = self.step::<1, SEAL>(sum, text, power);
-                text = text.add(V::BYTES);
-                remaining -= V::BYTES;
-                power -= V::BLOCKS;
-            }
-            if remaining > 0 {
-                let input = V::load_some(text, remaining);
-                let [output] = self.crypt([input]);
-                output.store_some(text, remaining);
-                let sealed = if SEAL { output } else { input }.keep(remaining).shuffle(self.to_hash);
-                sum = sum.plus(Sum::of(sealed, V::load(self.table.power(power))));
-            }
-
-            let lengths = _mm_set_epi64x(associated.bits as i64, (len as i64) << 3);
-            sum = sum.plus(Sum::of(V::alone(lengths), V::load(self.table.power(1))));
-            _mm_xor_si128(_mm_shuffle_epi8(sum.reduced(), reversal()), mask)
+            let length = V::alone(_mm_set_epi64x(0, (len as i64) << 3));
+            let sum = rest.sum.plus(Sum::of_halves(length, V::load(self.table.power(1))));
+            Unfinished { sum: sum.plus_element(associated.length), mask: rest.mask }
         }
     }
+}
+
+/// What of a packet is still to do.
+struct Rest<V> {
+    text: *mut u8,
+    len: usize,
+    /// That of H by which the next block is multiplied.
+    power: usize,
+    associated: __m128i,
+    /// What encrypts the hash to the ICV.
+    mask: __m128i,
+    sum: Sum<V>,
 }
 
 impl Associated {
     /// # Safety
     /// The CPU has SSSE3.
     #[inline(always)]
-    pub(super) unsafe fn of(data: &[u8; 12]) -> Associated {
+    pub(super) unsafe fn of(data: &[u8; 12], table: &Table) -> Associated {
         // SAFETY: the caller's.
-        let block = unsafe { _mm_shuffle_epi8(padded(data), reversal()) };
-        Associated { block, bits: 96 }
+        let block = unsafe { padded(data) };
+        Associated { block, length: table.associated_length() }
+    }
+
+    /// Of any length, as vectors of third parties have it.
+    ///
+    /// # Safety
+    /// The CPU has SSSE3 and PCLMULQDQ.
+    #[cfg(test)]
+    pub(super) unsafe fn of_any(data: &[u8], table: &Table) -> Associated {
+        // SAFETY: the caller's; the chunk is copied to 16 bytes.
+        unsafe {
+            let key = _mm_loadu_si128(table.power(1).cast());
+            let mut block = _mm_setzero_si128();
+            for chunk in data.chunks(16) {
+                let mut padded = [0u8; 16];
+                padded[..chunk.len()].copy_from_slice(chunk);
+                let next = _mm_shuffle_epi8(_mm_loadu_si128(padded.as_ptr().cast()), reversal());
+                block = _mm_xor_si128(super::ghash::times(block, key), next);
+            }
+            let bits = _mm_set_epi64x(8 * data.len() as i64, 0);
+            let block = _mm_shuffle_epi8(block, reversal());
+            Associated { block, length: super::ghash::times(bits, key) }
+        }
     }
 }
 

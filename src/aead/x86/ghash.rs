@@ -2,7 +2,7 @@
 //! GHASH as POLYVAL (RFC 8452 appendix A): on blocks in reversed byte order and with a key multiplied by x, products
 //! need no shift and a reduction is two small multiplications.
 
-use super::vector::Vector;
+use super::vector::{Vector, WIDEST};
 use super::xmm::Xmm;
 use std::arch::x86_64::*;
 
@@ -18,11 +18,20 @@ impl<V: Vector> Sum<V> {
     /// Each lane of `blocks` times that of `powers`.
     #[inline(always)]
     pub(super) fn of(blocks: V, powers: V) -> Sum<V> {
-        Sum {
-            low: blocks.product::<0x00>(powers),
-            middle: blocks.product::<0x01>(powers).xor(blocks.product::<0x10>(powers)),
-            high: blocks.product::<0x11>(powers),
-        }
+        let middle = if V::KARATSUBA {
+            blocks.xor(blocks.swap()).product::<0x00>(powers.xor(powers.swap()))
+        } else {
+            blocks.product::<0x01>(powers).xor(blocks.product::<0x10>(powers))
+        };
+        Sum { low: blocks.product::<0x00>(powers), middle, high: blocks.product::<0x11>(powers) }
+    }
+
+    /// The same for blocks whose upper halves are zero.
+    #[inline(always)]
+    pub(super) fn of_halves(blocks: V, powers: V) -> Sum<V> {
+        let powers_high = if V::KARATSUBA { powers.xor(powers.swap()) } else { powers };
+        let low = blocks.product::<0x00>(powers);
+        Sum { low, middle: blocks.product::<0x10>(powers_high), high: low.xor(low) }
     }
 
     #[inline(always)]
@@ -34,26 +43,57 @@ impl<V: Vector> Sum<V> {
         }
     }
 
+    /// Adds an element of the field to the first lane.
+    ///
+    /// # Safety
+    /// The CPU has the instructions of `V`.
+    #[inline(always)]
+    pub(super) unsafe fn plus_element(self, element: __m128i) -> Sum<V> {
+        // SAFETY: the caller's.
+        let element = unsafe { V::alone(element) };
+        // Karatsuba's middle includes the other two.
+        let middle = if V::KARATSUBA { self.middle.xor(element) } else { self.middle };
+        Sum { low: self.low, middle, high: self.high.xor(element) }
+    }
+
+    /// In each lane the sum of all lanes of the sum that has its number.
+    #[inline(always)]
+    pub(super) fn fold_each(sums: [Sum<V>; WIDEST]) -> Sum<V> {
+        let [a, b, c, d] = sums;
+        Sum {
+            low: V::fold_each([a.low, b.low, c.low, d.low]),
+            middle: V::fold_each([a.middle, b.middle, c.middle, d.middle]),
+            high: V::fold_each([a.high, b.high, c.high, d.high]),
+        }
+    }
+
     /// The sum of all lanes, as an element of the field.
     #[inline(always)]
     pub(super) fn reduced(self) -> __m128i {
         let (low, middle, high) = (self.low.fold(), self.middle.fold(), self.high.fold());
         // SAFETY: PCLMULQDQ was there to make the products.
-        unsafe {
-            let polynomial = _mm_set_epi64x(0, POLYNOMIAL);
-            let low = _mm_xor_si128(low, _mm_slli_si128::<8>(middle));
-            let high = _mm_xor_si128(high, _mm_srli_si128::<8>(middle));
-            let low = _mm_xor_si128(
-                _mm_shuffle_epi32::<SWAP_HALVES>(low),
-                _mm_clmulepi64_si128::<0x00>(low, polynomial),
-            );
-            let low = _mm_xor_si128(
-                _mm_shuffle_epi32::<SWAP_HALVES>(low),
-                _mm_clmulepi64_si128::<0x00>(low, polynomial),
-            );
-            _mm_xor_si128(high, low)
-        }
+        let [low, middle, high] = unsafe { [low, middle, high].map(|part| Xmm::splat(part)) };
+        let middle = if V::KARATSUBA { middle.xor(low).xor(high) } else { middle };
+        reduced(low, middle, high).first()
     }
+
+    /// Each lane as an element of the field.
+    #[inline(always)]
+    pub(super) fn reduced_each(self) -> V {
+        let middle = if V::KARATSUBA { self.middle.xor(self.low).xor(self.high) } else { self.middle };
+        reduced(self.low, middle, self.high)
+    }
+}
+
+#[inline(always)]
+fn reduced<V: Vector>(low: V, middle: V, high: V) -> V {
+    // SAFETY: values of the type exist.
+    let polynomial = unsafe { V::splat(_mm_set1_epi64x(POLYNOMIAL)) };
+    let low = low.xor(middle.raise());
+    let high = high.xor(middle.lower());
+    let low = low.swap().xor(low.product::<0x00>(polynomial));
+    let low = low.swap().xor(low.product::<0x00>(polynomial));
+    high.xor(low)
 }
 
 /// The product of two elements of the field.
@@ -68,4 +108,3 @@ pub(super) unsafe fn times(a: __m128i, b: __m128i) -> __m128i {
 
 /// x^63 + x^62 + x^57: the upper half of x^128 + x^127 + x^126 + x^121 + 1, without its leading term.
 const POLYNOMIAL: i64 = 0xc2u64.cast_signed() << 56;
-const SWAP_HALVES: i32 = 0b01_00_11_10;

@@ -9,12 +9,15 @@
 //!       └─┐│┌─┘
 //!        gcm          one packet
 //!         │
-//!        here         batches: one loop per width, compiled for its instructions
+//!       batch         packet after packet
+//!         │
+//!        here         compiled for the instructions of each width
 //! ```
 //!
 //! A batch is a plain loop: consecutive packets overlap in the CPU's out-of-order window. Every access and branch
 //! depends on lengths and on whether an ICV was right, never on keys or text.
 
+mod batch;
 mod gcm;
 mod ghash;
 mod mask;
@@ -26,11 +29,9 @@ mod zmm;
 
 pub(super) use table::Table;
 
-use super::key::Expanded;
+use super::key::{self, Expanded};
 use super::{Aead, ICV, Job, Key, Portable};
-use gcm::Associated;
 use std::arch::is_x86_feature_detected as has;
-use std::slice;
 
 /// A width that this CPU has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,52 +99,63 @@ impl Aead for X86 {
     }
 }
 
+/// For associated data of any length.
+#[cfg(test)]
+impl X86 {
+    pub(super) fn seal_one(&self, table: &Table, nonce: &[u8; 12], associated: &[u8], data: &mut [u8]) {
+        // SAFETY: a value exists only of a width that the CPU has; callers bring data that has an ICV.
+        unsafe {
+            match self.0 {
+                Width::Zmm => batch::seal_one::<zmm::Zmm>(table, nonce, associated, data),
+                Width::Ymm => batch::seal_one::<ymm::Ymm>(table, nonce, associated, data),
+                Width::Xmm => batch::seal_one::<xmm::Xmm>(table, nonce, associated, data),
+            }
+        }
+    }
+
+    pub(super) fn open_one(
+        &self,
+        table: &Table,
+        nonce: &[u8; 12],
+        associated: &[u8],
+        data: &mut [u8],
+    ) -> bool {
+        // SAFETY: a value exists only of a width that the CPU has; callers bring data that has an ICV.
+        unsafe {
+            match self.0 {
+                Width::Zmm => batch::open_one::<zmm::Zmm>(table, nonce, associated, data),
+                Width::Ymm => batch::open_one::<ymm::Ymm>(table, nonce, associated, data),
+                Width::Xmm => batch::open_one::<xmm::Xmm>(table, nonce, associated, data),
+            }
+        }
+    }
+}
+
 fn has_aes() -> bool {
     has!("aes") && has!("pclmulqdq") && has!("avx")
 }
 
-/// The loop over a batch, compiled for the instructions of one width.
-macro_rules! batch {
-    ($vector:ty, $group:literal, $features:literal, $seal:ident, $open:ident) => {
+/// Batches compiled for the instructions of one width.
+macro_rules! compiled {
+    ($vector:ty, $features:literal, $seal:ident, $open:ident) => {
         /// # Safety
         /// The CPU has the features.
         #[target_feature(enable = $features)]
         unsafe fn $seal(jobs: &mut [Job<'_>]) {
-            for job in jobs {
-                let Expanded::Table(table) = &job.key.0 else {
-                    Portable.seal(slice::from_mut(job));
-                    continue;
-                };
-                if job.data.len() >= ICV {
-                    // SAFETY: the caller's; the length was checked.
-                    unsafe {
-                        let associated = Associated::of(&job.associated);
-                        gcm::seal::<$vector, $group>(table, &job.nonce, associated, job.data);
-                    }
-                }
-            }
+            // SAFETY: the caller's; the features include those of the vector.
+            unsafe { batch::seal::<$vector>(jobs) }
         }
 
         /// # Safety
         /// The CPU has the features.
         #[target_feature(enable = $features)]
         unsafe fn $open(jobs: &mut [Job<'_>]) {
-            for job in jobs {
-                let Expanded::Table(table) = &job.key.0 else {
-                    Portable.open(slice::from_mut(job));
-                    continue;
-                };
-                // SAFETY: the caller's; the length is checked first.
-                job.authentic = job.data.len() >= ICV
-                    && unsafe {
-                        let associated = Associated::of(&job.associated);
-                        gcm::open::<$vector, $group>(table, &job.nonce, associated, job.data)
-                    };
-            }
+            // SAFETY: the caller's; the features include those of the vector.
+            unsafe { batch::open::<$vector>(jobs) }
         }
     };
 }
 
-batch!(zmm::Zmm, 4, "aes,pclmulqdq,avx2,avx512f,avx512bw,avx512vl,vaes,vpclmulqdq,bmi2", seal_zmm, open_zmm);
-batch!(ymm::Ymm, 4, "aes,pclmulqdq,avx2,vaes,vpclmulqdq", seal_ymm, open_ymm);
-batch!(xmm::Xmm, 8, "aes,pclmulqdq,avx", seal_xmm, open_xmm);
+compiled!(zmm::Zmm, "aes,pclmulqdq,avx2,avx512f,avx512bw,avx512vl,vaes,vpclmulqdq,bmi2", seal_zmm, open_zmm);
+compiled!(ymm::Ymm, "aes,pclmulqdq,avx2,vaes,vpclmulqdq", seal_ymm, open_ymm);
+compiled!(xmm::Xmm, "aes,pclmulqdq,avx", seal_xmm, open_xmm);

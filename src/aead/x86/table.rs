@@ -12,6 +12,8 @@ pub(in super::super) struct Table {
     /// H to the power of `POWERS`, …, H², H; then zeros, since vectors reach beyond the end.
     powers: [u128; POWERS + BEYOND],
     rounds: [u128; ROUNDS + 1],
+    /// What the length of 12 bytes of associated data adds to every hash.
+    associated_length: u128,
 }
 
 impl Table {
@@ -19,7 +21,8 @@ impl Table {
     /// The CPU has AES-NI, PCLMULQDQ and AVX.
     #[target_feature(enable = "aes,pclmulqdq,avx")]
     pub(super) unsafe fn expand(key: &[u8; 16]) -> Box<Table> {
-        let mut table = Box::new(Table { powers: [0; POWERS + BEYOND], rounds: [0; ROUNDS + 1] });
+        let mut table =
+            Box::new(Table { powers: [0; POWERS + BEYOND], rounds: [0; ROUNDS + 1], associated_length: 0 });
         table.rounds[0] = u128::from_le_bytes(*key);
         table.expand_round::<1, 0x01>();
         table.expand_round::<2, 0x02>();
@@ -44,6 +47,8 @@ impl Table {
             // SAFETY: the caller's.
             power = unsafe { ghash::times(power, first) };
         }
+        // SAFETY: the caller's.
+        table.associated_length = as_number(unsafe { ghash::times(as_vector(96 << 64), first) });
         table
     }
 
@@ -62,6 +67,12 @@ impl Table {
     #[inline(always)]
     pub(super) fn round(&self, round: usize) -> *const __m128i {
         self.rounds[round..].as_ptr().cast()
+    }
+
+    #[inline(always)]
+    pub(super) fn associated_length(&self) -> __m128i {
+        // SAFETY: a table exists only where the CPU has AVX.
+        unsafe { _mm_loadu_si128((&raw const self.associated_length).cast()) }
     }
 
     /// FIPS 197 section 5.2: each word is the sum of those before it and the rotated, substituted last one.

@@ -8,6 +8,8 @@ use std::arch::x86_64::__m128i;
 pub(super) trait Vector: Copy {
     const BYTES: usize;
     const BLOCKS: usize = Self::BYTES / 16;
+    /// Whether three products and some sums cost less than four products.
+    const KARATSUBA: bool;
 
     /// The block in every lane.
     ///
@@ -25,13 +27,13 @@ pub(super) trait Vector: Copy {
     /// The CPU has the instructions of this type; `BYTES` bytes are readable.
     unsafe fn load(from: *const u8) -> Self;
 
-    /// `len` bytes, fewer than `BYTES`. What follows them in the vector is arbitrary.
+    /// `len` bytes, from 1 to `BYTES`. What follows them in the vector is arbitrary.
     ///
     /// # Safety
     /// The CPU has the instructions of this type; `len` and the 16 bytes of an ICV behind are readable.
     unsafe fn load_some(from: *const u8, len: usize) -> Self;
 
-    /// At most `len` bytes, those that fit behind an empty first lane. What follows them is arbitrary.
+    /// `len` bytes behind a first lane of zeros, where they must fit. What follows them is arbitrary.
     ///
     /// # Safety
     /// As for `load_some`.
@@ -41,13 +43,13 @@ pub(super) trait Vector: Copy {
     /// `BYTES` bytes are writable.
     unsafe fn store(self, to: *mut u8);
 
-    /// Stores `len` bytes, fewer than `BYTES`, and may overwrite the 16 bytes behind.
+    /// Stores `len` bytes, from 1 to `BYTES`, and may overwrite the 16 bytes behind.
     ///
     /// # Safety
     /// `len` and 16 bytes are writable.
     unsafe fn store_some(self, to: *mut u8, len: usize);
 
-    /// Stores at most `len` bytes, those of all lanes but the first, and may overwrite the 16 bytes behind.
+    /// Stores the `len` bytes behind the first lane, and may overwrite the 16 bytes behind.
     ///
     /// # Safety
     /// `len` and 16 bytes are writable.
@@ -64,6 +66,9 @@ pub(super) trait Vector: Copy {
     /// The sum of all lanes.
     fn fold(self) -> __m128i;
 
+    /// In each lane the sum of all lanes of the vector that has its number.
+    fn fold_each(vectors: [Self; WIDEST]) -> Self;
+
     fn xor(self, other: Self) -> Self;
 
     /// Adds as vectors of 32-bit numbers.
@@ -72,6 +77,15 @@ pub(super) trait Vector: Copy {
     /// Permutes the bytes of each lane.
     fn shuffle(self, order: Self) -> Self;
 
+    /// Exchanges the halves of each lane.
+    fn swap(self) -> Self;
+
+    /// Moves the lower half of each lane to the upper, and zeros the lower.
+    fn raise(self) -> Self;
+
+    /// Moves the upper half of each lane to the lower, and zeros the upper.
+    fn lower(self) -> Self;
+
     fn round(self, key: Self) -> Self;
 
     fn last_round(self, key: Self) -> Self;
@@ -79,3 +93,6 @@ pub(super) trait Vector: Copy {
     /// Carry-less product of the halves of each lane, by the immediate of PCLMULQDQ.
     fn product<const HALVES: i32>(self, other: Self) -> Self;
 }
+
+/// Lanes of the widest vector.
+pub(super) const WIDEST: usize = 4;

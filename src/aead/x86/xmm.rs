@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One block at a time: AES-NI and PCLMULQDQ.
 
-use super::mask::{MASK, WIDEST};
-use super::vector::Vector;
+use super::mask::{MASK, MASKED};
+use super::vector::{Vector, WIDEST};
 use std::arch::x86_64::*;
 
 #[derive(Clone, Copy)]
@@ -18,6 +18,7 @@ macro_rules! proven {
 
 impl Vector for Xmm {
     const BYTES: usize = 16;
+    const KARATSUBA: bool = true;
 
     #[inline(always)]
     // SAFETY: nothing is done.
@@ -67,7 +68,7 @@ impl Vector for Xmm {
 
     #[inline(always)]
     fn keep(self, len: usize) -> Xmm {
-        let from = &MASK[WIDEST - len..][..16];
+        let from = &MASK[MASKED - len..][..16];
         // SAFETY: the slice has 16 bytes.
         proven!(_mm_and_si128(self.0, _mm_loadu_si128(from.as_ptr().cast())))
     }
@@ -88,6 +89,11 @@ impl Vector for Xmm {
     }
 
     #[inline(always)]
+    fn fold_each(vectors: [Xmm; WIDEST]) -> Xmm {
+        vectors[0]
+    }
+
+    #[inline(always)]
     fn xor(self, other: Xmm) -> Xmm {
         proven!(_mm_xor_si128(self.0, other.0))
     }
@@ -100,6 +106,21 @@ impl Vector for Xmm {
     #[inline(always)]
     fn shuffle(self, order: Xmm) -> Xmm {
         proven!(_mm_shuffle_epi8(self.0, order.0))
+    }
+
+    #[inline(always)]
+    fn swap(self) -> Xmm {
+        proven!(_mm_shuffle_epi32::<0b01_00_11_10>(self.0))
+    }
+
+    #[inline(always)]
+    fn raise(self) -> Xmm {
+        proven!(_mm_slli_si128::<8>(self.0))
+    }
+
+    #[inline(always)]
+    fn lower(self) -> Xmm {
+        proven!(_mm_srli_si128::<8>(self.0))
     }
 
     #[inline(always)]

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Two blocks at a time: AVX2 with VAES and VPCLMULQDQ.
 
-use super::mask::{MASK, WIDEST};
-use super::vector::Vector;
+use super::mask::{MASK, MASKED};
+use super::vector::{Vector, WIDEST};
 use std::arch::x86_64::*;
 
 #[derive(Clone, Copy)]
@@ -18,6 +18,7 @@ macro_rules! proven {
 
 impl Vector for Ymm {
     const BYTES: usize = 32;
+    const KARATSUBA: bool = true;
 
     #[inline(always)]
     // SAFETY: the caller's.
@@ -75,7 +76,7 @@ impl Vector for Ymm {
 
     #[inline(always)]
     fn keep(self, len: usize) -> Ymm {
-        let from = &MASK[WIDEST - len..][..32];
+        let from = &MASK[MASKED - len..][..32];
         // SAFETY: the slice has 32 bytes.
         proven!(_mm256_and_si256(self.0, _mm256_loadu_si256(from.as_ptr().cast())))
     }
@@ -98,6 +99,13 @@ impl Vector for Ymm {
     }
 
     #[inline(always)]
+    fn fold_each(vectors: [Ymm; WIDEST]) -> Ymm {
+        let [a, b, ..] = vectors.map(|vector| vector.0);
+        let low = proven!(_mm256_permute2x128_si256::<0x20>(a, b));
+        low.xor(proven!(_mm256_permute2x128_si256::<0x31>(a, b)))
+    }
+
+    #[inline(always)]
     fn xor(self, other: Ymm) -> Ymm {
         proven!(_mm256_xor_si256(self.0, other.0))
     }
@@ -110,6 +118,21 @@ impl Vector for Ymm {
     #[inline(always)]
     fn shuffle(self, order: Ymm) -> Ymm {
         proven!(_mm256_shuffle_epi8(self.0, order.0))
+    }
+
+    #[inline(always)]
+    fn swap(self) -> Ymm {
+        proven!(_mm256_shuffle_epi32::<0b01_00_11_10>(self.0))
+    }
+
+    #[inline(always)]
+    fn raise(self) -> Ymm {
+        proven!(_mm256_bslli_epi128::<8>(self.0))
+    }
+
+    #[inline(always)]
+    fn lower(self) -> Ymm {
+        proven!(_mm256_bsrli_epi128::<8>(self.0))
     }
 
     #[inline(always)]

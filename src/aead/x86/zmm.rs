@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Four blocks at a time: AVX-512 with VAES and VPCLMULQDQ. Mask registers take care of every odd length.
 
-use super::vector::Vector;
+use super::vector::{Vector, WIDEST};
 use std::arch::x86_64::*;
 
 #[derive(Clone, Copy)]
@@ -24,6 +24,7 @@ fn mask(len: usize) -> __mmask64 {
 
 impl Vector for Zmm {
     const BYTES: usize = 64;
+    const KARATSUBA: bool = false;
 
     #[inline(always)]
     // SAFETY: the caller's.
@@ -100,6 +101,18 @@ impl Vector for Zmm {
     }
 
     #[inline(always)]
+    fn fold_each(vectors: [Zmm; WIDEST]) -> Zmm {
+        let [a, b, c, d] = vectors.map(|vector| vector.0);
+        // Lanes 0 and 2 of each against 1 and 3: a a b b, c c d d; then the halves that are left.
+        let ab = proven!(_mm512_shuffle_i64x2::<0b10_00_10_00>(a, b))
+            .xor(proven!(_mm512_shuffle_i64x2::<0b11_01_11_01>(a, b)));
+        let cd = proven!(_mm512_shuffle_i64x2::<0b10_00_10_00>(c, d))
+            .xor(proven!(_mm512_shuffle_i64x2::<0b11_01_11_01>(c, d)));
+        proven!(_mm512_shuffle_i64x2::<0b10_00_10_00>(ab.0, cd.0))
+            .xor(proven!(_mm512_shuffle_i64x2::<0b11_01_11_01>(ab.0, cd.0)))
+    }
+
+    #[inline(always)]
     fn xor(self, other: Zmm) -> Zmm {
         proven!(_mm512_xor_si512(self.0, other.0))
     }
@@ -112,6 +125,21 @@ impl Vector for Zmm {
     #[inline(always)]
     fn shuffle(self, order: Zmm) -> Zmm {
         proven!(_mm512_shuffle_epi8(self.0, order.0))
+    }
+
+    #[inline(always)]
+    fn swap(self) -> Zmm {
+        proven!(_mm512_shuffle_epi32::<0b01_00_11_10>(self.0))
+    }
+
+    #[inline(always)]
+    fn raise(self) -> Zmm {
+        proven!(_mm512_bslli_epi128::<8>(self.0))
+    }
+
+    #[inline(always)]
+    fn lower(self) -> Zmm {
+        proven!(_mm512_bsrli_epi128::<8>(self.0))
     }
 
     #[inline(always)]

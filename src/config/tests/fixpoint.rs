@@ -2,6 +2,7 @@
 //! What `get /` prints can be fed to `set /` and changes nothing.
 
 use super::*;
+use crate::yang::format::Format;
 use proptest::prelude::*;
 
 /// A valid configuration: any number of queues, routes and optional leaves, in any order of statements.
@@ -77,11 +78,64 @@ proptest! {
     }
 
     #[test]
+    fn what_get_prints_as_json_can_be_set(text in configuration()) {
+        let document = Document::parse(&text).unwrap();
+        for print_default in [false, true] {
+            let printed = document.print("/", Format::Json, print_default).unwrap();
+            let again = Document::parse(&printed).unwrap();
+            prop_assert_eq!(again.config(), document.config());
+            prop_assert_eq!(again.print("/", Format::Json, print_default).unwrap(), printed);
+        }
+        let again = document.set("/", &document.print("/", Format::Json, false).unwrap()).unwrap();
+        prop_assert_eq!(again.get("/", false).unwrap(), document.get("/", false).unwrap());
+    }
+
+    #[test]
+    fn what_get_prints_of_any_part_as_json_can_be_set_there(text in configuration()) {
+        let document = Document::parse(&text).unwrap();
+        let mut paths = vec!["/mtu".to_string(), "/route4".to_string(), "/public-interface4".to_string()];
+        for route in &document.config().routes {
+            paths.push(format!("/route4[id={}]", route.id));
+            paths.push(format!("/route4[id={}]/gateway", route.id));
+            paths.push(format!("/route4[id={}]/preshared-key", route.id));
+        }
+        for path in paths {
+            let printed = document.print(&path, Format::Json, false).unwrap();
+            let again = document.set(&path, &printed).unwrap();
+            prop_assert_eq!(again.config(), document.config(), "{}", path);
+        }
+    }
+
+    #[test]
+    fn json_that_is_almost_right_is_accepted_or_refused(
+        cut in any::<prop::sample::Index>(), length in 0usize..8, insert in "[:,{}\\[\\]\"\\\\ \nnul0e.-]{0,4}",
+    ) {
+        let json = paris().print("/", Format::Json, true).unwrap();
+        let cut = cut.index(json.len());
+        let end = (cut + length).min(json.len());
+        let _ = Document::parse(&format!("{}{insert}{}", &json[..cut], &json[end..]));
+    }
+
+    #[test]
+    fn every_line_of_xpath_is_a_path_and_its_value(text in configuration()) {
+        let document = Document::parse(&text).unwrap();
+        let lines = document.print("/", Format::Xpath, true).unwrap();
+        // A key with line breaks is printed with escapes, so each line is whole.
+        for line in lines.lines() {
+            let (path, value) = line.split_once(' ').unwrap();
+            prop_assert_eq!(document.get(path, true).unwrap(), value);
+            prop_assert!(document.set(path, value).is_ok());
+        }
+    }
+
+    #[test]
     fn any_text_is_accepted_or_refused(text in "\\PC{0,80}", path in "\\PC{0,40}") {
         let _ = Document::parse(&text);
         let document = Document::empty();
         let _ = (document.set(&path, &text), document.add(&path, &text), document.remove(&path));
-        let _ = (document.get(&path, true), State::new().get(&path, true));
+        for format in [Format::Yang, Format::Json, Format::Xpath, Format::Influxdb] {
+            let _ = (document.print(&path, format, true), State::new().print(&path, format, true));
+        }
     }
 
     #[test]

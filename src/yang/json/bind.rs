@@ -31,13 +31,7 @@ pub fn read(module: &str, path: &Path, source: &str) -> Result<Data, TextError> 
         (Target::Entry(_), None) => return Err(binder.error(json.at, Problem::TooDeep)),
     };
     let member = binder.only(members, json.at, &node.name)?;
-    match member {
-        Some(member) => binder.node(node, &node.name, &member.value),
-        None => match node.kind {
-            Kind::List(_) => Ok(Data::List(List::default().into())),
-            _ => Err(binder.error(json.at, Problem::Missing(node.name.to_string()))),
-        },
-    }
+    binder.node(node, &node.name, &member.value)
 }
 
 struct Binder<'a> {
@@ -46,21 +40,20 @@ struct Binder<'a> {
 }
 
 impl Binder<'_> {
-    /// The member of an object that has at most one, which must be of that name.
+    /// The member of an object that has one, of that name.
     fn only<'m, 'j>(
         &self,
         members: &'m [Member<'j>],
         at: usize,
         name: &str,
-    ) -> Result<Option<&'m Member<'j>>, TextError> {
+    ) -> Result<&'m Member<'j>, TextError> {
         match members {
-            [] => Ok(None),
-            [member] if self.name(member, true)? == name => Ok(Some(member)),
+            [] => Err(self.error(at, Problem::Missing(name.to_string()))),
+            [member] if self.name(member, true)? == name => Ok(member),
             [member] => Err(self.error(member.at, Problem::Unknown(member.name.clone()))),
-            [_, second, ..] if second.at > at => {
+            [_, second, ..] => {
                 Err(self.error(second.at, shape("the object", "one member, which the path names")))
             }
-            _ => Err(self.error(at, shape("the object", "one member, which the path names"))),
         }
     }
 
@@ -73,7 +66,6 @@ impl Binder<'_> {
         at: usize,
     ) -> Result<Data, TextError> {
         let member = self.only(members, at, &step.name)?;
-        let member = member.ok_or_else(|| self.error(at, Problem::Missing(step.name.to_string())))?;
         let mut found = self.list(list, &step.name, &member.value)?.entries.into_iter();
         match (found.next(), found.next()) {
             (Some((key, entry)), None) if step.key.as_ref().is_some_and(|(_, wanted)| *wanted == key) => {

@@ -26,11 +26,13 @@ use super::path::Path;
 use super::print::Shown;
 use super::text::TextError;
 
-/// Whether a value is JSON: a brace and a quoted name, which no text begins with.
+/// Whether a value is JSON: a brace and a quoted name, which no text begins with, or an empty object, which as text is
+/// at most an entry without its key.
 pub fn is_json(source: &str) -> bool {
     let blank = [' ', '\t', '\n', '\r'];
-    let object = source.trim_start_matches(blank).strip_prefix('{');
-    object.is_some_and(|members| members.trim_start_matches(blank).starts_with('"'))
+    let object =
+        source.trim_matches(blank).strip_prefix('{').map(|members| members.trim_start_matches(blank));
+    object.is_some_and(|members| members.starts_with('"') || members == "}")
 }
 
 /// Reads the value of what a path leads to. That of a list entry includes its keys.

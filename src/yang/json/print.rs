@@ -3,7 +3,7 @@
 
 use crate::yang::data::{Container, Data, List, Value};
 use crate::yang::edit::Found;
-use crate::yang::path::{Path, Step};
+use crate::yang::path::{Path, Step, Target};
 use crate::yang::print::{Shown, chosen};
 use crate::yang::schema::{self, Kind, Members, Node};
 use crate::yang::types::{Encoding, Type};
@@ -31,7 +31,12 @@ pub fn print(module: &str, path: &Path, found: Found, shown: Shown) -> String {
             printer.name(name);
             printer.value(&leaf.kind, value);
         }),
-        _ => printer.out.push_str("{}"),
+        (_, Some(name)) => printer.object(|printer| {
+            printer.name(name);
+            let list = matches!(path.target, Target::Node(Node { kind: Kind::List(_), .. }));
+            printer.out.push_str(if list { "[]" } else { "{}" });
+        }),
+        (_, None) => printer.out.push_str("{}"),
     }
     printer.out.push('\n');
     printer.out

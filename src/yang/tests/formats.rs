@@ -94,10 +94,10 @@ fn json_is_an_object_with_the_name_of_the_node() {
 
 #[test]
 fn json_is_told_from_text_by_its_beginning() {
-    for source in ["{\"a\":1}", " \n{ \t\"", "{\"\":"] {
+    for source in ["{}", " { } \n", "{\"a\":1}", " \n{ \t\"", "{\"\":"] {
         assert!(json::is_json(source), "{source}");
     }
-    for source in ["", "{", "{}", "{ a 1; }", "[\"a\"]", "\"a\"", "a { \"", "{ /**/ \"a\""] {
+    for source in ["", "{", "{}{}", "{ } // none", "{ a 1; }", "[\"a\"]", "\"a\"", "a { \"", "{ /**/ \"a\""] {
         assert!(!json::is_json(source), "{source}");
     }
 }
@@ -140,7 +140,7 @@ fn json_means_what_text_means() {
         ("/box", "{\"toy:box\": {\"x\": 1, \"radius\": 4}}", "radius 4;\nx 1;\n"),
         ("/box/inner", "{\"toy:inner\": {}}", ""),
         ("/item", "{\"toy:item\": [{\"a\": 1, \"b\": \"q\", \"part\": []}]}", "{\n  a 1;\n  b q;\n}\n"),
-        ("/item", "{}", ""),
+        ("/item", "{\"toy:item\": []}", ""),
         ("/item[a=1]", "{\"toy:item\": [{\"a\": 1, \"b\": \"none\", \"c\": \"z\"}]}", "c z;\n"),
         ("/item[a=1]/part", "{\"toy:part\": [{\"n\": 1}]}", "{\n  n 1;\n}\n"),
     ] {
@@ -192,6 +192,7 @@ fn json_that_is_wrong_is_refused_with_its_place() {
         ),
         ("/number", "{\"toy:name\": 7}", "unrecognized parameter: toy:name"),
         ("/number", "{}", "missing scalar value: number"),
+        ("/item", "{}", "missing scalar value: item"),
         (
             "/number",
             "{\"toy:number\": 1, \"toy:name\": \"a\"}",

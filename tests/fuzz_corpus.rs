@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Replays the corpus of the fuzz targets (`fuzz/`), which need a toolchain of their own, with the one that is here.
+
+#[path = "../fuzz/checks.rs"]
+mod checks;
+
+use std::fs;
+use std::path::Path;
+
+fn replay(target: &str, check: fn(&[u8])) {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    let mut replayed = 0;
+    for entry in fs::read_dir(&directory).unwrap() {
+        let path = entry.unwrap().path();
+        let data = fs::read(&path).unwrap();
+        println!("{}", path.display());
+        check(&data);
+        // What a fuzzer tries first.
+        for cut in [data.len() / 3, data.len() / 2, data.len().saturating_sub(1)] {
+            check(&data[..cut]);
+            check(&data[cut..]);
+            check(&[&data[..cut], b"\0", &data[cut..]].concat());
+        }
+        replayed += 1;
+    }
+    assert!(replayed >= 10, "{} has few inputs: {replayed}", directory.display());
+}
+
+#[test]
+fn the_corpus_of_texts_holds_no_surprise() {
+    replay("text", checks::text);
+}
+
+#[test]
+fn the_corpus_of_json_holds_no_surprise() {
+    replay("json", checks::json);
+}
+
+#[test]
+fn the_corpus_of_paths_holds_no_surprise() {
+    replay("path", checks::path);
+}
+
+#[test]
+fn the_corpus_of_frames_holds_no_surprise() {
+    replay("framing", checks::framing);
+}
