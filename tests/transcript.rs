@@ -111,6 +111,7 @@ fn said(child: Child, args: &[&str]) -> Said {
 fn program(root: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vita"));
     command.stdin(Stdio::null()).env("SNABB_SHM_ROOT", root).env_remove("VITA_LOG");
+    command.env("VITA_STATE_DIR", root.join("state"));
     command
 }
 

@@ -73,7 +73,7 @@ raise() {
     ln -s "$VITA" "$STATE/bin/vita"
     ln -s "$VITA" "$STATE/bin/snabb"
     export PATH="$STATE/bin:$PATH"
-    export SNABB_SHM_ROOT="$STATE/run"
+    export SNABB_SHM_ROOT="$STATE/run" VITA_STATE_DIR="$STATE/history"
 }
 
 # Two captures: a few of all packets, to show; and every packet that should not be there, to count. The second one is proven to

@@ -263,7 +263,8 @@ Examples:
 
 Environment:
   VITA_LOG         log level: error, warn, info, debug or trace [default: info]
-  SNABB_SHM_ROOT   where control sockets lie [default: /var/run/snabb]";
+  SNABB_SHM_ROOT   where control sockets lie [default: /var/run/snabb]
+  VITA_AEAD        AES-GCM by vaes-avx512, vaes-avx2, aes-ni or portable [default: the fastest]";
 
 const CONFIG_EXAMPLES: &str = "\
 Examples:

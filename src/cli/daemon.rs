@@ -2,6 +2,7 @@
 //! The gateway process: one loop that serves the control socket and the workers, until a signal ends it.
 
 use super::args::Gateway;
+use crate::aead;
 use crate::config::{Document, Rejected};
 use crate::control::{self, History, Supervisor, Transactions, history};
 use crate::leader::rundir::{self, RunDir, RunDirError};
@@ -22,6 +23,8 @@ use std::time::{Duration, Instant};
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
     #[error(transparent)]
+    Aead(#[from] aead::Unavailable),
+    #[error(transparent)]
     RunDir(#[from] RunDirError),
     #[error("cannot listen on {path}: {source}")]
     Listen { path: PathBuf, source: io::Error },
@@ -38,6 +41,7 @@ pub enum DaemonError {
 
 /// Runs a gateway until SIGINT or SIGTERM; SIGHUP has it read its configuration file again. On the way out programs are detached, sockets closed, names removed.
 pub fn run(name: &str, gateway: Gateway) -> Result<(), DaemonError> {
+    let aead = aead::chosen()?;
     let signals = Signals::new()?;
     // The file is read before anything is made, so that a mistake in it leaves nothing behind.
     let start = gateway.config.as_deref().map(read).transpose()?;
@@ -55,6 +59,7 @@ pub fn run(name: &str, gateway: Gateway) -> Result<(), DaemonError> {
         let applied = transactions.start(Instant::now(), document, &path.display().to_string());
         applied.map_err(|error| DaemonError::Config { path: path.clone(), problem: error.to_string() })?;
     }
+    tracing::info!("packets are sealed by {}", aead.name());
     tracing::info!("{name} runs; configure it with: vita config set {name} / < FILE");
     let mut fds = Vec::new();
     loop {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// Binds the items of a message to the members of an rpc's input or output.
 pub fn message(schema: &Members, source: &str, item: &Item) -> Result<Container, TextError> {
-    let binder = Binder::new(source);
+    let binder = Binder { any_character: true, ..Binder::new(source) };
     let Body::Block(items) = &item.body else {
         return Err(binder.shape(item, "a block in braces"));
     };
@@ -77,15 +77,17 @@ pub struct Binder<'a> {
     source: &'a str,
     /// Whether state may be there.
     state: bool,
+    /// Whether strings may have any character. Those of messages hold texts, which are judged when they are read.
+    any_character: bool,
 }
 
 impl<'a> Binder<'a> {
     pub fn new(source: &'a str) -> Self {
-        Binder { source, state: false }
+        Binder { source, state: false, any_character: false }
     }
 
     pub fn with_state(source: &'a str) -> Self {
-        Binder { source, state: true }
+        Binder { source, state: true, any_character: false }
     }
 
     /// The whole text as the members of a container.
@@ -231,6 +233,10 @@ impl<'a> Binder<'a> {
     }
 
     fn value(&self, name: &str, kind: &Type, text: &str, at: usize) -> Result<Value, TextError> {
+        let foreign = text.chars().find(|character| !self.any_character && !syntax::is_yang(*character));
+        if let Some(character) = foreign {
+            return Err(self.error(at, Problem::Character { name: name.to_string(), character }));
+        }
         let invalid = |error| Problem::Value { name: name.to_string(), error: Box::new(error) };
         kind.parse(text).map_err(|error| self.error(at, invalid(error)))
     }

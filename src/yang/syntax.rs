@@ -87,6 +87,16 @@ pub fn is_special(character: char) -> bool {
     matches!(character, ';' | '{' | '}' | '"' | '\'')
 }
 
+/// Whether a string of YANG may contain the character (RFC 7950, section 14, yang-char).
+pub fn is_yang(character: char) -> bool {
+    match character {
+        '\t' | '\n' | '\r' => true,
+        '\0'..' ' => false,
+        '\u{fdd0}'..='\u{fdef}' => false,
+        other => u32::from(other) & 0xfffe != 0xfffe,
+    }
+}
+
 struct Reader<'a> {
     source: &'a str,
     /// Byte offset, always at the beginning of a character.

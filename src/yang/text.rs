@@ -50,6 +50,8 @@ pub enum Problem {
     Shape { name: String, expected: &'static str },
     #[error("{name}: {error}")]
     Value { name: String, error: Box<ValueError> },
+    #[error("{name}: expected characters that YANG has, found '{}'", .character.escape_default())]
+    Character { name: String, character: char },
     #[error("missing scalar value: {0}")]
     Missing(String),
     #[error("only one choice set can exist at one time: {choice} (here are {first} and {second})")]

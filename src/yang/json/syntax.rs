@@ -2,6 +2,7 @@
 //! The grammar of JSON (RFC 8259), with the places of its values.
 
 use crate::yang::MAX_DEPTH;
+use crate::yang::syntax::is_yang;
 use crate::yang::text::{Problem, TextError};
 
 /// A value, and the byte offset where it begins.
@@ -237,14 +238,4 @@ impl<'a> Reader<'a> {
 
 fn expected(expected: &'static str, found: char) -> Problem {
     Problem::Unexpected { expected, found: Some(found.to_string()) }
-}
-
-/// Whether a string of YANG may contain the character (RFC 7950, section 14, yang-char).
-fn is_yang(character: char) -> bool {
-    match character {
-        '\t' | '\n' | '\r' => true,
-        '\0'..' ' => false,
-        '\u{fdd0}'..='\u{fdef}' => false,
-        other => u32::from(other) & 0xfffe != 0xfffe,
-    }
 }

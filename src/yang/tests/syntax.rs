@@ -124,6 +124,9 @@ fn text_that_is_wrong_is_refused_with_its_place() {
         ),
         ("short A;", "short: 'A' is not a valid word"),
         ("tag '';", "tag: '' is not a valid word"),
+        ("name 'a\0';", "column 6: name: expected characters that YANG has, found '\\u{0}'"),
+        ("name '\x0b';", "name: expected characters that YANG has, found '\\u{b}'"),
+        ("name \u{ffff};", "name: expected characters that YANG has"),
         ("box { y 1; }", "column 1: missing scalar value: x"),
         ("item { b q; }", "column 1: missing scalar value: a"),
         ("item { a 1; part { n 1; } part { n 1; } }", "column 27: duplicate key: 1"),
@@ -185,7 +188,7 @@ fn a_list_on_its_own_is_groups_without_keyword() {
 fn what_is_printed_reads_the_same() {
     for source in [
         r#"name "tab\t quote\" backslash\\ newline\n  end ";"#,
-        "name '\r \x0b';",
+        "name '\r \t';",
         "name \"+\";",
         "name \\;",
         "name a\\\\b;",
