@@ -14,6 +14,8 @@ let
       ExecStart = lib.concatStringsSep " " ([ "${vita}/bin/vita" "--name" name "--xdp" ]
         ++ lib.optionals (options.cpus != null) [ "--cpu" options.cpus ]
         ++ lib.optionals (options.configFile != null) [ "--config" options.configFile ]);
+      StateDirectory = "vita";
+      StateDirectoryMode = "0700";
       Restart = "on-failure";
       LimitMEMLOCK = "infinity";
       CapabilityBoundingSet = [ "CAP_NET_ADMIN" "CAP_NET_RAW" "CAP_BPF" "CAP_IPC_LOCK" "CAP_SYS_NICE" ];
