@@ -88,6 +88,7 @@ impl Lines {
                     self.path.truncate(length);
                 }
                 (Kind::List(schema), Some(Data::List(list))) => self.list(&node.name, schema, list),
+                (Kind::LeafList(_), Some(Data::LeafList(values))) => self.leaf_list(&node.name, values),
                 _ => {}
             }
         }
@@ -113,6 +114,17 @@ impl Lines {
     }
 
     // Writing to a string cannot fail.
+
+    /// Values that nothing but their place tells apart, counted from 1 as in XPath.
+    fn leaf_list(&mut self, name: &str, values: &[Value]) {
+        for (place, value) in (1..).zip(values) {
+            let length = self.tags.len();
+            let name = if self.tagged { name.to_string() } else { format!("{name}[position()={place}]") };
+            let _ = write!(self.tags, ",position={place}");
+            self.leaf(&name, value);
+            self.tags.truncate(length);
+        }
+    }
 
     fn leaf(&mut self, name: &str, value: &Value) {
         let (path, tags) = (&self.path, &self.tags);

@@ -2,6 +2,7 @@
 //! What get, set, add and remove do.
 
 use super::*;
+use crate::yang::format::Format;
 
 #[test]
 fn get_prints_each_kind_of_node_in_its_form() {
@@ -187,4 +188,29 @@ fn the_lists_of_associations_belong_to_the_key_manager() {
 fn an_error_in_a_text_shows_the_place() {
     let message = Document::parse("mtu 1440;\nprivate-interface4 {\n\tmuc 1;\n}\n").unwrap_err().to_string();
     assert_eq!(message, "<unknown>:3:2: unrecognized parameter: muc\n\tmuc 1;\n\t^");
+}
+
+#[test]
+fn every_format_prints_every_value_of_a_leaf_list() {
+    let document = Document::parse(
+        "route4 { id a; spi 300; net 10.1.0.0/16; additional-net 10.2.0.0/16; additional-net 10.3.0.0/16;\n\
+         preshared-key 0000000000000000000000000000000000000000000000000000000000000001;\n\
+         gateway { ip 192.0.2.9; } }",
+    )
+    .unwrap();
+    let shown = |format| document.print("/route4[id=a]", format, false).unwrap();
+    let text = shown(Format::Yang);
+    assert!(text.contains("additional-net \"10.2.0.0/16\";\nadditional-net \"10.3.0.0/16\";\n"), "{text}");
+    let xpath = shown(Format::Xpath);
+    assert!(xpath.contains("/route4[id=a]/additional-net[position()=1] \"10.2.0.0/16\"\n"), "{xpath}");
+    assert!(xpath.contains("/route4[id=a]/additional-net[position()=2] \"10.3.0.0/16\"\n"), "{xpath}");
+    let influxdb = shown(Format::Influxdb);
+    assert!(
+        influxdb.contains("/route4/additional-net,id=a,position=1 value=\"10.2.0.0/16\"\n"),
+        "{influxdb}"
+    );
+    assert!(
+        influxdb.contains("/route4/additional-net,id=a,position=2 value=\"10.3.0.0/16\"\n"),
+        "{influxdb}"
+    );
 }
