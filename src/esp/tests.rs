@@ -64,7 +64,7 @@ fn packets_of_deployed_gateways_open_to_their_plaintext() {
 fn we_seal_as_deployed_gateways_do_but_for_iv_and_padding() {
     let pool = Pool::new(1).unwrap();
     for vector in vectors() {
-        let mut sa = OutboundSa::new(&parameters(&vector), aead::preferred());
+        let sa = OutboundSa::new(&parameters(&vector), aead::preferred());
         let sequence = vector["sequence"].as_u64().unwrap();
         sa.skip_to(sequence - 1);
         let mut frame = pool.copy_of(&bytes(&vector, "inner_ip_packet")).unwrap();
@@ -143,7 +143,7 @@ fn a_packet_opens_once_and_a_forged_one_never() {
 #[test]
 fn a_pad_length_beyond_the_packet_is_refused() {
     let pool = Pool::new(1).unwrap();
-    let (mut outbound, mut inbound) = pair();
+    let (outbound, mut inbound) = pair();
     let mut frame = pool.copy_of(b"abcdef").unwrap();
     outbound.encapsulate(&mut frame, 4, 0).unwrap();
     let pad_length = frame.len() - ICV - TRAILER;
@@ -166,7 +166,7 @@ fn the_last_sequence_number_is_the_end() {
 #[test]
 fn a_frame_without_room_is_left_alone_and_costs_no_number() {
     let pool = Pool::new(1).unwrap();
-    let (mut outbound, _) = pair();
+    let (outbound, _) = pair();
     let mut frame = pool.copy_of(&[0; 4096 - 256]).unwrap();
     assert_eq!(outbound.encapsulate(&mut frame, 4, 0), Err(Unsealed::NoRoom));
     assert_eq!(frame.len(), 4096 - 256);

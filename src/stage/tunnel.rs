@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Sealing and opening, three passes over a batch each: prepare, cryptography, finish.
 
-use super::{Budget, Event, Events};
-use crate::count::{self, SaCounters};
+use super::{Budget, Event, Events, Meter};
+use crate::count::{self, Counter, SaCounters};
 use crate::esp::{Aead, InboundSa, Job, OutboundSa, Unopened, Unsealed};
 use crate::frame::{BATCH, Batch, Frame};
 use crate::route::SpiTable;
@@ -97,88 +97,95 @@ impl Tunnel {
 }
 
 impl Outer {
-    /// False if there was no room.
+    /// Puts the header in front of ESP, and gives that. `None` if there was no room.
     #[inline]
-    fn write(&self, frame: &mut Frame) -> bool {
+    fn write<'a>(&self, frame: &'a mut Frame) -> Option<&'a mut [u8]> {
+        let payload_len = frame.len() as u16;
         match self {
             Outer::V4 { header, sum } => {
-                let Some(front) = frame.prepend(ipv4::HEADER) else { return false };
-                front.copy_from_slice(header);
-                let len = frame.len() as u16;
+                let front = frame.prepend_chunk()?;
+                *front = *header;
+                let len = payload_len + ipv4::HEADER as u16;
                 let checksum = checksum::fold(sum + u32::from(len));
-                let packet = frame.data_mut();
-                packet[2..4].copy_from_slice(&len.to_be_bytes());
-                packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+                front[2..4].copy_from_slice(&len.to_be_bytes());
+                front[10..12].copy_from_slice(&checksum.to_be_bytes());
+                frame.data_mut().get_mut(ipv4::HEADER..)
             }
             Outer::V6 { header } => {
-                let payload_len = frame.len() as u16;
-                let Some(front) = frame.prepend(ipv6::HEADER) else { return false };
-                front.copy_from_slice(header);
+                let front = frame.prepend_chunk()?;
+                *front = *header;
                 front[4..6].copy_from_slice(&payload_len.to_be_bytes());
+                frame.data_mut().get_mut(ipv6::HEADER..)
             }
         }
-        true
     }
 }
 
 impl Outbound {
+    /// Turns inner packets into sealed outer ones, where they lie.
     pub fn run(
-        &mut self,
-        input: &mut Batch,
-        sealed: &mut Batch,
+        &self,
+        packets: &mut Batch,
         aead: &dyn Aead,
         count: &count::PrivateRouter,
+        meter: &mut impl Meter,
     ) {
-        for mut frame in input.drain(..) {
-            let tunnel = self.tunnels.get_mut(frame.mark as usize).and_then(Option::as_mut);
-            let ready = tunnel.and_then(|tunnel| {
-                let padded = if tunnel.tfc { tunnel.mtu.into() } else { 0 };
-                Some((tunnel.sa.as_mut()?, padded))
-            });
-            let Some((sa, padded)) = ready else {
-                count.sa_errors.add(1);
-                count.rxerrors.add(1);
-                continue;
-            };
-            let next_header = match Family::of_packet(frame.data()) {
-                Some(Family::V6) => PROTOCOL_IPV6,
-                // The router has parsed it: it is one or the other.
-                _ => PROTOCOL_IPIP,
-            };
-            match sa.encapsulate(&mut frame, next_header, padded) {
-                Ok(()) => sealed.push(frame),
-                Err(Unsealed::SequenceExhausted) => {
-                    count.sequence_errors.add(1);
-                    count.rxerrors.add(1);
-                }
-                Err(Unsealed::NoRoom) => {
-                    count.mtu_errors.add(1);
+        let mut jobs: ArrayVec<Job<'_>, BATCH> = ArrayVec::new();
+        let mut refused: Marks = 0;
+        for (index, frame) in packets.iter_mut().enumerate() {
+            match self.prepare(frame) {
+                Ok(job) => jobs.push(job),
+                Err(stop) => {
+                    refused |= 1 << index;
+                    stop.leaf(count).add(1);
                     count.rxerrors.add(1);
                 }
             }
         }
-
-        let encapsulated = sealed.len();
-        let mut jobs: ArrayVec<Job<'_>, BATCH> = ArrayVec::new();
-        for frame in sealed.iter_mut() {
-            let tunnel = self.tunnels.get(frame.mark as usize).and_then(Option::as_ref);
-            jobs.extend(tunnel.and_then(|tunnel| tunnel.sa.as_ref()?.job(frame.data_mut())));
-        }
-        let complete = jobs.len() == encapsulated;
+        meter.lap("outbound prepare");
         aead.seal(&mut jobs);
         drop(jobs);
-        if !complete {
-            // `encapsulate` left room for a job in every frame. Should that ever be wrong, nothing goes out unsealed.
-            count.sa_errors.add(sealed.len() as u64);
-            count.rxerrors.add(sealed.len() as u64);
-            sealed.clear();
+        if refused != 0 {
+            let mut refused = (0..BATCH).map(|index| refused >> index & 1 != 0);
+            packets.retain(|_| refused.next() == Some(false));
         }
+        meter.lap("outbound seal");
+    }
 
+    /// All but the cryptography: headers in front, the trailer and room for the ICV behind.
+    #[inline]
+    fn prepare<'a>(&'a self, frame: &'a mut Frame) -> Result<Job<'a>, Stop> {
+        let tunnel = self.tunnels.get(frame.mark as usize).and_then(Option::as_ref);
+        let Some((tunnel, sa)) = tunnel.and_then(|tunnel| Some((tunnel, tunnel.sa.as_deref()?))) else {
+            return Err(Stop::NoAssociation);
+        };
+        let padded = if tunnel.tfc { tunnel.mtu.into() } else { 0 };
+        let next_header = match Family::of_packet(frame.data()) {
+            Some(Family::V6) => PROTOCOL_IPV6,
+            // The router has parsed it: it is one or the other.
+            _ => PROTOCOL_IPIP,
+        };
+        sa.encapsulate(frame, next_header, padded).map_err(Stop::Unsealed)?;
+        let job = tunnel.outer.write(frame).and_then(|esp| sa.job(esp));
         // Headroom for the outer header is never short: a frame starts with 256 bytes of it, of which ESP took 16.
-        sealed.retain(|frame| {
-            let tunnel = self.tunnels.get(frame.mark as usize).and_then(Option::as_ref);
-            tunnel.is_some_and(|tunnel| tunnel.outer.write(frame))
-        });
+        job.ok_or(Stop::Unsealed(Unsealed::NoRoom))
+    }
+}
+
+/// Why a packet is not sealed.
+enum Stop {
+    NoAssociation,
+    Unsealed(Unsealed),
+}
+
+impl Stop {
+    #[cold]
+    fn leaf<'a>(&self, count: &'a count::PrivateRouter) -> &'a Counter {
+        match self {
+            Stop::NoAssociation => &count.sa_errors,
+            Stop::Unsealed(Unsealed::SequenceExhausted) => &count.sequence_errors,
+            Stop::Unsealed(Unsealed::NoRoom) => &count.mtu_errors,
+        }
     }
 }
 
@@ -188,62 +195,86 @@ impl Open {
         Open { inside, audit: Budget::per_second(5, 20) }
     }
 
+    /// Turns sealed outer packets into inner ones, where they lie.
     pub fn run(
         &mut self,
         now_ns: u64,
-        input: &mut Batch,
-        opened: &mut Batch,
+        packets: &mut Batch,
         associations: &mut SpiTable<Box<Inbound>>,
         aead: &dyn Aead,
         events: &mut Events,
+        meter: &mut impl Meter,
     ) {
-        let mut sequences: ArrayVec<(u64, usize), BATCH> = ArrayVec::new();
-        let mut worth: Batch = Batch::new();
-        for frame in input.drain(..) {
+        // Jobs, numbers and verdicts are of the packets worth the cryptography, in their order.
+        let mut worth: Marks = 0;
+        let mut jobs: ArrayVec<Job<'_>, BATCH> = ArrayVec::new();
+        let mut sequences: ArrayVec<u64, BATCH> = ArrayVec::new();
+        for (index, frame) in packets.iter_mut().enumerate() {
             let Some(inbound) = associations.at(frame.mark) else { continue };
-            match inspect(inbound, &frame) {
-                Ok(found) => {
-                    sequences.push(found);
-                    worth.push(frame);
-                }
-                Err(reason) => self.refuse(now_ns, reason, &frame, inbound, events),
+            let sequence =
+                match esp_of(frame).ok_or(Unopened::TooShort).and_then(|esp| inbound.sa.inspect(&esp)) {
+                    Ok(sequence) => sequence,
+                    Err(reason) => {
+                        self.refuse(now_ns, reason, frame, inbound, events);
+                        continue;
+                    }
+                };
+            let offset = usize::from(frame.offset);
+            let esp = frame.data_mut().get_mut(offset..).unwrap_or_default();
+            if let Some(job) = inbound.sa.job(sequence, esp) {
+                worth |= 1 << index;
+                jobs.push(job);
+                sequences.push(sequence);
             }
         }
+        meter.lap("inbound inspect");
+        aead.open(&mut jobs);
+        let authentic = jobs.iter().rev().fold(0, |all: Marks, job| all << 1 | Marks::from(job.authentic));
+        drop(jobs);
+        meter.lap("inbound open");
+        let mut verdicts =
+            sequences.into_iter().enumerate().map(|(n, sequence)| (sequence, authentic >> n & 1 != 0));
+        let mut index = 0;
+        packets.sift(
+            |frame| {
+                let is_worth = worth >> index & 1 != 0;
+                index += 1;
+                let ((sequence, authentic), inbound) = is_worth
+                    .then(|| verdicts.next())
+                    .flatten()
+                    .zip(associations.at_mut(frame.mark))
+                    .ok_or(())?;
+                self.finish(frame, inbound, sequence, authentic)
+                    .map_err(|reason| self.refuse(now_ns, reason, frame, inbound, events))
+            },
+            // It has been counted where it was refused.
+            |(), _refused| {},
+        );
+        meter.lap("inbound decapsulate");
+    }
 
-        let worth_count = worth.len();
-        let mut authentic: ArrayVec<bool, BATCH> = ArrayVec::new();
-        {
-            let mut jobs: ArrayVec<Job<'_>, BATCH> = ArrayVec::new();
-            for (frame, (sequence, offset)) in worth.iter_mut().zip(&sequences) {
-                // `inspect` found the association and the ESP header, so there is a job for every frame.
-                let inbound = associations.at(frame.mark);
-                let esp = frame.data_mut().get_mut(*offset..);
-                jobs.extend(inbound.zip(esp).and_then(|(inbound, esp)| inbound.sa.job(*sequence, esp)));
-            }
-            // Verdicts belong to frames by position. Were a job missing, all would stay what they are: not authentic.
-            if jobs.len() == worth_count {
-                aead.open(&mut jobs);
-            }
-            authentic.extend(jobs.iter().map(|job| job.authentic));
+    /// What is left to do with a packet after the cryptography. One that is refused is as it was.
+    #[inline]
+    fn finish(
+        &self,
+        frame: &mut Frame,
+        inbound: &mut Inbound,
+        sequence: u64,
+        authentic: bool,
+    ) -> Result<(), Unopened> {
+        if !authentic {
+            return Err(Unopened::Forged);
         }
-
-        for ((mut frame, (sequence, offset)), authentic) in worth.drain(..).zip(sequences).zip(authentic) {
-            let Some(inbound) = associations.at_mut(frame.mark) else { continue };
-            let accepted = if authentic { inbound.sa.accept(sequence) } else { Err(Unopened::Forged) };
-            if let Err(reason) = accepted {
-                self.refuse(now_ns, reason, &frame, inbound, events);
-                continue;
-            }
-            match InboundSa::decapsulate(&mut frame, offset) {
-                Ok(next_header) if self.expects(next_header, &frame) => opened.push(frame),
-                Ok(_) => {
-                    // The audit record names the outer addresses: uncover the headers that were just cut.
-                    frame.prepend(offset + esp::HEADER);
-                    self.refuse(now_ns, Unopened::BadNextHeader, &frame, inbound, events);
-                }
-                Err(reason) => self.refuse(now_ns, reason, &frame, inbound, events),
-            }
+        inbound.sa.accept(sequence)?;
+        let (offset, len) = (usize::from(frame.offset), frame.len());
+        let next_header = InboundSa::decapsulate(frame, offset)?;
+        if self.expects(next_header, frame) {
+            return Ok(());
         }
+        // The audit record names the outer addresses: uncover what was just cut.
+        frame.prepend(offset + esp::HEADER);
+        frame.append(len - frame.len());
+        Err(Unopened::BadNextHeader)
     }
 
     /// Whether the packet may be of the family that its next header announces.
@@ -257,6 +288,7 @@ impl Open {
         self.inside.has(announced) && Family::of_packet(frame.data()).is_none_or(|found| found == announced)
     }
 
+    #[cold]
     fn refuse(
         &mut self,
         now_ns: u64,
@@ -280,19 +312,10 @@ impl Open {
     }
 }
 
-/// The sequence number of a packet and where in the frame its ESP header starts.
+/// The ESP of a packet, where dispatch saw it.
 #[inline]
-fn inspect(inbound: &Inbound, frame: &Frame) -> Result<(u64, usize), Unopened> {
-    let ip = Ip::parse(frame.data()).map_err(|_| Unopened::TooShort)?;
-    let (esp, offset) = esp_of(&ip).ok_or(Unopened::TooShort)?;
-    Ok((inbound.sa.inspect(&esp)?, offset))
-}
-
-/// The ESP of a packet, and where it starts.
-#[inline]
-pub(super) fn esp_of<'a>(ip: &Ip<'a>) -> Option<(Esp<'a>, usize)> {
-    let (_, offset) = ip.upper().ok()?;
-    Some((Esp::parse(ip.packet().get(offset..)?).ok()?, offset))
+pub(super) fn esp_of(frame: &Frame) -> Option<Esp<'_>> {
+    Esp::parse(frame.data().get(usize::from(frame.offset)..)?).ok()
 }
 
 fn audit(reason: Unopened, frame: &Frame, inbound: &Inbound) -> Option<Event> {
@@ -300,10 +323,15 @@ fn audit(reason: Unopened, frame: &Frame, inbound: &Inbound) -> Option<Event> {
     Some(Event::Unopened {
         reason,
         spi: inbound.sa.spi(),
-        sequence_low: esp_of(&ip).map_or(0, |(esp, _)| esp.sequence_low()),
+        sequence_low: esp_of(frame).map_or(0, |esp| esp.sequence_low()),
         source: ip.source(),
         destination: ip.destination(),
     })
 }
+
+/// A bit for each frame of a batch, the first one lowest.
+type Marks = u64;
+
+const _: () = assert!(BATCH <= Marks::BITS as usize);
 
 const TTL: u8 = 64;

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A clock that costs a few nanoseconds, and what it says of the steps of the graph.
+
+use std::time::{Duration, Instant};
+use vita::frame::BATCH;
+use vita::stage::Meter;
+
+pub struct Clock {
+    pub ns_per_tick: f64,
+}
+
+impl Clock {
+    /// Compares the ticks with the time.
+    pub fn calibrated() -> Clock {
+        let (start, first) = (Instant::now(), ticks());
+        while start.elapsed() < Duration::from_millis(50) {}
+        let (elapsed, last) = (start.elapsed(), ticks());
+        Clock { ns_per_tick: elapsed.as_nanos() as f64 / (last - first) as f64 }
+    }
+}
+
+/// The time stamp counter, which runs at one speed on every CPU of the last fifteen years.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+pub fn ticks() -> u64 {
+    // SAFETY: every x86-64 has the instruction.
+    unsafe { std::arch::x86_64::_rdtsc() }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+pub fn ticks() -> u64 {
+    use std::sync::OnceLock;
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_nanos() as u64
+}
+
+/// Ticks of each step, batch by batch.
+#[derive(Default)]
+pub struct Cycles {
+    since: u64,
+    steps: Vec<(&'static str, Vec<u32>)>,
+}
+
+impl Cycles {
+    /// The steps in their order, and ticks per packet of the median batch.
+    pub fn medians(&mut self) -> Vec<(&'static str, f64)> {
+        let median = |(step, ticks): &mut (&'static str, Vec<u32>)| {
+            ticks.sort_unstable();
+            (*step, f64::from(ticks[ticks.len() / 2]) / BATCH as f64)
+        };
+        self.steps.iter_mut().map(median).collect()
+    }
+}
+
+impl Meter for Cycles {
+    fn lap(&mut self, step: &'static str) {
+        let passed = ticks() - self.since;
+        match self.steps.iter_mut().find(|(known, _)| std::ptr::eq(*known, step)) {
+            Some((_, batches)) => batches.push(passed as u32),
+            None => self.steps.push((step, vec![passed as u32])),
+        }
+        self.since = ticks();
+    }
+}

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One worker alone, and two at a time, each on a core of its own.
+
+use crate::clock::Clock;
+use crate::site::{Family, Scenario, Site};
+use std::sync::Barrier;
+use std::thread;
+
+/// How much more two carry than one: medians over rounds that take turns.
+pub fn ratio(clock: &Clock) -> f64 {
+    let cores = core_affinity::get_core_ids().unwrap_or_default();
+    let barrier = Barrier::new(2);
+    let work = |index: usize| {
+        if let Some(core) = cores.get(index) {
+            core_affinity::set_for_current(*core);
+        }
+        let scenario = Scenario::new(String::new(), Family::V4, &[60], 1, 1);
+        let mut site = Site::new(&scenario, ());
+        site.run(clock, PACKETS);
+        let (mut alone, mut together) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            barrier.wait();
+            if index == 0 {
+                alone.push(1.0 / site.run(clock, PACKETS));
+            }
+            barrier.wait();
+            together.push(1.0 / site.run(clock, PACKETS));
+        }
+        (alone, together)
+    };
+    let ((alone, first), (_, second)) = thread::scope(|scope| {
+        let other = scope.spawn(|| work(1));
+        (work(0), other.join().expect("the second worker does not fail"))
+    });
+    (median(first) + median(second)) / median(alone)
+}
+
+fn median(mut rates: Vec<f64>) -> f64 {
+    rates.sort_by(f64::total_cmp);
+    rates[rates.len() / 2]
+}
+
+const ROUNDS: usize = 200;
+const PACKETS: usize = 16_384;
