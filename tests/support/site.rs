@@ -63,13 +63,20 @@ pub fn dual(near: u8, far: u8, outer: Family) -> Plan {
 }
 
 pub fn tunnels4(near: u8, far: u8, tfc: bool) -> Vec<Option<Tunnel>> {
-    let [near, far] = [near, far].map(|n| IpAddr::from([192, 0, 2, n]));
-    vec![Some(Tunnel::new(near, far, MTU, tfc).unwrap())]
+    tunnels(Family::V4, near, far, MTU, tfc)
 }
 
 pub fn tunnels6(near: u8, far: u8, tfc: bool) -> Vec<Option<Tunnel>> {
-    let [near, far] = [near, far].map(|n| format!("2001:db8:ffff::{n}").parse().unwrap());
-    vec![Some(Tunnel::new(near, far, MTU, tfc).unwrap())]
+    tunnels(Family::V6, near, far, MTU, tfc)
+}
+
+/// The one tunnel that a site has.
+pub fn tunnels(outer: Family, near: u8, far: u8, mtu: u16, tfc: bool) -> Vec<Option<Tunnel>> {
+    let [near, far] = [near, far].map(|n| match outer {
+        Family::V4 => IpAddr::V4(outside4(n).0),
+        Family::V6 => IpAddr::V6(outside6(n).0),
+    });
+    vec![Some(Tunnel::new(near, far, mtu, tfc).unwrap())]
 }
 
 fn interface(
