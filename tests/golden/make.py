@@ -521,12 +521,12 @@ def headers(f):
     for packet in faults.values():
         case.frame("public-in", raw(Ether(src=HOST, dst=PUBLIC, type=f.ethertype) / Raw(packet)))
     case.count(public_dispatch=f"protocol-errors*{len(faults)} rxerrors*{len(faults)}")
-    case = Case(f, "inbound-malformed", "The same from the tunnel: authentic, but not IP.")
+    case = Case(f, "inbound-malformed", "The same from the tunnel; and what is no IP at all.")
     other_version = faults.pop("version")
     for number, packet in enumerate(faults.values(), 1):
         case.from_internet(coming(f, number, packet, protocol=f.protocol))
     case.from_internet(coming(f, len(faults) + 1, b"this is no packet at all", protocol=f.protocol))
-    case.count(inbound_dispatch=f"protocol-errors*{len(faults) + 1}")
+    case.count(inbound_ttl=f"protocol-errors*{len(faults)}", inbound_dispatch="protocol-errors")
     case = Case(f, "inbound-other-version", "The next header says one version, the packet the other.")
     case.from_internet(coming(f, 1, other_version, protocol=f.protocol)).count(inbound_sa="protocol-errors rxerrors")
 
