@@ -149,6 +149,10 @@ def with_checksum(packet):
     return bytes(packet)
 
 
+def with_age(f, packet, ttl):
+    return with_checksum(patched(packet, 8, bytes([ttl]))) if f is V4 else patched(packet, 7, bytes([ttl]))
+
+
 def patched(packet, offset, replacement):
     return packet[:offset] + replacement + packet[offset + len(replacement):]
 
@@ -319,19 +323,26 @@ def ages(f):
     packet = f.udp(f.far_host, f.host, ttl=2)
     case.from_internet(coming(f, 3, packet)).to_host(older(packet))
 
+    case = Case(f, "outbound-expired-answerable", "An echo request, and the first fragment of something, may be told.")
+    first = with_age(f, f.fragments(f.host, f.far_host)[0], 1)
+    for packet in (f.ask(f.host, f.far_host, ttl=1), first):
+        case.from_host(packet).to_host(f.error(f.inside, "expired", packet))
+
     case = Case(f, "outbound-expired-unanswerable", "No error about a later fragment, an error, or to nobody.")
-    later = bytearray(f.fragments(f.host, f.far_host)[1])
-    later[8 if f is V4 else 7] = 1
+    unanswerable = [with_age(f, f.fragments(f.host, f.far_host)[1], 1)]
     if f is V4:
-        error = f.icmp(11, 0, f.host, f.far_host, f.udp(f.far_host, f.host)[:28])
-        nobody = [f.udp(source="224.0.0.5", ttl=1), f.udp(source="0.0.0.0", ttl=1), f.udp(source="127.0.0.1", ttl=1)]
-        later, error = with_checksum(later), with_checksum(patched(error, 8, b"\1"))
+        errors = [f.icmp(kind, 0, f.host, f.far_host, f.udp(f.far_host, f.host)[:28]) for kind in (3, 4, 5, 11, 12)]
+        for source in ("224.0.0.5", "0.0.0.0", "127.0.0.1", "255.255.255.255"):
+            unanswerable.append(f.udp(source=source, ttl=1))
+        for destination in ("224.0.0.5", "255.255.255.255"):
+            unanswerable.append(f.udp(destination=destination, ttl=1))
     else:
-        error = patched(f.icmp(3, 0, f.host, f.far_host, f.udp(f.far_host, f.host)), 7, b"\1")
-        nobody = []
-    for packet in [bytes(later), error, *nobody]:
+        # Types 1 to 4, those that are not assigned yet but errors, and redirects (RFC 4443 section 2.4 (e)).
+        errors = [f.icmp(kind, 0, f.host, f.far_host, f.udp(f.far_host, f.host)) for kind in (1, 2, 3, 4, 100, 127, 137)]
+    unanswerable += [with_age(f, error, 1) for error in errors]
+    for packet in unanswerable:
         case.from_host(packet)
-    case.count(**{f"private_{f.icmp_name}": f"answer-errors*{2 + len(nobody)}"})
+    case.count(**{f"private_{f.icmp_name}": f"answer-errors*{len(unanswerable)}"})
 
     case = Case(f, "outbound-largest", "As long as the MTU: passes.")
     packet = f.sized(MTU)
@@ -552,6 +563,10 @@ def tunnels(f):
     for _ in range(3):
         case.to_host(arrived)
     case.count(inbound_sa="decrypt-errors*2 rxerrors*2")
+    case = Case(f, "esp-late", "A packet may be 1023 numbers late, but not as late as one pleases.")
+    for step, number in enumerate((100_000, 100_000 - 1023)):
+        case.at(START + step).from_internet(coming(f, number, packet)).to_host(arrived)
+    case.from_internet(coming(f, 5, packet)).count(inbound_sa="decrypt-errors rxerrors")
     case = Case(f, "esp-forged", "A tag, a ciphertext, a sequence number, an IV that was changed; and one that was not.")
     good, at = coming(f, 9, packet), f.header
     for offset in (len(good) - 1, at + 20, at + 7, at + 8):
