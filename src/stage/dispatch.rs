@@ -7,7 +7,7 @@
 use crate::count;
 use crate::frame::{Batch, Frame};
 use crate::wire::ethernet::{self, Ethernet};
-use crate::wire::ip::{Addresses, Ip};
+use crate::wire::ip::{Addresses, Family, Ip};
 use crate::wire::ipv4::{PROTOCOL_ESP, PROTOCOL_UDP};
 use crate::wire::ipv6::{self, Ipv6};
 use crate::wire::nd;
@@ -151,6 +151,8 @@ impl InboundDispatch {
                 Ok(ip) if self.own.contain_destination(&ip) => local.push(frame),
                 Ok(Ip::V6(ip)) if !may_leave_link(&ip) => count.protocol_errors.add(1),
                 Ok(_) => forward.push(frame),
+                // What is wrong with a header is the next stage's to say.
+                Err(_) if Family::of_packet(frame.data()).is_some() => forward.push(frame),
                 Err(_) => count.protocol_errors.add(1),
             }
         }
