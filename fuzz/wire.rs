@@ -335,7 +335,7 @@ fn esp(bytes: &[u8]) {
 
 fn checksums(bytes: &[u8]) {
     assert_eq!(checksum::internet(bytes), their_sum(bytes));
-    let cut = bytes.len() / 2 & !1;
+    let cut = (bytes.len() / 2) & !1;
     let parts = checksum::sum(&bytes[..cut]) + checksum::sum(&bytes[cut..]);
     assert_eq!(checksum::fold(parts), their_sum(bytes));
     if let Some(header) = bytes.first_chunk() {

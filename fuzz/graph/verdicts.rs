@@ -19,7 +19,7 @@ pub struct Verdicts {
     /// Frames that the gateway made on its own.
     pub questions: usize,
     /// Each `rxerrors`, and the sum of the leaves that it accompanies.
-    companions: [(u64, u64); 9],
+    companions: [(u64, u64); 10],
 }
 
 impl Verdicts {
@@ -74,6 +74,7 @@ impl Verdicts {
                 (dispatch.rxerrors.value(), public),
                 (router.rxerrors.value(), routed + router.mtu_errors.value()),
                 (sa.rxerrors.value(), opened),
+                (count.key_manager.rxerrors.value(), exchange),
                 of4(icmp4[0]),
                 of4(icmp4[1]),
                 of4(icmp4[2]),
