@@ -42,13 +42,11 @@ pub struct Cycles {
 }
 
 impl Cycles {
-    /// The steps in their order, and ticks per packet of the median batch.
-    pub fn medians(&mut self) -> Vec<(&'static str, f64)> {
-        let median = |(step, ticks): &mut (&'static str, Vec<u32>)| {
-            ticks.sort_unstable();
-            (*step, f64::from(ticks[ticks.len() / 2]) / BATCH as f64)
-        };
-        self.steps.iter_mut().map(median).collect()
+    /// The steps in their order, and for every batch its ticks per packet. What was between them is no step.
+    pub fn per_packet(&self) -> Vec<(&'static str, Vec<f64>)> {
+        let per_packet = |ticks: &u32| f64::from(*ticks) / BATCH as f64;
+        let steps = self.steps.iter().filter(|(step, _)| *step != BETWEEN);
+        steps.map(|(step, batches)| (*step, batches.iter().map(per_packet).collect())).collect()
     }
 }
 
@@ -62,3 +60,6 @@ impl Meter for Cycles {
         self.since = ticks();
     }
 }
+
+/// What the bench itself does.
+pub const BETWEEN: &str = "between";

@@ -27,6 +27,8 @@ pub struct Scenario {
     routes: usize,
     /// The routes that have associations and take packets in turn.
     sas: usize,
+    /// Million packets a second.
+    pub goal: Option<f64>,
 }
 
 /// That of packets and tunnels.
@@ -51,13 +53,17 @@ pub struct Site<M> {
 
 impl Scenario {
     pub fn new(name: String, family: Family, sizes: &[usize], routes: usize, sas: usize) -> Scenario {
-        Scenario { name, family, sizes: sizes.to_vec(), routes, sas }
+        Scenario { name, family, sizes: sizes.to_vec(), routes, sas, goal: None }
+    }
+
+    pub fn aiming_at(self, goal: Option<f64>) -> Scenario {
+        Scenario { goal, ..self }
     }
 }
 
 impl fmt::Display for Family {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if *self == Family::V4 { "ipv4" } else { "ipv6" })
+        f.write_str(if *self == Family::V4 { "IPv4" } else { "IPv6" })
     }
 }
 
@@ -91,11 +97,11 @@ impl<M: Meter> Site<M> {
         for _ in 0..laps {
             self.refresh();
             std::mem::swap(&mut self.private.arriving, &mut self.frames);
-            self.graph.meter.lap("between");
+            self.graph.meter.lap(clock::BETWEEN);
             let start = clock::ticks();
             self.graph.outbound(self.now_ns, &mut self.private, &mut self.public);
             std::mem::swap(&mut self.public.arriving, &mut self.public.leaving);
-            self.graph.meter.lap("between ways");
+            self.graph.meter.lap(clock::BETWEEN);
             self.graph.inbound(self.now_ns, &mut self.private, &mut self.public, |_| false);
             spent += clock::ticks() - start;
             std::mem::swap(&mut self.frames, &mut self.private.leaving);
@@ -158,6 +164,7 @@ fn plan(family: Family, routes: usize) -> Plan {
         private: side([10, 0, 0, 1], 1),
         public: side(PUBLIC, 2),
         protocol_port: 303,
+        key_exchange: true,
         table: Arc::new(PrefixTable::build((0..routes).map(|route| (prefix(route), route as u32)))),
         tunnels: (0..routes).map(|_| Tunnel::new(outer, outer, 1500, false)).collect(),
         associations: Some(SpiTable::with_capacity(routes.max(4))),

@@ -6,8 +6,8 @@ use crate::site::{Family, Scenario, Site};
 use std::sync::Barrier;
 use std::thread;
 
-/// How much more two carry than one: medians over rounds that take turns.
-pub fn ratio(clock: &Clock) -> f64 {
+/// How much more two carry than one, round by round.
+pub fn ratios(clock: &Clock) -> Vec<f64> {
     let cores = core_affinity::get_core_ids().unwrap_or_default();
     let barrier = Barrier::new(2);
     let work = |index: usize| {
@@ -32,12 +32,8 @@ pub fn ratio(clock: &Clock) -> f64 {
         let other = scope.spawn(|| work(1));
         (work(0), other.join().expect("the second worker does not fail"))
     });
-    (median(first) + median(second)) / median(alone)
-}
-
-fn median(mut rates: Vec<f64>) -> f64 {
-    rates.sort_by(f64::total_cmp);
-    rates[rates.len() / 2]
+    let together = first.iter().zip(&second).map(|(first, second)| first + second);
+    together.zip(alone).map(|(together, alone)| together / alone).collect()
 }
 
 const ROUNDS: usize = 200;

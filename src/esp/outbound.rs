@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The sending end of a security association.
 
-use super::{Cipher, Parameters};
+use super::last::Will;
+use super::{Cipher, LastNumber, Parameters};
 use crate::aead::{Aead, Job};
 use crate::frame::Frame;
 use crate::wire::esp::{HEADER, Header, ICV, Trailer};
@@ -13,6 +14,7 @@ pub struct OutboundSa {
     spi: u32,
     /// The number of the last packet sealed; 0 before the first.
     sequence: Cell<u64>,
+    will: Option<Will>,
 }
 
 /// Why a packet cannot be sealed.
@@ -26,15 +28,27 @@ pub enum Unsealed {
 
 impl OutboundSa {
     pub fn new(parameters: &Parameters, aead: &dyn Aead) -> OutboundSa {
-        OutboundSa { cipher: Cipher::new(parameters, aead), spi: parameters.spi, sequence: Cell::new(0) }
+        OutboundSa {
+            cipher: Cipher::new(parameters, aead),
+            spi: parameters.spi,
+            sequence: Cell::new(0),
+            will: None,
+        }
+    }
+
+    /// Continues behind `sequence`, and leaves its own last number there.
+    pub fn after(mut self, sequence: u64, last: &LastNumber) -> OutboundSa {
+        self.sequence.set(sequence);
+        self.will = Some(last.will());
+        self
     }
 
     pub fn spi(&self) -> u32 {
         self.spi
     }
 
-    /// Puts the ESP header in front of an inner packet, trailer and room for the ICV behind. A packet shorter than `padded` bytes is extended with zeros first (traffic flow confidentiality,
-    /// RFC 4303 section 2.7).
+    /// Puts the ESP header in front of an inner packet, trailer and room for the ICV behind. A packet shorter than
+    /// `padded` bytes is extended with zeros first (traffic flow confidentiality, RFC 4303 section 2.7).
     #[inline]
     pub fn encapsulate(&self, frame: &mut Frame, next_header: u8, padded: usize) -> Result<(), Unsealed> {
         let confidentiality = padded.saturating_sub(frame.len());
@@ -68,10 +82,12 @@ impl OutboundSa {
         let (_, iv) = header.split_last_chunk::<8>()?;
         Some(self.cipher.job(self.spi, u64::from_be_bytes(*iv), *iv, data))
     }
+}
 
-    /// Continues behind `sequence`, as a test of the end of the number space needs it.
-    #[cfg(test)]
-    pub(super) fn skip_to(&self, sequence: u64) {
-        self.sequence.set(sequence);
+impl Drop for OutboundSa {
+    fn drop(&mut self) {
+        if let Some(will) = &self.will {
+            will.leave(self.sequence.get());
+        }
     }
 }

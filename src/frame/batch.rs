@@ -21,35 +21,29 @@ impl Batch {
     pub fn sift<Finding>(
         &mut self,
         mut judge: impl FnMut(&mut Frame) -> Result<(), Finding>,
-        except: impl FnMut(Finding, Frame),
-    ) {
-        for index in 0..self.0.len() {
-            if let Err(finding) = judge(&mut self.0[index]) {
-                return self.sift_on(index, finding, judge, except);
-            }
-        }
-    }
-
-    /// Goes on where the first exception is.
-    #[cold]
-    #[inline(never)]
-    fn sift_on<Finding>(
-        &mut self,
-        first: usize,
-        finding: Finding,
-        mut judge: impl FnMut(&mut Frame) -> Result<(), Finding>,
         mut except: impl FnMut(Finding, Frame),
     ) {
-        let mut rest: ArrayVec<Frame, BATCH> = self.0.drain(first..).collect();
-        let mut rest = rest.drain(..);
-        if let Some(frame) = rest.next() {
-            except(finding, frame);
-        }
-        for mut frame in rest {
-            match judge(&mut frame) {
-                Ok(()) => self.0.push(frame),
-                Err(finding) => except(finding, frame),
+        let count = self.0.len();
+        let frames = self.0.as_mut_ptr();
+        let mut kept = 0;
+        // SAFETY: the batch counts as empty as long as not all frames are where they belong; should a closure panic, they
+        // are lost, not doubled. Of the `count` frames each is looked at once, and then either given away or moved to
+        // the first place that is free by then, if that is not its own.
+        unsafe {
+            self.0.set_len(0);
+            for index in 0..count {
+                let frame = frames.add(index);
+                match judge(&mut *frame) {
+                    Ok(()) => {
+                        if kept != index {
+                            frames.add(kept).copy_from_nonoverlapping(frame, 1);
+                        }
+                        kept += 1;
+                    }
+                    Err(finding) => except(finding, frame.read()),
+                }
             }
+            self.0.set_len(kept);
         }
     }
 

@@ -7,7 +7,7 @@
 use crate::count;
 use crate::frame::{Batch, Frame};
 use crate::wire::ethernet::{self, Ethernet};
-use crate::wire::ip::{Addresses, Ip};
+use crate::wire::ip::{Addresses, Family, Ip};
 use crate::wire::ipv4::{PROTOCOL_ESP, PROTOCOL_UDP};
 use crate::wire::ipv6::{self, Ipv6};
 use crate::wire::nd;
@@ -22,6 +22,8 @@ pub struct PrivateDispatch {
 pub struct PublicDispatch {
     pub own: Addresses,
     pub protocol_port: u16,
+    /// Whether messages of the key exchange are wanted.
+    pub key_exchange: bool,
 }
 
 /// Packets that came out of a tunnel.
@@ -123,7 +125,8 @@ impl PublicDispatch {
             udp.is_ok_and(|udp| udp.destination_port() == self.protocol_port)
         };
         match protocol {
-            PROTOCOL_UDP if to_port() => NotEsp::Exchange,
+            PROTOCOL_UDP if to_port() && self.key_exchange => NotEsp::Exchange,
+            PROTOCOL_UDP if to_port() => NotEsp::Protocol,
             _ if self.own.contain_destination(ip) => NotEsp::Other(Other::Local),
             _ => NotEsp::Protocol,
         }
@@ -138,6 +141,8 @@ impl InboundDispatch {
                 Ok(ip) if self.own.contain_destination(&ip) => Err(Inner::Local),
                 Ok(Ip::V6(ip)) if !may_leave_link(&ip) => Err(Inner::Unfit),
                 Ok(_) => Ok(()),
+                // What is wrong with a header is the next stage's to say.
+                Err(_) if Family::of_packet(frame.data()).is_some() => Ok(()),
                 Err(_) => Err(Inner::Unfit),
             },
             |found, frame| match found {
