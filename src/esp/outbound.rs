@@ -49,7 +49,7 @@ impl OutboundSa {
 
     /// Puts the ESP header in front of an inner packet, trailer and room for the ICV behind. A packet shorter than
     /// `padded` bytes is extended with zeros first (traffic flow confidentiality, RFC 4303 section 2.7).
-    #[inline]
+    #[inline(always)]
     pub fn encapsulate(&self, frame: &mut Frame, next_header: u8, padded: usize) -> Result<(), Unsealed> {
         let confidentiality = padded.saturating_sub(frame.len());
         let trailer = Trailer::after(frame.len() + confidentiality, next_header);
@@ -76,7 +76,7 @@ impl OutboundSa {
     }
 
     /// The work left to do on a packet that was encapsulated: `esp` starts at the SPI. `None` if it is no such packet.
-    #[inline]
+    #[inline(always)]
     pub fn job<'a>(&'a self, esp: &'a mut [u8]) -> Option<Job<'a>> {
         let (header, data) = esp.split_first_chunk_mut::<HEADER>()?;
         let (_, iv) = header.split_last_chunk::<8>()?;

@@ -229,7 +229,9 @@ impl Frame {
     /// Cuts the data to `len` bytes, if it is longer.
     #[inline]
     pub fn truncate(&mut self, len: usize) {
-        self.len = self.len.min(len.min(CHUNK) as u16);
+        if len < self.len() {
+            self.len = len as u16;
+        }
     }
 
     /// Makes the frame empty again, with the usual headroom.

@@ -98,7 +98,7 @@ impl Tunnel {
 
 impl Outer {
     /// Puts the header in front of ESP, and gives that. `None` if there was no room.
-    #[inline]
+    #[inline(always)]
     fn write<'a>(&self, frame: &'a mut Frame) -> Option<&'a mut [u8]> {
         let payload_len = frame.len() as u16;
         match self {
@@ -153,7 +153,7 @@ impl Outbound {
     }
 
     /// All but the cryptography: headers in front, the trailer and room for the ICV behind.
-    #[inline]
+    #[inline(always)]
     fn prepare<'a>(&'a self, frame: &'a mut Frame) -> Result<Job<'a>, Stop> {
         let tunnel = self.tunnels.get(frame.mark as usize).and_then(Option::as_ref);
         let Some((tunnel, sa)) = tunnel.and_then(|tunnel| Some((tunnel, tunnel.sa.as_deref()?))) else {
@@ -254,7 +254,7 @@ impl Open {
     }
 
     /// What is left to do with a packet after the cryptography. One that is refused is as it was.
-    #[inline]
+    #[inline(always)]
     fn finish(
         &self,
         frame: &mut Frame,
@@ -278,7 +278,7 @@ impl Open {
     }
 
     /// Whether the packet may be of the family that its next header announces.
-    #[inline]
+    #[inline(always)]
     fn expects(&self, next_header: u8, frame: &Frame) -> bool {
         let announced = match next_header {
             PROTOCOL_IPIP => Family::V4,

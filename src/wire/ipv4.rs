@@ -120,7 +120,7 @@ impl<'a> Ipv4<'a> {
     #[inline]
     pub fn checksum_ok(&self) -> bool {
         if self.header_len == HEADER {
-            checksum::header(self.fixed) == 0
+            checksum::header_ok(self.fixed)
         } else {
             checksum::internet(self.header()) == 0
         }
@@ -171,12 +171,12 @@ impl Header {
 /// The first 20 bytes suffice whether or not options follow.
 #[inline]
 pub fn decrement_ttl(packet: &mut [u8; HEADER]) {
-    let old = u16::from_be_bytes([packet[8], packet[9]]);
-    packet[8] = packet[8].saturating_sub(1);
-    let new = u16::from_be_bytes([packet[8], packet[9]]);
-    let checksum = u16::from_be_bytes([packet[10], packet[11]]);
-    let checksum = checksum::update(checksum, old, new);
-    packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+    let Some(ttl) = packet[8].checked_sub(1) else { return };
+    packet[8] = ttl;
+    // One less in the high byte of a word: in equation 3 of RFC 1624, ~m + m' is this whatever m was.
+    const ONE_LESS: u32 = 0xffff - 0x0100;
+    let sum = u32::from(!u16::from_be_bytes([packet[10], packet[11]])) + ONE_LESS;
+    packet[10..12].copy_from_slice(&checksum::fold(sum).to_be_bytes());
 }
 
 /// The header without options, which is also the shortest.
