@@ -27,6 +27,10 @@ pub enum Unopened {
     BadPadding,
     #[error("next header is not that of the tunnel")]
     BadNextHeader,
+    #[error(
+        "congestion was marked on the way, of which the inner packet's transport knows nothing (RFC 6040)"
+    )]
+    Congestion,
 }
 
 impl InboundSa {
