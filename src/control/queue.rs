@@ -168,11 +168,13 @@ impl Queue {
                     self.worker.command(Command::Send(Datagram::new(to, &payload)));
                 }
                 Output::InstallInbound { route, sa } => {
+                    let Some(number) = numbers.of(&route) else { continue };
                     tracing::debug!("route {route}, queue {queue}: inbound SA {} installed", sa.spi);
                     let count = Arc::<SaCounters>::default();
                     self.inbound.insert(sa.spi, count.clone());
                     let sa = InboundSa::new(&parameters(&sa), aead::preferred());
-                    self.worker.command(Command::Install(Box::new(Inbound { sa, count })));
+                    let inbound = Inbound { sa, route: number, count };
+                    self.worker.command(Command::Install(Box::new(inbound)));
                 }
                 Output::RemoveInbound { route, spi } => {
                     tracing::debug!("route {route}, queue {queue}: inbound SA {spi} removed");

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Sealing and opening, three passes over a batch each: prepare, cryptography, finish.
 
-use super::{Budget, Event, Events};
+use super::{Budget, Event, Events, policy};
 use crate::count::{self, SaCounters};
 use crate::esp::{Aead, InboundSa, Job, OutboundSa, Unopened, Unsealed};
 use crate::frame::{BATCH, Batch, Frame};
-use crate::route::SpiTable;
+use crate::route::{PrefixTable, SpiTable};
 use crate::wire::checksum;
 use crate::wire::class::{self, Dscp, Marking};
 use crate::wire::esp::{self, Esp};
@@ -48,6 +48,8 @@ pub struct Outbound {
 /// An inbound security association and what it counts.
 pub struct Inbound {
     pub sa: InboundSa,
+    /// The number of its route.
+    pub route: u32,
     pub count: Arc<SaCounters>,
 }
 
@@ -55,6 +57,8 @@ pub struct Inbound {
 pub struct Open {
     /// The gateway's own inside: packets of a family that it has no address of are not taken.
     pub inside: Addresses,
+    /// The prefixes of the routes, if the sources of inner packets are checked against them.
+    pub policy: Option<Arc<PrefixTable>>,
     audit: Budget,
 }
 
@@ -204,9 +208,9 @@ impl Outbound {
 }
 
 impl Open {
-    pub fn new(inside: Addresses) -> Open {
+    pub fn new(inside: Addresses, policy: Option<Arc<PrefixTable>>) -> Open {
         // Enough to see an attack or a key mismatch in the log, too little to drown it.
-        Open { inside, audit: Budget::per_second(5, 20) }
+        Open { inside, policy, audit: Budget::per_second(5, 20) }
     }
 
     pub fn run(
@@ -263,7 +267,7 @@ impl Open {
                     continue;
                 }
             };
-            match self.admit(next_header, outer_class, &mut frame) {
+            match self.admit(next_header, outer_class, inbound.route, &mut frame) {
                 Ok(()) => opened.push(frame),
                 Err(reason) => {
                     // The audit record names the outer addresses: uncover what was just cut.
@@ -277,9 +281,15 @@ impl Open {
 
     /// Whether an authentic packet may come inside; what its ECN field has to tell by then is in it.
     #[inline]
-    fn admit(&self, next_header: u8, outer_class: u8, frame: &mut Frame) -> Result<(), Unopened> {
+    fn admit(&self, next_header: u8, outer_class: u8, route: u32, frame: &mut Frame) -> Result<(), Unopened> {
         if !self.expects(next_header, frame) {
             return Err(Unopened::BadNextHeader);
+        }
+        // What does not parse is told so in the next stage.
+        if let Some(table) = &self.policy
+            && Ip::parse(frame.data()).is_ok_and(|ip| !policy::permits(table, route, &ip))
+        {
+            return Err(Unopened::ForbiddenSource);
         }
         if !class::decapsulate(frame.data_mut(), outer_class) {
             return Err(Unopened::Congestion);
@@ -308,13 +318,14 @@ impl Open {
     ) {
         let leaf = match reason {
             Unopened::BadNextHeader => &inbound.count.protocol_errors,
+            Unopened::ForbiddenSource => &inbound.count.inner_source_errors,
             Unopened::Congestion => &inbound.count.ecn_errors,
             _ => &inbound.count.decrypt_errors,
         };
         leaf.add(1);
         inbound.count.rxerrors.add(1);
-        if let Some(event) = audit(reason, frame, inbound)
-            && !events.is_full()
+        if !events.is_full()
+            && let Some(event) = audit(reason, frame, inbound)
             && self.audit.spend(now_ns)
         {
             events.push(event);
@@ -339,10 +350,17 @@ pub(super) fn esp_of<'a>(ip: &Ip<'a>) -> Option<(Esp<'a>, usize)> {
 
 fn audit(reason: Unopened, frame: &Frame, inbound: &Inbound) -> Option<Event> {
     let ip = Ip::parse(frame.data()).ok()?;
+    let (spi, esp) = (inbound.sa.spi(), esp_of(&ip));
+    if let (Unopened::ForbiddenSource, Some((_, offset))) = (reason, &esp) {
+        // It has been decrypted in its place.
+        let inner = Ip::parse(frame.data().get(offset + esp::HEADER..)?).ok()?;
+        let (inner_source, inner_destination) = (inner.source(), inner.destination());
+        return Some(Event::ForbiddenSource { spi, inner_source, inner_destination, peer: ip.source() });
+    }
     Some(Event::Unopened {
         reason,
-        spi: inbound.sa.spi(),
-        sequence_low: esp_of(&ip).map_or(0, |(esp, _)| esp.sequence_low()),
+        spi,
+        sequence_low: esp.map_or(0, |(esp, _)| esp.sequence_low()),
         source: ip.source(),
         destination: ip.destination(),
     })
