@@ -155,15 +155,15 @@ fn errors_about_our_packets_may_come_from_any_router_on_their_way() {
     let (host, router) = ("2001:db8:32::50", "2001:db8:255::1");
     let ours = (host, "2001:db8:31::50");
     for (kind, to, quoted, expected) in [
-        (too_big.clone(), host, ours, true),
-        (exceeded.clone(), host, ours, true),
-        (exceeded.clone(), host, (host, "2001:db8:99::1"), false),
+        (too_big, host, ours, true),
+        (exceeded, host, ours, true),
+        (exceeded, host, (host, "2001:db8:99::1"), false),
         (exceeded, "2001:db8:32::51", ours, false),
         (too_big, host, ("2001:db8:31::50", host), false),
         (echo_request, host, ours, false),
     ] {
         let (mut paris, mut tokyo) = pair_with(Family::V4, true);
-        let frame = error6(kind.clone(), router, to, quoted);
+        let frame = error6(kind, router, to, quoted);
         assert_eq!(passes(&mut paris, &mut tokyo, &frame), expected, "{kind:?} about {quoted:?}");
         tokyo.counted(if expected { &[] } else { &DROPPED });
     }
