@@ -361,8 +361,18 @@ fn associations() -> Vec<Driver> {
         driver("inbound-sa/protocol-errors inbound-sa/rxerrors", move |site| {
             Far::new().send(site, &packet(), 17)
         }),
+        driver("inbound-sa/inner-source-errors inbound-sa/rxerrors", move |site| {
+            Far::new().send(site, &udp("172.33.1.50", HOST, 64, b"another's address")[14..], 4)
+        }),
+        driver("inbound-sa/ecn-errors inbound-sa/rxerrors", move |site| {
+            let sealed = Far::new().sealed(site, &packet(), 4);
+            site.arrive_public(&with_header_byte(sealed, 1, CONGESTED));
+        }),
     ]
 }
+
+/// ECN: congestion experienced.
+const CONGESTED: u8 = 3;
 
 /// Where messages to the gateway come from.
 #[derive(Clone, Copy, PartialEq, Eq)]
