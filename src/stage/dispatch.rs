@@ -22,6 +22,8 @@ pub struct PrivateDispatch {
 pub struct PublicDispatch {
     pub own: Addresses,
     pub protocol_port: u16,
+    /// Whether messages of the key exchange are wanted.
+    pub key_exchange: bool,
 }
 
 /// Packets that came out of a tunnel.
@@ -122,7 +124,13 @@ impl PublicDispatch {
         };
         match protocol {
             PROTOCOL_ESP => Class::Esp,
-            PROTOCOL_UDP if to_port() => Class::Exchange,
+            PROTOCOL_UDP if to_port() => {
+                if self.key_exchange {
+                    Class::Exchange
+                } else {
+                    Class::Other
+                }
+            }
             _ if self.own.contain_destination(&ip) => Class::Local,
             _ => Class::Other,
         }

@@ -40,6 +40,7 @@ pub fn plan(near: u8, far: u8) -> Plan {
         private: interface(near, 1, Some(inside4(near)), None),
         public: interface(near, 2, Some(outside4(near)), None),
         protocol_port: 303,
+        key_exchange: true,
         table: Arc::new(PrefixTable::build([(format!("172.{far}.0.0/16").parse().unwrap(), 0)])),
         tunnels: tunnels4(near, far, false),
         associations: Some(SpiTable::with_capacity(8)),
