@@ -53,6 +53,8 @@ pub struct Plan {
     /// Whether messages of the key exchange are wanted.
     pub key_exchange: bool,
     pub table: Arc<PrefixTable>,
+    /// Whether what comes out of a tunnel has to come from its route's prefixes.
+    pub check_inner_source: bool,
     /// By route number. Outbound associations move from the old plan to the new.
     pub tunnels: Vec<Option<Tunnel>>,
     /// Room for inbound associations, if there is to be more than before.
@@ -108,6 +110,7 @@ impl<M: Meter> Graph<M> {
         meter: M,
     ) -> Graph<M> {
         let (inside, outside) = (plan.private.own(), plan.public.own());
+        let policy = plan.policy();
         Graph {
             counters,
             aead,
@@ -115,10 +118,10 @@ impl<M: Meter> Graph<M> {
             private_dispatch: PrivateDispatch { own: inside },
             public_dispatch: plan.public_dispatch(),
             inbound_dispatch: InboundDispatch { own: inside },
+            open: Open::new(inside, policy),
             private_router: PrivateRouter { table: plan.table },
             public_router: PublicRouter,
             outbound: Outbound { tunnels: plan.tunnels },
-            open: Open::new(inside),
             associations: plan.associations.unwrap_or_else(|| SpiTable::with_capacity(0)),
             private_icmp: Icmp::new(inside),
             public_icmp: Icmp::new(outside),
@@ -253,6 +256,7 @@ impl<M: Meter> Graph<M> {
                 new.sa = old.sa.take();
             }
         }
+        let policy = plan.policy();
         let old_table = plan.associations.map(|mut roomier| {
             for (spi, inbound) in self.associations.drain() {
                 // The control thread makes the table large enough for all there can be.
@@ -271,6 +275,8 @@ impl<M: Meter> Graph<M> {
         self.private_dispatch.own = inside;
         self.inbound_dispatch.own = inside;
         self.open.inside = inside;
+        // The router still holds the table that this lets go.
+        self.open.policy = policy;
         self.protocol_port = plan.protocol_port;
         self.public_dispatch = public_dispatch;
         self.private_next_hop.change(plan.private.next_hop(), &self.counters.private_next_hop);
@@ -294,6 +300,9 @@ impl<M: Meter> Graph<M> {
             std::mem::swap(new, old);
         }
         if let Some(table) = &mut change.table {
+            if let Some(policy) = &mut self.open.policy {
+                *policy = table.clone();
+            }
             std::mem::swap(table, &mut self.private_router.table);
         }
         change
@@ -332,6 +341,12 @@ pub struct Leftover {
     _router: PrivateRouter,
     _tunnels: Vec<Option<Tunnel>>,
     _associations: Option<SpiTable<Box<Inbound>>>,
+}
+
+impl Plan {
+    fn policy(&self) -> Option<Arc<PrefixTable>> {
+        self.check_inner_source.then(|| self.table.clone())
+    }
 }
 
 impl Interface {

@@ -82,7 +82,7 @@ impl<M: Meter> Site<M> {
         for route in 0..*sas as u32 {
             let keys = Parameters { spi: 256 + route, key: [7; 16], salt: [9; 4] };
             graph.activate(route, Some(Box::new(OutboundSa::new(&keys, aead))));
-            let inbound = Inbound { sa: InboundSa::new(&keys, aead), count: Arc::default() };
+            let inbound = Inbound { sa: InboundSa::new(&keys, aead), route, count: Arc::default() };
             graph.install(Box::new(inbound));
         }
         let (private, public) = (Lane::default(), Lane::default());
@@ -126,19 +126,21 @@ impl<M: Meter> Site<M> {
         for (index, frame) in self.frames.iter_mut().enumerate() {
             let packet = &mut frame.data_mut()[ethernet::HEADER..];
             let route = (self.laps * BATCH * usize::from(many) + index) % self.sas;
-            match (self.family, destination(self.family, route)) {
-                (Family::V4, IpAddr::V4(destination)) => {
+            match ends(self.family, route) {
+                [IpAddr::V4(source), IpAddr::V4(destination)] => {
                     packet[8] = TTL;
+                    packet[12..16].copy_from_slice(&source.octets());
                     packet[16..20].copy_from_slice(&destination.octets());
                     packet[10..12].fill(0);
                     let sum = checksum::internet(&packet[..ipv4::HEADER]);
                     packet[10..12].copy_from_slice(&sum.to_be_bytes());
                 }
-                (Family::V6, IpAddr::V6(destination)) => {
+                [IpAddr::V6(source), IpAddr::V6(destination)] => {
                     packet[7] = TTL;
+                    packet[8..24].copy_from_slice(&source.octets());
                     packet[24..40].copy_from_slice(&destination.octets());
                 }
-                _ => unreachable!("a destination is of the family asked for"),
+                _ => unreachable!("both are of one family"),
             }
         }
     }
@@ -157,15 +159,15 @@ fn plan(family: Family, routes: usize) -> Plan {
         Family::V6 => own6(2).into(),
     };
     let length = if family == Family::V4 { 24 } else { 48 };
-    let prefix = |route| {
-        ipnet::IpNet::new(destination(family, route), length).expect("a length of the family").trunc()
-    };
+    let prefix =
+        |route| ipnet::IpNet::new(ends(family, route)[1], length).expect("a length of the family").trunc();
     Plan {
         private: side([10, 0, 0, 1], 1),
         public: side(PUBLIC, 2),
         protocol_port: 303,
         key_exchange: true,
         table: Arc::new(PrefixTable::build((0..routes).map(|route| (prefix(route), route as u32)))),
+        check_inner_source: true,
         tunnels: (0..routes).map(|_| Tunnel::new(outer, outer, 1500, false)).collect(),
         associations: Some(SpiTable::with_capacity(routes.max(4))),
     }
@@ -180,12 +182,12 @@ fn own6(host: u16) -> Ipv6Addr {
     Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, host)
 }
 
-/// A host behind a route.
-fn destination(family: Family, route: usize) -> IpAddr {
-    match family {
-        Family::V4 => Ipv4Addr::from(0x0a01_0002 + ((route as u32) << 8)).into(),
-        Family::V6 => Ipv6Addr::new(0x2001, 0xdb8, route as u16, 0, 0, 0, 0, 2).into(),
-    }
+/// Two hosts behind a route, of which one sends to the other: what goes into its tunnel may come out of it.
+fn ends(family: Family, route: usize) -> [IpAddr; 2] {
+    [3, 2].map(|host| match family {
+        Family::V4 => Ipv4Addr::from(0x0a01_0000 + ((route as u32) << 8) + host).into(),
+        Family::V6 => Ipv6Addr::new(0x2001, 0xdb8, route as u16, 0, 0, 0, 0, host as u16).into(),
+    })
 }
 
 /// A frame of this many bytes, without frame check sequence.
@@ -194,34 +196,35 @@ fn frame(family: Family, size: usize, route: usize) -> Vec<u8> {
     let (front, packet) = bytes.split_at_mut(ethernet::HEADER);
     let mac = Mac([2, 0, 0, 0, 0, 1]);
     let payload = |header: usize| (size - ethernet::HEADER - header) as u16;
-    let ethertype = match destination(family, route) {
-        IpAddr::V4(destination) => {
+    let ethertype = match ends(family, route) {
+        [IpAddr::V4(source), IpAddr::V4(destination)] => {
             let header = ipv4::Header {
                 tos: 0,
                 id: 0,
                 dont_fragment: true,
                 ttl: TTL,
                 protocol: 17,
-                source: [10, 0, 0, 2].into(),
+                source,
                 destination,
                 payload_len: payload(ipv4::HEADER),
             };
             header.write(packet.first_chunk_mut().expect("20 bytes"));
             ETHERTYPE_IPV4
         }
-        IpAddr::V6(destination) => {
+        [IpAddr::V6(source), IpAddr::V6(destination)] => {
             let header = ipv6::Header {
                 traffic_class: 0,
                 flow_label: 0,
                 next_header: 17,
                 hop_limit: TTL,
-                source: own6(2),
+                source,
                 destination,
                 payload_len: payload(ipv6::HEADER),
             };
             header.write(packet.first_chunk_mut().expect("40 bytes"));
             ETHERTYPE_IPV6
         }
+        _ => unreachable!("both are of one family"),
     };
     ethernet::Header { destination: mac, source: mac, ethertype }
         .write(front.first_chunk_mut().expect("14 bytes"));

@@ -51,10 +51,10 @@ impl Associations {
         self.outbound.values().map(|held| held.shown(false, self.queue)).chain(inbound)
     }
 
-    /// Has the worker accept packets of this SA.
-    pub fn install(&mut self, worker: &mut Worker, route: String, sa: SaParameters) {
+    /// Has the worker accept packets of this SA. `number` is that of the route.
+    pub fn install(&mut self, worker: &mut Worker, number: u32, route: String, sa: SaParameters) {
         let last = LastNumber::default();
-        let count = install(worker, &sa, 0, &last);
+        let count = install(worker, number, &sa, 0, &last);
         self.inbound.insert(sa.spi, (Held { route, sa, sequence: 0, last: Some(last) }, count));
     }
 
@@ -131,8 +131,9 @@ impl Associations {
             }
             let sa = parameters(wanted);
             let Some(number) = known(Direction::Inbound, wanted, &sa, ledger) else { continue };
+            let Some(route) = numbers.of(&wanted.route) else { continue };
             let last = LastNumber::default();
-            let count = install(worker, &sa, number, &last);
+            let count = install(worker, route, &sa, number, &last);
             ledger.keep(Direction::Inbound, &sa, last);
             self.inbound.insert(wanted.spi, (Held::configured(wanted, sa), count));
         }
@@ -224,10 +225,16 @@ fn parameters(association: &Association) -> SaParameters {
     SaParameters { spi: *spi, key: *key.bytes(), salt: *salt.bytes(), aead: aead.name() }
 }
 
-fn install(worker: &mut Worker, sa: &SaParameters, after: u64, last: &LastNumber) -> Arc<SaCounters> {
+fn install(
+    worker: &mut Worker,
+    route: u32,
+    sa: &SaParameters,
+    after: u64,
+    last: &LastNumber,
+) -> Arc<SaCounters> {
     let count = Arc::<SaCounters>::default();
     let sa = InboundSa::new(&esp(sa), aead::preferred()).after(after, last);
-    worker.command(Command::Install(Box::new(Inbound { sa, count: count.clone() })));
+    worker.command(Command::Install(Box::new(Inbound { sa, route, count: count.clone() })));
     count
 }
 

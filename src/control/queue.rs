@@ -179,8 +179,9 @@ impl Queue {
                     self.worker.command(Command::Send(Datagram::new(to, &payload)));
                 }
                 Output::InstallInbound { route, sa } => {
+                    let Some(number) = numbers.of(&route) else { continue };
                     tracing::debug!("route {route}, queue {queue}: inbound SA {} installed", sa.spi);
-                    self.associations.install(&mut self.worker, route, sa);
+                    self.associations.install(&mut self.worker, number, route, sa);
                 }
                 // Those that were negotiated have been withdrawn, or are configured now.
                 Output::RemoveInbound { .. } | Output::RemoveOutbound { .. } if self.is_manual => {}

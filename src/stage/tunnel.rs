@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Sealing and opening, three passes over a batch each: prepare, cryptography, finish.
 
-use super::{Budget, Event, Events, Meter};
+use super::{Budget, Event, Events, Meter, policy};
 use crate::count::{self, Counter, SaCounters};
 use crate::esp::{Aead, InboundSa, Job, OutboundSa, Unopened, Unsealed};
 use crate::frame::{BATCH, Batch, Frame};
-use crate::route::SpiTable;
+use crate::route::{PrefixTable, SpiTable};
 use crate::wire::checksum;
+use crate::wire::class::{self, Dscp, Marking};
 use crate::wire::esp::{self, Esp};
 use crate::wire::ip::{Addresses, Family, Ip};
 use crate::wire::ipv4::{self, PROTOCOL_ESP, PROTOCOL_IPIP};
@@ -18,6 +19,8 @@ use std::sync::Arc;
 /// The way to the gateway of one route.
 pub struct Tunnel {
     outer: Outer,
+    /// The traffic class of the outer header, by that of the inner packet.
+    marking: Marking,
     /// The largest inner packet, in bytes.
     pub mtu: u16,
     /// Whether shorter packets are extended to that (traffic flow confidentiality).
@@ -29,7 +32,7 @@ pub struct Tunnel {
 enum Outer {
     V4 {
         header: [u8; ipv4::HEADER],
-        /// The sum of its words, with length and checksum as zero.
+        /// The sum of its words, with type of service, length and checksum as zero.
         sum: u32,
     },
     V6 {
@@ -45,6 +48,8 @@ pub struct Outbound {
 /// An inbound security association and what it counts.
 pub struct Inbound {
     pub sa: InboundSa,
+    /// The number of its route.
+    pub route: u32,
     pub count: Arc<SaCounters>,
 }
 
@@ -52,6 +57,8 @@ pub struct Inbound {
 pub struct Open {
     /// The gateway's own inside: packets of a family that it has no address of are not taken.
     pub inside: Addresses,
+    /// The prefixes of the routes, if the sources of inner packets are checked against them.
+    pub policy: Option<Arc<PrefixTable>>,
     audit: Budget,
 }
 
@@ -92,21 +99,28 @@ impl Tunnel {
             }
             _ => return None,
         };
-        Some(Tunnel { outer, mtu, tfc, sa: None })
+        Some(Tunnel { outer, marking: Marking::new(Dscp::None), mtu, tfc, sa: None })
+    }
+
+    /// The same with another rule for the outer DSCP, which is 0 otherwise.
+    pub fn with_dscp(self, dscp: Dscp) -> Tunnel {
+        Tunnel { marking: Marking::new(dscp), ..self }
     }
 }
 
 impl Outer {
     /// Puts the header in front of ESP, and gives that. `None` if there was no room.
     #[inline(always)]
-    fn write<'a>(&self, frame: &'a mut Frame) -> Option<&'a mut [u8]> {
+    fn write<'a>(&self, class: u8, frame: &'a mut Frame) -> Option<&'a mut [u8]> {
         let payload_len = frame.len() as u16;
         match self {
             Outer::V4 { header, sum } => {
                 let front = frame.prepend_chunk()?;
                 *front = *header;
                 let len = payload_len + ipv4::HEADER as u16;
-                let checksum = checksum::fold(sum + u32::from(len));
+                // Version and header length are in the sum; the class is the low byte of the same word.
+                let checksum = checksum::fold(sum + u32::from(class) + u32::from(len));
+                front[1] = class;
                 front[2..4].copy_from_slice(&len.to_be_bytes());
                 front[10..12].copy_from_slice(&checksum.to_be_bytes());
                 frame.data_mut().get_mut(ipv4::HEADER..)
@@ -115,6 +129,7 @@ impl Outer {
                 let front = frame.prepend_chunk()?;
                 *front = *header;
                 front[4..6].copy_from_slice(&payload_len.to_be_bytes());
+                ipv6::set_traffic_class(front, class);
                 frame.data_mut().get_mut(ipv6::HEADER..)
             }
         }
@@ -165,8 +180,10 @@ impl Outbound {
             // The router has parsed it: it is one or the other.
             _ => PROTOCOL_IPIP,
         };
+        // The inner one cannot be read any more once it is sealed.
+        let class = tunnel.marking.outer(class::of(frame.data()));
         sa.encapsulate(frame, next_header, padded).map_err(Stop::Unsealed)?;
-        let job = tunnel.outer.write(frame).and_then(|esp| sa.job(esp));
+        let job = tunnel.outer.write(class, frame).and_then(|esp| sa.job(esp));
         // Headroom for the outer header is never short: a frame starts with 256 bytes of it, of which ESP took 16.
         job.ok_or(Stop::Unsealed(Unsealed::NoRoom))
     }
@@ -190,9 +207,9 @@ impl Stop {
 }
 
 impl Open {
-    pub fn new(inside: Addresses) -> Open {
+    pub fn new(inside: Addresses, policy: Option<Arc<PrefixTable>>) -> Open {
         // Enough to see an attack or a key mismatch in the log, too little to drown it.
-        Open { inside, audit: Budget::per_second(5, 20) }
+        Open { inside, policy, audit: Budget::per_second(5, 20) }
     }
 
     /// Turns sealed outer packets into inner ones, where they lie.
@@ -267,14 +284,30 @@ impl Open {
         }
         inbound.sa.accept(sequence)?;
         let (offset, len) = (usize::from(frame.offset), frame.len());
+        let outer_class = class::of(frame.data());
         let next_header = InboundSa::decapsulate(frame, offset)?;
-        if self.expects(next_header, frame) {
-            return Ok(());
-        }
+        let Err(reason) = self.admit(next_header, outer_class, inbound.route, frame) else { return Ok(()) };
         // The audit record names the outer addresses: uncover what was just cut.
         frame.prepend(offset + esp::HEADER);
         frame.append(len - frame.len());
-        Err(Unopened::BadNextHeader)
+        Err(reason)
+    }
+
+    /// Whether an authentic packet may come inside; what its ECN field has to tell by then is in it.
+    #[inline(always)]
+    fn admit(&self, next_header: u8, outer_class: u8, route: u32, frame: &mut Frame) -> Result<(), Unopened> {
+        if !self.expects(next_header, frame) {
+            return Err(Unopened::BadNextHeader);
+        }
+        if let Some(table) = &self.policy
+            && !policy::permits(table, route, frame.data())
+        {
+            return Err(Unopened::ForbiddenSource);
+        }
+        if !class::decapsulate(frame.data_mut(), outer_class) {
+            return Err(Unopened::Congestion);
+        }
+        Ok(())
     }
 
     /// Whether the packet may be of the family that its next header announces.
@@ -299,12 +332,14 @@ impl Open {
     ) {
         let leaf = match reason {
             Unopened::BadNextHeader => &inbound.count.protocol_errors,
+            Unopened::ForbiddenSource => &inbound.count.inner_source_errors,
+            Unopened::Congestion => &inbound.count.ecn_errors,
             _ => &inbound.count.decrypt_errors,
         };
         leaf.add(1);
         inbound.count.rxerrors.add(1);
-        if let Some(event) = audit(reason, frame, inbound)
-            && !events.is_full()
+        if !events.is_full()
+            && let Some(event) = audit(reason, frame, inbound)
             && self.audit.spend(now_ns)
         {
             events.push(event);
@@ -320,9 +355,16 @@ pub(super) fn esp_of(frame: &Frame) -> Option<Esp<'_>> {
 
 fn audit(reason: Unopened, frame: &Frame, inbound: &Inbound) -> Option<Event> {
     let ip = Ip::parse(frame.data()).ok()?;
+    let spi = inbound.sa.spi();
+    if reason == Unopened::ForbiddenSource {
+        // It has been decrypted in its place.
+        let inner = Ip::parse(frame.data().get(usize::from(frame.offset) + esp::HEADER..)?).ok()?;
+        let (inner_source, inner_destination) = (inner.source(), inner.destination());
+        return Some(Event::ForbiddenSource { spi, inner_source, inner_destination, peer: ip.source() });
+    }
     Some(Event::Unopened {
         reason,
-        spi: inbound.sa.spi(),
+        spi,
         sequence_low: esp_of(frame).map_or(0, |esp| esp.sequence_low()),
         source: ip.source(),
         destination: ip.destination(),

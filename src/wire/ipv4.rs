@@ -89,8 +89,7 @@ impl<'a> Ipv4<'a> {
 
     #[inline]
     pub fn source(&self) -> Ipv4Addr {
-        let [.., a, b, c, d, _, _, _, _] = *self.fixed;
-        Ipv4Addr::new(a, b, c, d)
+        source(self.fixed)
     }
 
     #[inline]
@@ -166,6 +165,13 @@ impl Header {
     }
 }
 
+/// The source, where no more is to be known of a packet.
+#[inline]
+pub fn source(packet: &[u8; HEADER]) -> Ipv4Addr {
+    let [.., a, b, c, d, _, _, _, _] = *packet;
+    Ipv4Addr::new(a, b, c, d)
+}
+
 /// One hop less to live, and the checksum patched to match (RFC 1624); a header at zero stays as it is.
 ///
 /// The first 20 bytes suffice whether or not options follow.
@@ -177,6 +183,17 @@ pub fn decrement_ttl(packet: &mut [u8; HEADER]) {
     const ONE_LESS: u32 = 0xffff - 0x0100;
     let sum = u32::from(!u16::from_be_bytes([packet[10], packet[11]])) + ONE_LESS;
     packet[10..12].copy_from_slice(&checksum::fold(sum).to_be_bytes());
+}
+
+/// Sets the type of service, and patches the checksum to match (RFC 1624).
+#[inline]
+pub fn set_tos(packet: &mut [u8; HEADER], tos: u8) {
+    let old = u16::from_be_bytes([packet[0], packet[1]]);
+    packet[1] = tos;
+    let new = u16::from_be_bytes([packet[0], packet[1]]);
+    let checksum = u16::from_be_bytes([packet[10], packet[11]]);
+    let checksum = checksum::update(checksum, old, new);
+    packet[10..12].copy_from_slice(&checksum.to_be_bytes());
 }
 
 /// The header without options, which is also the shortest.

@@ -70,9 +70,7 @@ impl<'a> Ipv6<'a> {
 
     #[inline]
     pub fn source(&self) -> Ipv6Addr {
-        let mut octets = [0; 16];
-        octets.copy_from_slice(&self.fixed[8..24]);
-        octets.into()
+        source(self.fixed)
     }
 
     #[inline]
@@ -156,10 +154,25 @@ impl Header {
     }
 }
 
+/// The source, where no more is to be known of a packet.
+#[inline]
+pub fn source(packet: &[u8; HEADER]) -> Ipv6Addr {
+    let mut octets = [0; 16];
+    octets.copy_from_slice(&packet[8..24]);
+    octets.into()
+}
+
 /// One hop less to live; a header at zero stays as it is.
 #[inline]
 pub fn decrement_hop_limit(packet: &mut [u8; HEADER]) {
     packet[7] = packet[7].saturating_sub(1);
+}
+
+/// Sets the traffic class, which shares its bytes with the version and the flow label.
+#[inline]
+pub fn set_traffic_class(packet: &mut [u8; HEADER], class: u8) {
+    packet[0] = packet[0] & 0xf0 | class >> 4;
+    packet[1] = packet[1] & 0x0f | class << 4;
 }
 
 /// Whether the address has no meaning beyond its link, so that no packet from or to it is forwarded

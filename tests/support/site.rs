@@ -42,6 +42,7 @@ pub fn plan(near: u8, far: u8) -> Plan {
         protocol_port: 303,
         key_exchange: true,
         table: Arc::new(PrefixTable::build([(format!("172.{far}.0.0/16").parse().unwrap(), 0)])),
+        check_inner_source: true,
         tunnels: tunnels4(near, far, false),
         associations: Some(SpiTable::with_capacity(8)),
     }
@@ -135,7 +136,7 @@ impl Site {
     pub fn with_keys(mut self, seal: &Parameters, open: &Parameters) -> Site {
         let aead = vita::aead::preferred();
         assert!(self.graph.activate(0, Some(Box::new(OutboundSa::new(seal, aead)))).is_none());
-        let inbound = Inbound { sa: InboundSa::new(open, aead), count: self.inbound.clone() };
+        let inbound = Inbound { sa: InboundSa::new(open, aead), route: 0, count: self.inbound.clone() };
         assert!(self.graph.install(Box::new(inbound)).is_none());
         self
     }
