@@ -172,7 +172,8 @@ impl Queue {
                     let count = Arc::<SaCounters>::default();
                     self.inbound.insert(sa.spi, count.clone());
                     let sa = InboundSa::new(&parameters(&sa), aead::preferred());
-                    self.worker.command(Command::Install(Box::new(Inbound { sa, count })));
+                    let route = numbers.told(&route, queue).cloned().unwrap_or_default();
+                    self.worker.command(Command::Install(Box::new(Inbound { sa, count, route })));
                 }
                 Output::RemoveInbound { route, spi } => {
                     tracing::debug!("route {route}, queue {queue}: inbound SA {spi} removed");

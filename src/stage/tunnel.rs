@@ -23,6 +23,8 @@ pub struct Tunnel {
     /// Whether shorter packets are extended to that (traffic flow confidentiality).
     tfc: bool,
     pub sa: Option<Box<OutboundSa>>,
+    /// What is told of the route.
+    pub route: Arc<count::Route>,
 }
 
 /// The header in front of ESP, but for what depends on the packet.
@@ -46,6 +48,8 @@ pub struct Outbound {
 pub struct Inbound {
     pub sa: InboundSa,
     pub count: Arc<SaCounters>,
+    /// What is told of the route that it belongs to.
+    pub route: Arc<count::Route>,
 }
 
 /// Opens what the router marked with an association's place.
@@ -92,7 +96,7 @@ impl Tunnel {
             }
             _ => return None,
         };
-        Some(Tunnel { outer, mtu, tfc, sa: None })
+        Some(Tunnel { outer, mtu, tfc, sa: None, route: Arc::default() })
     }
 }
 
@@ -130,28 +134,38 @@ impl Outbound {
         count: &count::PrivateRouter,
     ) {
         for mut frame in input.drain(..) {
-            let tunnel = self.tunnels.get_mut(frame.mark as usize).and_then(Option::as_mut);
-            let ready = tunnel.and_then(|tunnel| {
-                let padded = if tunnel.tfc { tunnel.mtu.into() } else { 0 };
-                Some((tunnel.sa.as_mut()?, padded))
-            });
-            let Some((sa, padded)) = ready else {
+            let Some(tunnel) = self.tunnels.get_mut(frame.mark as usize).and_then(Option::as_mut) else {
                 count.sa_errors.add(1);
                 count.rxerrors.add(1);
                 continue;
             };
+            let of_route = &tunnel.route.counters.outbound;
+            let Some(sa) = &mut tunnel.sa else {
+                of_route.sa_errors.add(1);
+                count.sa_errors.add(1);
+                count.rxerrors.add(1);
+                continue;
+            };
+            let padded = if tunnel.tfc { tunnel.mtu.into() } else { 0 };
+            let len = frame.len();
             let next_header = match Family::of_packet(frame.data()) {
                 Some(Family::V6) => PROTOCOL_IPV6,
                 // The router has parsed it: it is one or the other.
                 _ => PROTOCOL_IPIP,
             };
             match sa.encapsulate(&mut frame, next_header, padded) {
-                Ok(()) => sealed.push(frame),
+                Ok(()) => {
+                    of_route.packets.add(1);
+                    of_route.bytes.add(len as u64);
+                    sealed.push(frame);
+                }
                 Err(Unsealed::SequenceExhausted) => {
+                    of_route.sequence_errors.add(1);
                     count.sequence_errors.add(1);
                     count.rxerrors.add(1);
                 }
                 Err(Unsealed::NoRoom) => {
+                    of_route.mtu_errors.add(1);
                     count.mtu_errors.add(1);
                     count.rxerrors.add(1);
                 }
@@ -235,7 +249,18 @@ impl Open {
                 continue;
             }
             match InboundSa::decapsulate(&mut frame, offset) {
-                Ok(next_header) if self.expects(next_header, &frame) => opened.push(frame),
+                Ok(next_header) if self.expects(next_header, &frame) => {
+                    let of_route = &inbound.route.counters.inbound;
+                    match Ip::parse(frame.data()) {
+                        Ok(inner) => {
+                            of_route.packets.add(1);
+                            of_route.bytes.add(inner.total_len() as u64);
+                        }
+                        // The next stage drops it.
+                        Err(_) => of_route.protocol_errors.add(1),
+                    }
+                    opened.push(frame);
+                }
                 Ok(_) => {
                     // The audit record names the outer addresses: uncover the headers that were just cut.
                     frame.prepend(offset + esp::HEADER);
@@ -265,11 +290,13 @@ impl Open {
         inbound: &Inbound,
         events: &mut Events,
     ) {
-        let leaf = match reason {
-            Unopened::BadNextHeader => &inbound.count.protocol_errors,
-            _ => &inbound.count.decrypt_errors,
+        let of_route = &inbound.route.counters.inbound;
+        let (leaf, of_route) = match reason {
+            Unopened::BadNextHeader => (&inbound.count.protocol_errors, &of_route.protocol_errors),
+            _ => (&inbound.count.decrypt_errors, &of_route.decrypt_errors),
         };
         leaf.add(1);
+        of_route.add(1);
         inbound.count.rxerrors.add(1);
         if let Some(event) = audit(reason, frame, inbound)
             && !events.is_full()

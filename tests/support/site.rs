@@ -24,6 +24,8 @@ pub struct Site {
     pub graph: Graph,
     pub counters: Arc<Counters>,
     pub inbound: Arc<SaCounters>,
+    /// Of its one route.
+    pub route: Arc<vita::count::Route>,
     pub private: Memory,
     pub public: Memory,
     pub exchange: Vec<Datagram>,
@@ -104,7 +106,11 @@ fn outside6(near: u8) -> (Ipv6Addr, Ipv6Addr) {
 }
 
 impl Site {
-    pub fn new(plan: Plan) -> Site {
+    pub fn new(mut plan: Plan) -> Site {
+        let route = Arc::<vita::count::Route>::default();
+        for tunnel in plan.tunnels.iter_mut().flatten() {
+            tunnel.route = route.clone();
+        }
         let counters = Arc::new(Counters::default());
         let pool = Rc::new(Pool::new(512).unwrap());
         let graph = Graph::new(pool, counters.clone(), vita::aead::preferred(), plan);
@@ -112,6 +118,7 @@ impl Site {
             graph,
             counters,
             inbound: Arc::default(),
+            route,
             private: Memory::default(),
             public: Memory::default(),
             exchange: Vec::new(),
@@ -123,7 +130,8 @@ impl Site {
     pub fn with_keys(mut self, seal: &Parameters, open: &Parameters) -> Site {
         let aead = vita::aead::preferred();
         assert!(self.graph.activate(0, Some(Box::new(OutboundSa::new(seal, aead)))).is_none());
-        let inbound = Inbound { sa: InboundSa::new(open, aead), count: self.inbound.clone() };
+        let (sa, count, route) = (InboundSa::new(open, aead), self.inbound.clone(), self.route.clone());
+        let inbound = Inbound { sa, count, route };
         assert!(self.graph.install(Box::new(inbound)).is_none());
         self
     }
@@ -173,6 +181,16 @@ impl Site {
         let mut moved = self.moved();
         expected.sort();
         moved.sort();
+        assert_eq!(moved, expected);
+    }
+
+    /// Asserts that exactly these counters of the route are not zero.
+    #[track_caller]
+    pub fn counted_of_route(&self, expected: &[(&str, u64)]) {
+        let mut moved = Vec::new();
+        self.route.counters.visit(|group, leaf, value| moved.push((format!("{group}/{leaf}"), value)));
+        moved.retain(|(_, value)| *value > 0);
+        let expected: Vec<_> = expected.iter().map(|(name, n)| (name.to_string(), *n)).collect();
         assert_eq!(moved, expected);
     }
 

@@ -8,6 +8,8 @@
 //!   2001:db8:31::50     ::20, 2001:db8:ffff::31  ::32, ::20                      2001:db8:32::50
 //! ```
 
+#![allow(dead_code, reason = "every test file uses its own part of this")]
+
 use crate::netns::Netns;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
@@ -83,9 +85,14 @@ impl TwoSites {
 
     /// What a gateway prints of its state at a path.
     pub fn state(&self, number: u8, path: &str) -> String {
+        self.state_in("yang", number, path)
+    }
+
+    /// The same in another format.
+    pub fn state_in(&self, format: &str, number: u8, path: &str) -> String {
         let mut command = self.gateways[place(number)].command("timeout");
         command
-            .args(["60", VITA, "config", "get-state", &format!("v{number}"), path])
+            .args(["60", VITA, "config", "get-state", "--format", format, &format!("v{number}"), path])
             .env("SNABB_SHM_ROOT", self.directory.path().join("run"));
         let output = command.output().expect("timeout is installed");
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).trim().to_string()
