@@ -10,7 +10,7 @@ use vita::yang::schema::{Kind, Members, Schema};
 const NOT_COUNTED: [&str; 1] = ["effective-mtu"];
 
 /// Leaves of a route's entry that are not in the table: its keys, and what is no counter.
-const NOT_COUNTED_OF_A_ROUTE: [&str; 3] = ["id", "queue", "effective-mtu"];
+const NOT_COUNTED_OF_A_ROUTE: [&str; 4] = ["id", "queue", "effective-mtu", "path-mtu"];
 
 fn model() -> Schema {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/yang/");

@@ -84,6 +84,11 @@ impl Numbers {
         self.of.get(id).map(|numbered| numbered.number)
     }
 
+    /// The route of a number; a search, for messages.
+    pub fn id(&self, number: u32) -> Option<&str> {
+        self.of.iter().find(|(_, numbered)| numbered.number == number).map(|(id, _)| id.as_str())
+    }
+
     /// Where the worker of a queue tells of a route.
     pub fn told(&self, id: &str, queue: u16) -> Option<&Arc<count::Route>> {
         let place = self.queues.binary_search(&queue).ok()?;
@@ -242,7 +247,7 @@ fn public_neighbour(public: &PublicInterface) -> Neighbour {
 /// Four inbound SAs live side by side, and a fifth for the moment until the oldest is removed.
 const ASSOCIATIONS_PER_ROUTE: usize = 5;
 const SPARE_ASSOCIATIONS: usize = 16;
-/// A tunnel takes 64 bytes, an association in the table 32.
+/// A tunnel takes 88 bytes, an association in the table 32.
 const SPARE_ROUTES: usize = 64;
 
 #[cfg(test)]

@@ -153,7 +153,7 @@ impl Queue {
             self.perform(now, numbers, log);
         }
         while let Some(event) = link.events.pop() {
-            log.event(now, self.seat.queue, &event);
+            log.event(now, self.seat.queue, &event, numbers);
         }
         // Freed here, where there is time.
         while link.retired.pop().is_some() {}

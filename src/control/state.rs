@@ -7,6 +7,7 @@ use super::queue::Queue;
 use crate::config::{Config, Rejected, State};
 use crate::count::Totals;
 use crate::wire::ip::Family;
+use crate::wire::{esp, ipv4, ipv6};
 use std::collections::BTreeMap;
 
 /// What there is to tell of.
@@ -81,9 +82,25 @@ fn routes(state: &mut State, running: &Running<'_>) -> Result<(), Rejected> {
                 }
             });
             result?;
-            let mtu = mtus.of(route.outer);
-            state.set(&["gateway-state", &entry, "effective-mtu"], u64::from(mtu))?;
+            let widest = u64::from(mtus.of(route.outer));
+            let mtu = match told.path_mtu.value() {
+                0 => widest,
+                path_mtu => {
+                    state.set(&["gateway-state", &entry, "path-mtu"], path_mtu)?;
+                    // The gauge is never above what fits a packet's length field.
+                    let inner = esp::inner_mtu(path_mtu as u32, outer_header(route.outer));
+                    widest.min(inner.into())
+                }
+            };
+            state.set(&["gateway-state", &entry, "effective-mtu"], mtu)?;
         }
     }
     Ok(())
+}
+
+fn outer_header(family: Family) -> usize {
+    match family {
+        Family::V4 => ipv4::HEADER,
+        Family::V6 => ipv6::HEADER,
+    }
 }

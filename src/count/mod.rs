@@ -53,6 +53,9 @@ impl std::fmt::Debug for Counter {
 #[derive(Default, Debug)]
 pub struct Route {
     pub counters: RouteCounters,
+    /// What the path to the gateway carries, in bytes with the outer header; 0 while nobody has complained. No count, but
+    /// told in the same way.
+    pub path_mtu: Counter,
 }
 
 /// Sums over workers, of the present and of the past.

@@ -110,7 +110,7 @@ groups! {
         destination_unreachable net_unreachable host_unreachable protocol_unreachable port_unreachable
         fragmentation_needed source_route_failed time_exceeded transit_ttl_exceeded
         fragment_reassembly_time_exceeded parameter_problem redirect redirect_net redirect_host
-        redirect_tos_net redirect_tos_host echo_request rate_limited answer_errors
+        redirect_tos_net redirect_tos_host echo_request rate_limited answer_errors quote_errors
     }
     /// The same of ICMPv6.
     Icmp6 {
@@ -118,7 +118,7 @@ groups! {
         destination_unreachable net_unreachable destination_denied scope_denied host_unreachable
         port_unreachable source_denied net_denied packet_too_big time_exceeded transit_hop_limit_exceeded
         fragment_reassembly_time_exceeded parameter_problem header_field_problem next_header_problem
-        option_problem echo_request rate_limited answer_errors
+        option_problem echo_request rate_limited answer_errors quote_errors
     }
     /// The key exchange.
     KeyManager {
