@@ -132,6 +132,7 @@ fn plan() -> Plan {
         private: interface([10, 0, 0, 1]),
         public: interface(public),
         protocol_port: 303,
+        key_exchange: true,
         table: Arc::new(PrefixTable::build([("10.1.0.0/16".parse().expect("a prefix"), 0)])),
         tunnels: vec![Tunnel::new(public.into(), public.into(), 1500, false)],
         associations: Some(SpiTable::with_capacity(4)),

@@ -51,6 +51,8 @@ pub struct Plan {
     pub private: Interface,
     pub public: Interface,
     pub protocol_port: u16,
+    /// Whether messages of the key exchange are wanted.
+    pub key_exchange: bool,
     pub table: Arc<PrefixTable>,
     /// By route number. Outbound associations move from the old plan to the new.
     pub tunnels: Vec<Option<Tunnel>>,
@@ -102,7 +104,7 @@ impl Graph {
             aead,
             protocol_port: plan.protocol_port,
             private_dispatch: PrivateDispatch { own: inside },
-            public_dispatch: PublicDispatch { own: outside, protocol_port: plan.protocol_port },
+            public_dispatch: plan.public_dispatch(),
             inbound_dispatch: InboundDispatch { own: inside },
             private_router: PrivateRouter { table: plan.table },
             public_router: PublicRouter,
@@ -260,6 +262,7 @@ impl Graph {
 
     /// Goes over to another plan and gives back what is left of the old one. Associations live on.
     pub fn replan(&mut self, mut plan: Plan) -> Leftover {
+        let public_dispatch = plan.public_dispatch();
         for (number, new) in plan.tunnels.iter_mut().enumerate() {
             let Some(new) = new else { continue };
             new.take_over(self.outbound.tunnels.get_mut(number).and_then(Option::as_mut));
@@ -283,7 +286,7 @@ impl Graph {
         self.inbound_dispatch.own = inside;
         self.open.inside = inside;
         self.protocol_port = plan.protocol_port;
-        self.public_dispatch = PublicDispatch { own: outside, protocol_port: plan.protocol_port };
+        self.public_dispatch = public_dispatch;
         self.private_next_hop.change(plan.private.next_hop(), &self.counters.private_next_hop);
         self.public_next_hop.change(plan.public.next_hop(), &self.counters.public_next_hop);
         let router = PrivateRouter { table: plan.table };
@@ -324,6 +327,16 @@ impl Graph {
         match self.outbound.tunnels.get_mut(route as usize).and_then(Option::as_mut) {
             Some(tunnel) => tunnel.activate(sa),
             None => sa,
+        }
+    }
+}
+
+impl Plan {
+    fn public_dispatch(&self) -> PublicDispatch {
+        PublicDispatch {
+            own: self.public.own(),
+            protocol_port: self.protocol_port,
+            key_exchange: self.key_exchange,
         }
     }
 }

@@ -2,11 +2,12 @@
 //! A difference in words, for operators. Keys are never part of it.
 
 use super::difference::{Changes, Difference};
-use super::typed::{Gateway, Link, PrivateInterface, PublicInterface, Route};
+use super::typed::{Association, Gateway, Link, PrivateInterface, PublicInterface, Route};
 use crate::wire::ip::Family;
 use ipnet::IpNet;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// One line for each element: `+` is new, `-` is gone, `~` has changed.
 impl fmt::Display for Difference<'_> {
@@ -16,7 +17,14 @@ impl fmt::Display for Difference<'_> {
         }
         lines(f, &self.private, private, private_changes)?;
         lines(f, &self.public, public, public_changes)?;
-        lines(f, &self.routes, |route| self::route(route), |old, new| route_changes(old, new))
+        lines(f, &self.routes, |route| self::route(route), |old, new| route_changes(old, new))?;
+        for (list, changes) in [("outbound-sa", &self.outbound), ("inbound-sa", &self.inbound)] {
+            let between = |old: &Arc<Association>, new: &Arc<Association>| {
+                (association_name(list, new), association_changes(old, new))
+            };
+            lines(f, changes, |sa| association(list, sa), between)?;
+        }
+        Ok(())
     }
 }
 
@@ -27,6 +35,8 @@ impl Difference<'_> {
         parts.extend(count("private interface", &self.private, |private| private.ip.to_string()));
         parts.extend(count("public interface", &self.public, |public| public.ip.to_string()));
         parts.extend(count("route", &self.routes, |route| route.id.clone()));
+        parts.extend(count("outbound SA", &self.outbound, |sa| sa.spi.to_string()));
+        parts.extend(count("inbound SA", &self.inbound, |sa| sa.spi.to_string()));
         if parts.is_empty() { "nothing".to_owned() } else { parts.join(", ") }
     }
 
@@ -160,6 +170,27 @@ fn route_changes(old: &Route, new: &Route) -> (String, Vec<String>) {
     }
     change(&mut changes, "gateway", &gateways(&old.gateways), &gateways(&new.gateways));
     (route_name(new), changes)
+}
+
+fn association(list: &str, association: &Association) -> String {
+    let Association { route, aead, sequence, .. } = association;
+    let after = if *sequence > 0 { format!(", sequence-number {sequence}") } else { String::new() };
+    format!("{}: route {route}, {}{after}", association_name(list, association), aead.name())
+}
+
+fn association_name(list: &str, association: &Association) -> String {
+    format!("{list}[queue={}][spi={}]", association.queue, association.spi)
+}
+
+fn association_changes(old: &Association, new: &Association) -> Vec<String> {
+    let mut changes = Vec::new();
+    change(&mut changes, "route", &old.route, &new.route);
+    change(&mut changes, "aead", &old.aead.name(), &new.aead.name());
+    let secrets = [("key", old.key != new.key), ("salt", old.salt != new.salt)];
+    let changed = secrets.into_iter().filter(|(_, changed)| *changed);
+    changes.extend(changed.map(|(name, _)| format!("{name} changed")));
+    change(&mut changes, "sequence-number", &old.sequence, &new.sequence);
+    changes
 }
 
 fn nets(route: &Route) -> String {

@@ -2,6 +2,7 @@
 //! Stories about configurations of a gateway. The fragments follow the example of the README: two gateways, two
 //! queues each.
 
+mod associations;
 mod constraints;
 mod editing;
 mod fixpoint;

@@ -149,15 +149,16 @@ impl Making<'_> {
                     tunnel(self.config, route, self.seat.queue, self.mtus, self.numbers);
             }
         }
-        let routes = self.config.routes.len();
-        let is_room = associations(routes) <= room;
+        let is_room = associations(self.config) <= room;
+        let capacity = capacity(roomy(load(self.config)));
         Plan {
             private: self.private(),
             public: self.public(),
             protocol_port: self.config.protocol_port,
+            key_exchange: !self.config.data_plane,
             table: self.table.clone(),
             tunnels,
-            associations: (!is_room).then(|| SpiTable::with_capacity(associations(roomy(routes)))),
+            associations: (!is_room).then(|| SpiTable::with_capacity(capacity)),
         }
     }
 
@@ -226,9 +227,18 @@ pub fn exchange_route(config: &Config, route: &Route, queue: u16) -> Option<exch
     })
 }
 
-/// How many inbound associations so many routes can have.
-pub fn associations(routes: usize) -> usize {
+/// How many inbound associations a worker can have by this configuration.
+pub fn associations(config: &Config) -> usize {
+    capacity(load(config))
+}
+
+fn capacity(routes: usize) -> usize {
     ASSOCIATIONS_PER_ROUTE * routes + SPARE_ASSOCIATIONS
+}
+
+/// Routes, or as many as there would have to be for the associations that are configured.
+fn load(config: &Config) -> usize {
+    config.routes.len().max(config.inbound.len().div_ceil(ASSOCIATIONS_PER_ROUTE))
 }
 
 /// Room for so many routes and, without another plan, for some that are added later.

@@ -54,7 +54,7 @@ fn sums(state: &mut State, totals: &Totals, running: &Running<'_>) -> Result<(),
 
 fn associations(state: &mut State, running: &Running<'_>) -> Result<(), Rejected> {
     for (number, queue) in running.queues {
-        for (spi, count) in queue.inbound() {
+        for (spi, count) in queue.associations().inbound() {
             let entry = format!("inbound-sa[queue={number}][spi={spi}]");
             let mut result = Ok(());
             count.visit(|leaf, value| {

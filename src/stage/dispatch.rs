@@ -7,7 +7,7 @@
 use crate::count;
 use crate::frame::{Batch, Frame};
 use crate::wire::ethernet::{self, Ethernet};
-use crate::wire::ip::{Addresses, Ip};
+use crate::wire::ip::{Addresses, Family, Ip};
 use crate::wire::ipv4::{PROTOCOL_ESP, PROTOCOL_UDP};
 use crate::wire::ipv6::{self, Ipv6};
 use crate::wire::nd;
@@ -22,6 +22,8 @@ pub struct PrivateDispatch {
 pub struct PublicDispatch {
     pub own: Addresses,
     pub protocol_port: u16,
+    /// Whether messages of the key exchange are wanted.
+    pub key_exchange: bool,
 }
 
 /// Packets that came out of a tunnel.
@@ -122,7 +124,13 @@ impl PublicDispatch {
         };
         match protocol {
             PROTOCOL_ESP => Class::Esp,
-            PROTOCOL_UDP if to_port() => Class::Exchange,
+            PROTOCOL_UDP if to_port() => {
+                if self.key_exchange {
+                    Class::Exchange
+                } else {
+                    Class::Other
+                }
+            }
             _ if self.own.contain_destination(&ip) => Class::Local,
             _ => Class::Other,
         }
@@ -143,6 +151,8 @@ impl InboundDispatch {
                 Ok(ip) if self.own.contain_destination(&ip) => local.push(frame),
                 Ok(Ip::V6(ip)) if !may_leave_link(&ip) => count.protocol_errors.add(1),
                 Ok(_) => forward.push(frame),
+                // What is wrong with a header is the next stage's to say.
+                Err(_) if Family::of_packet(frame.data()).is_some() => forward.push(frame),
                 Err(_) => count.protocol_errors.add(1),
             }
         }

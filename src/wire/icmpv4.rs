@@ -55,16 +55,20 @@ impl<'a> Icmpv4<'a> {
 /// The checksum is patched, not recomputed, so a damaged message stays recognisably damaged.
 #[inline]
 pub fn echo_reply(message: &mut [u8]) -> bool {
-    let Some([kind, code, checksum @ .., _, _, _, _]) = message.first_chunk_mut::<HEADER>() else {
-        return false;
-    };
-    if (*kind, *code) != (ECHO_REQUEST, 0) {
+    let Some((front, rest)) = message.split_first_chunk_mut::<4>() else { return false };
+    let [kind, code, checksum @ ..] = front;
+    if rest.len() < HEADER - 4 || (*kind, *code) != (ECHO_REQUEST, 0) {
         return false;
     }
     let old = u16::from_be_bytes([*kind, *code]);
     *kind = ECHO_REPLY;
     let new = u16::from_be_bytes([*kind, *code]);
-    *checksum = checksum::update(u16::from_be_bytes(*checksum), old, new).to_be_bytes();
+    let updated = match checksum::update(u16::from_be_bytes(*checksum), old, new) {
+        // A reply of nothing but zeros has a checksum of all ones, which no update can tell from zero.
+        0 if rest.iter().all(|byte| *byte == 0) => u16::MAX,
+        updated => updated,
+    };
+    *checksum = updated.to_be_bytes();
     true
 }
 
@@ -218,6 +222,15 @@ mod tests {
         assert_eq!((reply.kind(), reply.code()), (ECHO_REPLY, 0));
         assert_eq!(message[4..], request[4..]);
         assert!(reply.checksum_ok());
+    }
+
+    #[test]
+    fn an_echo_of_zeros_is_answered_with_a_sound_checksum() {
+        let mut message = [ECHO_REQUEST, 0, 0xf7, 0xff, 0, 0, 0, 0, 0, 0, 0];
+        assert!(Icmpv4::parse(&message).unwrap().checksum_ok());
+        assert!(echo_reply(&mut message));
+        assert!(Icmpv4::parse(&message).unwrap().checksum_ok());
+        assert_eq!(message, [ECHO_REPLY, 0, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0]);
     }
 
     #[test]

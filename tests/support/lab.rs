@@ -156,6 +156,23 @@ impl Lab {
         run(&mut self.cli(arguments))
     }
 
+    /// What `get /` prints, without the associations that the key exchange makes meanwhile.
+    pub fn configured(&self, site: &str) -> String {
+        let said = self.config(&["get", site, "/"]);
+        assert!(said.status.success(), "{said:?}");
+        let mut negotiated = false;
+        let mut kept = String::new();
+        for line in said.text.lines() {
+            negotiated |= ["outbound-sa {", "inbound-sa {"].contains(&line);
+            if !negotiated {
+                kept.push_str(line);
+                kept.push('\n');
+            }
+            negotiated &= line != "}";
+        }
+        kept
+    }
+
     /// One leaf below /gateway-state.
     pub fn counter(&self, site: &str, leaf: &str) -> u64 {
         let said = self.config(&["get-state", site, &format!("/gateway-state/{leaf}")]);

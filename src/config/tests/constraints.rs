@@ -346,14 +346,6 @@ fn addresses_are_those_of_hosts() {
 }
 
 #[test]
-fn manually_keyed_associations_are_not_there_yet() {
-    let message = paris().set("/data-plane", "true").unwrap_err().to_string();
-    assert!(message.starts_with("/data-plane true: "), "{message}");
-    assert!(refused(&[("mtu 1440", "data-plane true")]).starts_with("<unknown>:28:1: /data-plane true: "));
-    paris().set("/data-plane", "false").unwrap();
-}
-
-#[test]
 fn tfc_is_carried_into_the_configuration() {
     assert!(paris().set("/tfc", "true").unwrap().config().tfc);
 }

@@ -176,11 +176,17 @@ fn associations_in_a_whole_document_are_left_out() {
 fn the_lists_of_associations_belong_to_the_key_manager() {
     let document = paris();
     for path in ["/outbound-sa", "/inbound-sa"] {
-        assert!(document.set(path, "").unwrap_err().to_string().contains("kept by the key manager"));
-        assert!(document.add(path, "").unwrap_err().to_string().contains("kept by the key manager"));
+        assert!(document.set(path, "").unwrap_err().to_string().contains("SA database is auto-managed"));
+        assert!(document.add(path, "").unwrap_err().to_string().contains("SA database is auto-managed"));
         let entry = format!("{path}[spi=300]");
-        assert!(document.remove(&entry).unwrap_err().to_string().contains("kept by the key manager"));
-        assert!(document.set(&format!("{entry}/salt"), "0").unwrap_err().to_string().contains("key manager"));
+        assert!(document.remove(&entry).unwrap_err().to_string().contains("SA database is auto-managed"));
+        assert!(
+            document
+                .set(&format!("{entry}/salt"), "0")
+                .unwrap_err()
+                .to_string()
+                .contains("set /data-plane true")
+        );
     }
 }
 
