@@ -139,16 +139,18 @@ impl Graph {
             &mut neighbours,
             &count.private_dispatch,
         );
-        let [mut alive, mut expired, mut answers, mut unheeded] = batches();
+        let [mut alive, mut expired, mut answers, mut reports] = batches();
         decrement(&mut forward, &mut alive, &mut expired, &count.outbound_ttl);
         self.private_icmp.receive(
             now_ns,
             &mut local,
             &mut answers,
-            &mut unheeded,
+            &mut reports,
             icmp_count,
             &mut self.events,
         );
+        // Inside, nobody sees our ESP packets.
+        self.path_mtu.learn(now_ns, &mut reports, &mut [], icmp_count, &mut self.events);
         self.private_icmp.report(now_ns, Problem::TimeExceeded, &mut expired, &mut answers, icmp_count);
         let mut too_big = self.seal(now_ns, &mut alive, public);
         self.private_icmp.report(now_ns, Problem::TooBig, &mut too_big, &mut answers, icmp_count);
@@ -193,7 +195,7 @@ impl Graph {
             &mut self.events,
         );
         self.inbound_dispatch.run(&mut opened, &mut forward, &mut inner, &count.inbound_dispatch);
-        let [mut alive, mut expired, mut answers, mut unheeded] = batches();
+        let [mut alive, mut expired, mut answers, mut reports] = batches();
         decrement(&mut forward, &mut alive, &mut expired, &count.inbound_ttl);
         self.private_next_hop.send(now_ns, &mut alive, private, &count.private_next_hop);
 
@@ -202,26 +204,27 @@ impl Graph {
             now_ns,
             &mut inner,
             &mut answers,
-            &mut unheeded,
+            &mut reports,
             icmp_count,
             &mut self.events,
         );
+        self.path_mtu.learn(now_ns, &mut reports, &mut [], icmp_count, &mut self.events);
         self.inbound_icmp.report(now_ns, Problem::TimeExceeded, &mut expired, &mut answers, icmp_count);
         // An answer of ours that is too big for the tunnel is not worth an error to ourselves.
         drop(self.seal(now_ns, &mut answers, public));
 
-        let [mut answers, mut too_big] = batches();
+        let [mut answers, mut reports] = batches();
         let icmp_count = IcmpCount { v4: &count.public_icmp4, v6: &count.public_icmp6 };
         self.public_icmp.receive(
             now_ns,
             &mut local,
             &mut answers,
-            &mut too_big,
+            &mut reports,
             icmp_count,
             &mut self.events,
         );
         let tunnels = &mut self.outbound.tunnels;
-        self.path_mtu.learn(now_ns, &mut too_big, tunnels, icmp_count, &mut self.events);
+        self.path_mtu.learn(now_ns, &mut reports, tunnels, icmp_count, &mut self.events);
         self.public_next_hop.send(now_ns, &mut answers, public, &count.public_next_hop);
         self.public_next_hop.learn(&mut neighbours, public, &count.public_next_hop, &mut self.events);
         work

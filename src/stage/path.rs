@@ -82,7 +82,8 @@ fn read(frame: &Frame) -> Option<Report<'_>> {
             let message = Icmpv4::parse(ip.payload()).ok()?;
             let ([_, _, high, low], quote) = (message.rest(), message.body());
             let mtu = match u16::from_be_bytes([high, low]) {
-                0 => plateau_below(quote)?,
+                // No path is as narrow as that: nothing is said by it.
+                0 => plateau_below(quote).unwrap_or(u16::MAX),
                 mtu => mtu,
             };
             Report { mtu: mtu.into(), quote }
