@@ -321,8 +321,12 @@ impl Run {
         let parameters = self.parameters(spi(peer));
         let aead = vita::aead::preferred();
         let sa = InboundSa::new(&parameters, aead);
-        let refused =
-            self.graph.install(Box::new(Inbound { sa, count: self.inbound.clone(), route: Arc::default() }));
+        let refused = self.graph.install(Box::new(Inbound {
+            sa,
+            route: (peer % ROUTES) as u32,
+            count: self.inbound.clone(),
+            told: Arc::default(),
+        }));
         if refused.is_none() || self.peers[peer].is_some() {
             self.peers[peer] = Some(OutboundSa::new(&parameters, aead));
         }
@@ -415,6 +419,7 @@ fn plan(config: u8, resolved: &[Arc<Resolved>; 4]) -> Plan {
         protocol_port: packets::PORT,
         key_exchange: true,
         table: table(true),
+        check_inner_source: config & 0x40 == 0,
         tunnels: tunnels.collect(),
         associations: None,
     }

@@ -54,6 +54,8 @@ pub struct Plan {
     /// Whether messages of the key exchange are wanted.
     pub key_exchange: bool,
     pub table: Arc<PrefixTable>,
+    /// Whether what comes out of a tunnel has to come from its route's prefixes.
+    pub check_inner_source: bool,
     /// By route number. Outbound associations move from the old plan to the new.
     pub tunnels: Vec<Option<Tunnel>>,
     /// Room for inbound associations, if there is to be more than before.
@@ -99,6 +101,7 @@ impl Graph {
             tunnel.take_over(None);
         }
         let (inside, outside) = (plan.private.own(), plan.public.own());
+        let policy = plan.policy();
         Graph {
             counters,
             aead,
@@ -106,10 +109,10 @@ impl Graph {
             private_dispatch: PrivateDispatch { own: inside },
             public_dispatch: plan.public_dispatch(),
             inbound_dispatch: InboundDispatch { own: inside },
+            open: Open::new(inside, policy),
             private_router: PrivateRouter { table: plan.table },
             public_router: PublicRouter,
             outbound: Outbound { tunnels: plan.tunnels },
-            open: Open::new(inside),
             associations: plan.associations.unwrap_or_else(|| SpiTable::with_capacity(0)),
             private_icmp: Icmp::new(inside),
             public_icmp: Icmp::new(outside),
@@ -270,6 +273,7 @@ impl Graph {
             let Some(new) = new else { continue };
             new.take_over(self.outbound.tunnels.get_mut(number).and_then(Option::as_mut));
         }
+        let policy = plan.policy();
         let old_table = plan.associations.map(|mut roomier| {
             for (spi, inbound) in self.associations.drain() {
                 // The control thread makes the table large enough for all there can be.
@@ -288,6 +292,8 @@ impl Graph {
         self.private_dispatch.own = inside;
         self.inbound_dispatch.own = inside;
         self.open.inside = inside;
+        // The router still holds the table that this lets go.
+        self.open.policy = policy;
         self.protocol_port = plan.protocol_port;
         self.public_dispatch = public_dispatch;
         self.private_next_hop.change(plan.private.next_hop(), &self.counters.private_next_hop);
@@ -311,6 +317,9 @@ impl Graph {
             std::mem::swap(new, old);
         }
         if let Some(table) = &mut change.table {
+            if let Some(policy) = &mut self.open.policy {
+                *policy = table.clone();
+            }
             std::mem::swap(table, &mut self.private_router.table);
         }
         change
@@ -349,6 +358,12 @@ pub struct Leftover {
     _router: PrivateRouter,
     _tunnels: Vec<Option<Tunnel>>,
     _associations: Option<SpiTable<Box<Inbound>>>,
+}
+
+impl Plan {
+    fn policy(&self) -> Option<Arc<PrefixTable>> {
+        self.check_inner_source.then(|| self.table.clone())
+    }
 }
 
 impl Interface {

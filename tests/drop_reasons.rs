@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use support::site::*;
 use vita::count::{Counters, SaCounters};
-use vita::esp::OutboundSa;
+use vita::esp::{LastNumber, OutboundSa};
 use vita::graph::{Interface, Plan};
 use vita::wire::ip::Family;
 
@@ -91,8 +91,6 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("public-interface/rxerrors", "", "the kernel refuses a descriptor of ours, which takes a fault of ours"),
     ("public-interface/txdrop", "tests/xdp.rs", "tx_dropped"),
     ("public-interface/txerrors", "tests/worker.rs", "txerrors"),
-    // 2^64 packets are too many; the unit test continues behind most of them.
-    ("private-router/sequence-errors", "src/esp/tests.rs", "SequenceExhausted"),
     // The key exchange counts by itself; the packet path knows but two of its reasons.
     ("key-manager/route-errors", "tests/exchange/counting.rs", "route_errors"),
     ("key-manager/version-errors", "tests/exchange/counting.rs", "version_errors"),
@@ -334,6 +332,13 @@ fn routers() -> Vec<Driver> {
             site.graph.activate(0, None);
             site.arrive_private(&udp(HOST, FAR_HOST, 64, b"no key"));
         }),
+        driver("private-router/sequence-errors private-router/rxerrors", |site| {
+            let [seal, _] = keys();
+            let spent =
+                OutboundSa::new(&seal, vita::aead::preferred()).after(u64::MAX, &LastNumber::default());
+            site.graph.activate(0, Some(Box::new(spent)));
+            site.arrive_private(&udp(HOST, FAR_HOST, 64, b"one too many"));
+        }),
         driver("public-router/route-errors", |site| {
             let mut esp = [0; 64];
             esp[..4].copy_from_slice(&3000u32.to_be_bytes());
@@ -361,8 +366,18 @@ fn associations() -> Vec<Driver> {
         driver("inbound-sa/protocol-errors inbound-sa/rxerrors", move |site| {
             Far::new().send(site, &packet(), 17)
         }),
+        driver("inbound-sa/inner-source-errors inbound-sa/rxerrors", move |site| {
+            Far::new().send(site, &udp("172.33.1.50", HOST, 64, b"another's address")[14..], 4)
+        }),
+        driver("inbound-sa/ecn-errors inbound-sa/rxerrors", move |site| {
+            let sealed = Far::new().sealed(site, &packet(), 4);
+            site.arrive_public(&with_header_byte(sealed, 1, CONGESTED));
+        }),
     ]
 }
+
+/// ECN: congestion experienced.
+const CONGESTED: u8 = 3;
 
 /// Where messages to the gateway come from.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -514,7 +529,15 @@ fn key_exchange() -> Vec<Driver> {
             .unwrap();
         frame
     };
+    let without_exchange = || Plan { key_exchange: false, ..both_families() };
     vec![
+        driver_of(
+            "public-dispatch/protocol-errors public-dispatch/rxerrors",
+            without_exchange,
+            move |site| {
+                site.arrive_public(&knock());
+            },
+        ),
         driver("key-manager/protocol-errors key-manager/rxerrors", move |site| {
             site.arrive_public(&with_byte(knock(), 14 + 20 + 8, b'K'));
         }),

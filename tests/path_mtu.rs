@@ -328,7 +328,7 @@ fn new_keys_and_plans_change_nothing_about_the_path() {
         let told_of = paris.route.clone();
         let again = || {
             let mut plan = plan_over(outer, 31, 32);
-            plan.tunnels[0].as_mut().unwrap().route = told_of.clone();
+            plan.tunnels[0].as_mut().unwrap().told = told_of.clone();
             plan
         };
         paris.graph.replan(again());
@@ -346,7 +346,7 @@ fn new_keys_and_plans_change_nothing_about_the_path() {
         // Another gateway is another path.
         let [near, elsewhere] = [31, 77].map(|host| outside(outer, host).parse().unwrap());
         let mut moved = Tunnel::new(near, elsewhere, MTU, false);
-        moved.as_mut().unwrap().route = Arc::clone(&told_of);
+        moved.as_mut().unwrap().told = Arc::clone(&told_of);
         paris.graph.reroute(Box::new(Reroute { table: None, tunnels: vec![(0, moved)] }));
         assert_eq!((told(&mut paris), told_of.path_mtu.value()), (MTU, 0));
     }

@@ -48,6 +48,8 @@ pub(super) fn convert(root: &Container, before: Option<(&Container, &Config)>) -
         routes,
         mtu: top.number("mtu")?,
         tfc: top.flag("tfc"),
+        dscp: top.parsed("dscp")?.unwrap_or_default(),
+        check_inner_source: top.flag("check-inner-source"),
         protocol_port: top.number("protocol-port")?,
         negotiation_ttl: top.number("negotiation-ttl")?,
         sa_ttl: top.number("sa-ttl")?,
@@ -168,13 +170,17 @@ impl<'a> Fields<'a> {
 
     /// The number configured, or the default.
     fn number<N: TryFrom<i128>>(&self, name: &str) -> Result<N, Refusal> {
-        let default = || self.schema.leaf(name).and_then(|leaf| leaf.default.as_ref());
-        let value = self.data.value(name).or_else(default);
-        value.and_then(Value::as_number).ok_or_else(|| self.unreadable(name))
+        self.value(name).and_then(Value::as_number).ok_or_else(|| self.unreadable(name))
     }
 
+    /// What is configured, or the default, or false.
     fn flag(&self, name: &str) -> bool {
-        self.data.value(name).and_then(Value::as_bool).unwrap_or(false)
+        self.value(name).and_then(Value::as_bool).unwrap_or(false)
+    }
+
+    fn value(&self, name: &str) -> Option<&Value> {
+        let default = || self.schema.leaf(name).and_then(|leaf| leaf.default.as_ref());
+        self.data.value(name).or_else(default)
     }
 
     fn parsed<T: FromStr>(&self, name: &str) -> Result<Option<T>, Refusal> {

@@ -2,6 +2,7 @@
 //! The configuration as types.
 
 use crate::wire::Mac;
+use crate::wire::class::Dscp;
 use crate::wire::ip::Family;
 use ipnet::IpNet;
 use std::fmt;
@@ -21,6 +22,10 @@ pub struct Config {
     /// Longest inner packet, in bytes.
     pub mtu: u16,
     pub tfc: bool,
+    /// Of outer headers.
+    pub dscp: Dscp,
+    /// Whether what comes out of a tunnel has to come from its route's networks.
+    pub check_inner_source: bool,
     pub protocol_port: u16,
     /// In seconds.
     pub negotiation_ttl: u32,

@@ -40,6 +40,7 @@ pub use transaction::{TransactionError, Transactions};
 use crate::config::{Config, Document, LiveAssociation, State};
 use crate::count::Totals;
 use crate::graph::Plan;
+use crate::wire::ip::Family;
 use crate::worker::StartError;
 use crate::xdp::{DeviceError, Doorbell, Program, ProgramError};
 use layout::{Known, Layout, Mtus, Place};
@@ -168,6 +169,7 @@ impl Supervisor {
         if config.private.is_empty() || config.public.is_empty() {
             tracing::warn!("no worker runs: private and public interface are not both configured");
         }
+        warn_of_stranded(self.document.config(), config);
         self.document = candidate;
         Ok(())
     }
@@ -403,6 +405,31 @@ impl Supervisor {
     }
 }
 
+/// Says which routes a worker cannot send by that it could, or that were not there, before.
+fn warn_of_stranded(before: &Config, config: &Config) {
+    let known = plan::stranded(before);
+    for ((queue, family), routes) in plan::stranded(config) {
+        let known: BTreeSet<&str> = known.get(&(queue, family)).into_iter().flatten().copied().collect();
+        let new: Vec<&str> = routes.into_iter().filter(|route| !known.contains(route)).collect();
+        if new.is_empty() {
+            continue;
+        }
+        let interface = match family {
+            Family::V4 => "public-interface4",
+            Family::V6 => "public-interface6",
+        };
+        let more = if new.len() > MAX_NAMES { ", .." } else { "" };
+        let names = new[..new.len().min(MAX_NAMES)].join(", ");
+        tracing::warn!(
+            "queue {queue} has no {interface}: what it receives for route {names}{more} ({} in all) is dropped \
+             (private-router/sa-errors); configure a {interface} with queue {queue}",
+            new.len()
+        );
+    }
+}
+
+/// Routes that a warning names.
+const MAX_NAMES: usize = 10;
 /// How often workers and interfaces are looked after.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 const REPAIR_EVERY: Duration = Duration::from_secs(5);

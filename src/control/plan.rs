@@ -9,8 +9,9 @@ use crate::graph::{Face, Interface, Plan};
 use crate::route::{PrefixTable, SpiTable};
 use crate::stage::{Resolved, Tunnel};
 use crate::wire::Mac;
+use crate::wire::ip::Family;
 use crate::worker::Seat;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -157,6 +158,7 @@ impl Making<'_> {
             protocol_port: self.config.protocol_port,
             key_exchange: !self.config.data_plane,
             table: self.table.clone(),
+            check_inner_source: self.config.check_inner_source,
             tunnels,
             associations: (!is_room).then(|| SpiTable::with_capacity(capacity)),
         }
@@ -212,8 +214,28 @@ pub fn tunnel(config: &Config, route: &Route, queue: u16, mtus: Mtus, numbers: &
     let public = config.public(queue, route.outer)?;
     let gateway = route.gateway(queue)?;
     let mut tunnel = Tunnel::new(public.ip, gateway.ip, mtus.of(route.outer), config.tfc)?;
-    tunnel.route = numbers.told(&route.id, queue).cloned().unwrap_or_default();
-    Some(tunnel)
+    tunnel.told = numbers.told(&route.id, queue).cloned().unwrap_or_default();
+    Some(tunnel.with_dscp(config.dscp))
+}
+
+/// Routes that a worker cannot send by, because its queue has no public interface of their gateways' family.
+pub fn stranded(config: &Config) -> BTreeMap<(u16, Family), Vec<&str>> {
+    let mut stranded = BTreeMap::new();
+    if config.private.is_empty() {
+        return stranded;
+    }
+    for queue in config.workers().map(|public| public.queue) {
+        for family in
+            [Family::V4, Family::V6].into_iter().filter(|family| config.public(queue, *family).is_none())
+        {
+            let of_family = config.routes.iter().filter(|route| route.outer == family);
+            let ids: Vec<&str> = of_family.map(|route| route.id.as_str()).collect();
+            if !ids.is_empty() {
+                stranded.insert((queue, family), ids);
+            }
+        }
+    }
+    stranded
 }
 
 /// A route as the key manager of a queue sees it.
@@ -306,6 +328,30 @@ mod tests {
         assert!(![a, b].contains(&numbers.of("c")));
         numbers.assign(&routes(&["b", "c", "d"]));
         assert_eq!(numbers.of("d"), a);
+    }
+
+    #[test]
+    fn a_queue_without_an_interface_of_a_routes_family_strands_the_route() {
+        let route = |family: u8, net: &str, gateway: &str| {
+            format!(
+                "route{family} {{ id six{family}; net \"{net}\"; spi 100{family}; gateway {{ ip {gateway}; }}
+                 preshared-key {family:064}; }}"
+            )
+        };
+        let private = "private-interface4 { ifname lan; ip 10.0.0.1; nexthop-ip 10.0.0.2; }";
+        let rest = "public-interface4 { queue 1; ifname wan; ip 192.0.2.1; nexthop-ip 192.0.2.9; }
+            public-interface4 { queue 2; ifname wan; ip 192.0.2.2; nexthop-ip 192.0.2.9; }
+            public-interface6 { queue 1; ifname wan; ip 2001:db8::1; nexthop-ip 2001:db8::9; }"
+            .to_string()
+            + &route(4, "10.4.0.0/16", "198.51.100.4")
+            + &route(6, "2001:db8:6::/48", "2001:db8:ff::6");
+        let found = |text: &str| {
+            let document = Document::parse(text).unwrap();
+            let stranded = stranded(document.config()).into_iter();
+            stranded.map(|(place, ids)| (place, ids.join(" "))).collect::<Vec<_>>()
+        };
+        assert_eq!(found(&format!("{private} {rest}")), [((2, Family::V6), "six6".to_string())]);
+        assert_eq!(found(&rest), [], "there is no worker yet");
     }
 
     #[test]

@@ -29,6 +29,12 @@ pub enum Unopened {
     BadPadding,
     #[error("next header is not that of the tunnel")]
     BadNextHeader,
+    #[error("the inner source address is not of the route's networks")]
+    ForbiddenSource,
+    #[error(
+        "congestion was marked on the way, of which the inner packet's transport knows nothing (RFC 6040)"
+    )]
+    Congestion,
 }
 
 impl InboundSa {

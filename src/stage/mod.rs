@@ -17,6 +17,7 @@ mod exchange;
 mod icmp;
 mod next_hop;
 mod path;
+mod policy;
 mod router;
 mod ttl;
 mod tunnel;
@@ -43,6 +44,8 @@ pub enum Event {
         source: IpAddr,
         destination: IpAddr,
     },
+    /// A packet came out of a tunnel with a source that its route does not have (RFC 4301 section 5.2: an auditable event).
+    ForbiddenSource { spi: u32, inner_source: IpAddr, inner_destination: IpAddr, peer: IpAddr },
     /// An ICMP error about a packet of ours, and the first bytes of that packet.
     Icmp { source: IpAddr, kind: u8, code: u8, excerpt: arrayvec::ArrayVec<u8, EXCERPT> },
     /// The path to the gateway of the route with this number is narrower than was known: what it carries, and the

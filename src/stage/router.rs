@@ -43,7 +43,7 @@ impl PrivateRouter {
             if let Some(tunnel) = tunnel
                 && len > usize::from(tunnel.mtu)
             {
-                tunnel.route.counters.outbound.mtu_errors.add(1);
+                tunnel.told.counters.outbound.mtu_errors.add(1);
                 count.mtu_errors.add(1);
                 count.rxerrors.add(1);
                 if !fragmentable {

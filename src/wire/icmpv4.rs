@@ -97,6 +97,22 @@ pub fn quote<'a>(packet: &Ipv4<'a>) -> &'a [u8] {
     bytes.get(..packet.header_len() + QUOTED_PAYLOAD).unwrap_or(bytes)
 }
 
+/// Between whom the packet went that an error quotes: its source and destination. `None` for what is no error. A redirect
+/// counts as none, because it says nothing beyond its own link (RFC 1122 section 3.2.2.2).
+pub fn quoted(packet: &Ipv4<'_>) -> Option<(Ipv4Addr, Ipv4Addr)> {
+    if packet.protocol() != ipv4::PROTOCOL_ICMP || packet.is_fragment() {
+        return None;
+    }
+    let message = Icmpv4::parse(packet.payload()).ok()?;
+    if !matches!(message.kind(), DESTINATION_UNREACHABLE | TIME_EXCEEDED | PARAMETER_PROBLEM) {
+        return None;
+    }
+    // More than a header need not be there, so it is no packet to parse.
+    let header = message.body().first_chunk::<{ ipv4::HEADER }>()?;
+    let [first, .., a, b, c, d, e, f, g, h] = *header;
+    (first >> 4 == 4).then(|| (Ipv4Addr::new(a, b, c, d), Ipv4Addr::new(e, f, g, h)))
+}
+
 /// The `rest` of "fragmentation needed" (RFC 1191 section 4).
 #[inline]
 pub const fn next_hop_mtu(mtu: u16) -> [u8; 4] {

@@ -332,10 +332,6 @@ def ages(f):
     unanswerable = [with_age(f, f.fragments(f.host, f.far_host)[1], 1)]
     if f is V4:
         errors = [f.icmp(kind, 0, f.host, f.far_host, f.udp(f.far_host, f.host)[:28]) for kind in (3, 4, 5, 11, 12)]
-        for source in ("224.0.0.5", "0.0.0.0", "127.0.0.1", "255.255.255.255"):
-            unanswerable.append(f.udp(source=source, ttl=1))
-        for destination in ("224.0.0.5", "255.255.255.255"):
-            unanswerable.append(f.udp(destination=destination, ttl=1))
     else:
         # Types 1 to 4, those that are not assigned yet but errors, and redirects (RFC 4443 section 2.4 (e)).
         errors = [f.icmp(kind, 0, f.host, f.far_host, f.udp(f.far_host, f.host)) for kind in (1, 2, 3, 4, 100, 127, 137)]
@@ -497,18 +493,27 @@ def links(f):
     for destination, packet in [(BROADCAST, coming(f, 1, good)), (group, to_group), (group, f.ask(f.stranger, f.outside))]:
         case.frame("public-in", ethernet(HOST, destination, packet))
     case.count(public_dispatch="address-errors*3 rxerrors*3")
+    # RFC 1812 sections 5.3.5.1 and 5.3.7; RFC 4291 sections 2.5.2, 2.5.3, 2.5.6 and 2.7.
     if f is V4:
-        case = Case(f, "outbound-group", "No route leads to groups and broadcasts.")
-        for destination in ("224.0.0.5", "239.1.2.3", "255.255.255.255"):
-            case.from_host(f.udp(destination=destination))
-        case.count(private_router="route-errors*3 rxerrors*3")
+        sources = ("224.0.0.5", "0.0.0.0", "127.0.0.1", "255.255.255.255")
+        destinations = ("224.0.0.5", "239.1.2.3", "255.255.255.255", "127.0.0.1", "0.0.0.0")
     else:
-        case = Case(f, "outbound-link-local", "What must stay on its link (RFC 4291 sections 2.5.2, 2.5.3, 2.5.6 and 2.7).")
-        pairs = [("fe80::1", f.far_host), ("::", f.far_host), ("::1", f.far_host), ("ff02::1", f.far_host),
-                 (f.host, "fe80::1"), (f.host, "ff02::1"), (f.host, "::1")]
-        for source, destination in pairs:
-            case.from_host(f.udp(source, destination))
-        case.count(private_dispatch=f"address-errors*{len(pairs)}")
+        sources, destinations = ("fe80::1", "::", "::1", "ff02::1"), ("fe80::1", "ff02::1", "ff0e::1", "::1")
+    case = Case(f, "outbound-not-to-be-forwarded", "From or to groups, and what must stay on its link: dropped, not answered.")
+    pairs = [(source, f.far_host) for source in sources] + [(f.host, destination) for destination in destinations]
+    for source, destination in pairs:
+        case.from_host(f.udp(source, destination)).from_host(f.udp(source, destination, ttl=1))
+    case.count(private_dispatch=f"address-errors*{2 * len(pairs)}")
+    case = Case(f, "inbound-not-to-be-forwarded", "To groups, and what must stay on its link: dropped, not answered.")
+    for number, destination in enumerate(destinations, 1):
+        case.from_internet(coming(f, number, f.udp(f.far_host, destination)))
+    case.count(inbound_dispatch=f"protocol-errors*{len(destinations)}")
+    # What is meant for the gateway itself is its own business, but a group or nobody gets no answer.
+    case = Case(f, "own-address-unanswerable", "An echo request of a group or of nobody gets no reply.")
+    sources = ("224.0.0.5", "0.0.0.0", "127.0.0.1", "255.255.255.255") if f is V4 else ("::", "ff02::1")
+    for source in sources:
+        case.from_host(f.ask(source, f.inside))
+    case.count(**{f"private_{f.icmp_name}": f"echo-request*{len(sources)} answer-errors*{len(sources)}"})
 
 
 def headers(f):

@@ -44,6 +44,7 @@ pub fn plan(near: u8, far: u8) -> Plan {
         protocol_port: 303,
         key_exchange: true,
         table: Arc::new(PrefixTable::build([(format!("172.{far}.0.0/16").parse().unwrap(), 0)])),
+        check_inner_source: true,
         tunnels: tunnels4(near, far, false),
         associations: Some(SpiTable::with_capacity(8)),
     }
@@ -121,7 +122,7 @@ impl Site {
     pub fn new(mut plan: Plan) -> Site {
         let route = Arc::<vita::count::Route>::default();
         for tunnel in plan.tunnels.iter_mut().flatten() {
-            tunnel.route = route.clone();
+            tunnel.told = route.clone();
         }
         let counters = Arc::new(Counters::default());
         let pool = Rc::new(Pool::new(512).unwrap());
@@ -142,8 +143,12 @@ impl Site {
     pub fn with_keys(mut self, seal: &Parameters, open: &Parameters) -> Site {
         let aead = vita::aead::preferred();
         assert!(self.graph.activate(0, Some(Box::new(OutboundSa::new(seal, aead)))).is_none());
-        let (sa, count, route) = (InboundSa::new(open, aead), self.inbound.clone(), self.route.clone());
-        let inbound = Inbound { sa, count, route };
+        let inbound = Inbound {
+            sa: InboundSa::new(open, aead),
+            route: 0,
+            count: self.inbound.clone(),
+            told: self.route.clone(),
+        };
         assert!(self.graph.install(Box::new(inbound)).is_none());
         self
     }

@@ -43,7 +43,10 @@ fn get_prints_each_kind_of_node_in_its_form() {
 fn paths_that_lead_nowhere_are_errors() {
     let document = paris();
     for (path, expected) in [
-        ("/foo", "Invalid path: Struct has no field named 'foo'.\n/ has data-plane, gateway-state, "),
+        (
+            "/foo",
+            "Invalid path: Struct has no field named 'foo'.\n/ has check-inner-source, data-plane, dscp, gateway-state, ",
+        ),
         ("/mtu/foo", "Invalid path: Invalid path.\n/mtu is a leaf"),
         ("/link", "no field named 'link'"),
         ("/route4/net", "Invalid path: Invalid path.\n/route4 is a list: name the entry by [id=...]"),
