@@ -325,6 +325,7 @@ impl Run {
             sa,
             route: (peer % ROUTES) as u32,
             count: self.inbound.clone(),
+            told: Arc::default(),
         }));
         if refused.is_none() || self.peers[peer].is_some() {
             self.peers[peer] = Some(OutboundSa::new(&parameters, aead));
