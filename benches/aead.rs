@@ -58,7 +58,7 @@ struct Trial {
 
 impl Trial {
     fn new(aead: &'static dyn Aead, sizes: &[usize], keys: usize) -> Trial {
-        let keys = (0..keys as u128).map(|i| aead.expand(&i.to_le_bytes())).collect();
+        let keys = (0..keys as u128).map(|i| aead.expand(&i.to_le_bytes().into())).collect();
         let sizes = sizes.iter().copied().cycle().take(BATCH).collect();
         let memory = vec![0; BATCH * FRAME];
         Trial { aead, keys, sizes, memory, next_key: 0, seal_ns: Vec::new(), open_ns: Vec::new() }

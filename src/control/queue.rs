@@ -292,5 +292,5 @@ fn settings(config: &Config, queue: u16) -> Settings {
 }
 
 fn parameters(sa: &SaParameters) -> Parameters {
-    Parameters { spi: sa.spi, key: sa.key, salt: sa.salt }
+    Parameters { spi: sa.spi, key: sa.key.into(), salt: sa.salt }
 }
