@@ -136,6 +136,8 @@ unsafe fn run<V: Vector, const SEAL: bool>(
 struct Packet<'a, V, const ROUNDS: usize> {
     table: &'a Table,
     nonce: &'a [u8; 12],
+    /// The round keys of AES-128 but the first two, for which there are registers; AES-256 loads the others.
+    rounds: [V; 9],
     /// The block of the nonce and counter 0 after the first round.
     begun: V,
     /// That of the next block.
@@ -171,7 +173,9 @@ impl<'a, V: Vector, const ROUNDS: usize> Packet<'a, V, ROUNDS> {
             let begun = _mm_aesenc_si128(_mm_xor_si128(padded(nonce), key(0)), key(1));
             // Those of the associated data and of the lengths are two.
             let left = len.div_ceil(16) + 2;
+            let key = |round| V::splat(key(round));
             Packet {
+                rounds: [key(2), key(3), key(4), key(5), key(6), key(7), key(8), key(9), key(10)],
                 table,
                 nonce,
                 begun: V::splat(begun),
@@ -238,10 +242,7 @@ impl<'a, V: Vector, const ROUNDS: usize> Packet<'a, V, ROUNDS> {
         unsafe {
             let sealed = self.pass::<N, BEHIND, FIRST, true, SEAL>(sealed);
             if SEAL {
-                self.turn();
-                for (i, block) in sealed.into_iter().enumerate() {
-                    self.hash(i, block);
-                }
+                self.hash(sealed);
             }
         }
     }
@@ -249,8 +250,8 @@ impl<'a, V: Vector, const ROUNDS: usize> Packet<'a, V, ROUNDS> {
     /// The next `N` vectors of text. If they are the `FIRST`, the text begins in the second lane; if they are the
     /// `LAST`, the last of them has what remains, else all are full.
     ///
-    /// While AES is busy with them, what was opened is hashed, or, since what is sealed is not there yet, the vectors
-    /// that the pass before has `sealed`: both units of the CPU have work all the time.
+    /// What is opened is hashed at once; but of what is sealed, the vectors that the pass before has `sealed`, so that
+    /// nothing waits for AES.
     ///
     /// # Safety
     /// As for `run`; there is so much text.
@@ -282,23 +283,11 @@ impl<'a, V: Vector, const ROUNDS: usize> Packet<'a, V, ROUNDS> {
                 len -= part;
             }
             let hashed = if SEAL { inputs } else { self.whole::<N, FIRST, LAST>(inputs) };
-            let work = if SEAL { BEHIND } else { N };
-            if work > 0 {
-                self.turn();
-            }
             for round in 2..ROUNDS {
                 let key = self.key(round);
                 for block in &mut blocks {
                     *block = block.round(key);
                 }
-                let i = (round - 2) / 2;
-                if round % 2 == 0 && i < work {
-                    self.hash(i, if SEAL { sealed[i] } else { hashed[i] });
-                }
-            }
-            if work > 0 {
-                self.power = self.power.wrapping_sub(work * V::BLOCKS);
-                self.left = self.left.wrapping_sub(work * V::BLOCKS);
             }
             let key = self.key(ROUNDS);
             let mut to = text;
@@ -316,6 +305,11 @@ impl<'a, V: Vector, const ROUNDS: usize> Packet<'a, V, ROUNDS> {
             }
             if FIRST {
                 self.mask = blocks[0].first();
+            }
+            if SEAL {
+                self.hash(sealed);
+            } else {
+                self.hash(hashed);
             }
             let outputs = if SEAL { self.whole::<N, FIRST, LAST>(blocks) } else { blocks };
             self.len = len;
@@ -356,14 +350,17 @@ impl<'a, V: Vector, const ROUNDS: usize> Packet<'a, V, ROUNDS> {
         sealed
     }
 
-    /// Loaded anew by each pass, which costs less than to have too few registers.
+    /// Of a round from 2 on.
     ///
     /// # Safety
     /// As for `run`.
     #[inline(always)]
     unsafe fn key(&self, round: usize) -> V {
         // SAFETY: the caller's; the table has the rounds.
-        unsafe { V::splat(_mm_loadu_si128(self.table.round(round))) }
+        match self.rounds.get(round - 2) {
+            Some(key) => *key,
+            None => unsafe { V::splat(_mm_loadu_si128(self.table.round(round))) },
+        }
     }
 
     /// The next counter blocks after the first round.
@@ -379,15 +376,16 @@ impl<'a, V: Vector, const ROUNDS: usize> Packet<'a, V, ROUNDS> {
         unsafe {
             if self.counter <= POWERS + 1 {
                 for (i, block) in blocks.iter_mut().enumerate() {
-                    *block = block.xor(V::words(self.table.begun(first + i * V::BLOCKS)));
+                    *block = block.xor(V::load(self.table.begun(first + i * V::BLOCKS)));
                 }
             } else {
-                let nonce = V::splat(padded(self.nonce)).xor(self.key(0));
+                let key = |round| V::splat(_mm_loadu_si128(self.table.round(round)));
+                let nonce = V::splat(padded(self.nonce)).xor(key(0));
                 let to_big_endian = V::splat(_mm_set_epi64x(0x0c0d_0e0f_ffff_ffff, !0));
                 let mut counters = V::load(COUNTERS.0.as_ptr().cast());
                 counters = counters.add(V::splat(_mm_set_epi32(first as i32, 0, 0, 0)));
                 for block in &mut blocks {
-                    *block = counters.shuffle(to_big_endian).xor(nonce).round(self.key(1));
+                    *block = counters.shuffle(to_big_endian).xor(nonce).round(key(1));
                     counters = counters.add(V::splat(_mm_set_epi32(V::BLOCKS as i32, 0, 0, 0)));
                 }
             }
@@ -395,34 +393,31 @@ impl<'a, V: Vector, const ROUNDS: usize> Packet<'a, V, ROUNDS> {
         blocks
     }
 
-    /// Before the next vectors are hashed: if the powers are used up, all that was summed moves on by the power that
-    /// the next block has.
+    /// Adds the next vectors of sealed text to the hash. If the powers are used up, all that was summed first moves on
+    /// by the power that the next block has.
     ///
     /// # Safety
     /// As for `run`.
     #[inline(always)]
-    unsafe fn turn(&mut self) {
-        if self.power == 0 {
-            self.power = if self.left <= POWERS { self.left } else { Self::CHUNK };
-            // SAFETY: the caller's.
-            unsafe {
+    unsafe fn hash<const N: usize>(&mut self, sealed: [V; N]) {
+        if N == 0 {
+            return;
+        }
+        // SAFETY: the caller's.
+        unsafe {
+            if self.power == 0 {
+                self.power = if self.left <= POWERS { self.left } else { Self::CHUNK };
                 let carried = V::alone(self.sum.reduced());
                 self.sum = Sum::of(carried, V::load(self.table.power(self.power)));
             }
+            let powers = self.table.power(self.power);
+            for (i, vector) in sealed.into_iter().enumerate() {
+                let power = V::load(powers.add(i * V::BYTES));
+                self.sum = self.sum.plus(Sum::of(vector.shuffle(V::splat(reversal())), power));
+            }
         }
-    }
-
-    /// Adds the `i`th vector from the current power on.
-    ///
-    /// # Safety
-    /// As for `run`.
-    #[inline(always)]
-    unsafe fn hash(&mut self, i: usize, sealed: V) {
-        // SAFETY: the caller's.
-        unsafe {
-            let power = V::load(self.table.power(self.power).add(i * V::BYTES));
-            self.sum = self.sum.plus(Sum::of(sealed.shuffle(V::splat(reversal())), power));
-        }
+        self.power = self.power.wrapping_sub(N * V::BLOCKS);
+        self.left = self.left.wrapping_sub(N * V::BLOCKS);
     }
 }
 

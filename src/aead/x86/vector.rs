@@ -23,12 +23,6 @@ pub(super) trait Vector: Copy {
     /// The CPU has the instructions of this type.
     unsafe fn alone(block: __m128i) -> Self;
 
-    /// In each lane, one word and zeros behind.
-    ///
-    /// # Safety
-    /// The CPU has the instructions of this type; `BLOCKS` words are readable.
-    unsafe fn words(from: *const u32) -> Self;
-
     /// # Safety
     /// The CPU has the instructions of this type; `BYTES` bytes are readable.
     unsafe fn load(from: *const u8) -> Self;

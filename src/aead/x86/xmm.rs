@@ -34,12 +34,6 @@ impl Vector for Xmm {
 
     #[inline(always)]
     // SAFETY: the caller's.
-    unsafe fn words(from: *const u32) -> Xmm {
-        Xmm(unsafe { _mm_cvtsi32_si128(from.read().cast_signed()) })
-    }
-
-    #[inline(always)]
-    // SAFETY: the caller's.
     unsafe fn load(from: *const u8) -> Xmm {
         Xmm(unsafe { _mm_loadu_si128(from.cast()) })
     }

@@ -34,18 +34,6 @@ impl Vector for Ymm {
 
     #[inline(always)]
     // SAFETY: the caller's.
-    unsafe fn words(from: *const u32) -> Ymm {
-        unsafe {
-            let both = _mm256_set1_epi64x(from.cast::<i64>().read_unaligned());
-            Ymm(_mm256_shuffle_epi8(
-                both,
-                _mm256_set_epi64x(!0, !0 << 32 | 0x0706_0504, !0, !0 << 32 | 0x0302_0100),
-            ))
-        }
-    }
-
-    #[inline(always)]
-    // SAFETY: the caller's.
     unsafe fn load(from: *const u8) -> Ymm {
         Ymm(unsafe { _mm256_loadu_si256(from.cast()) })
     }

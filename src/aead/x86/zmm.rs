@@ -40,14 +40,6 @@ impl Vector for Zmm {
 
     #[inline(always)]
     // SAFETY: the caller's.
-    unsafe fn words(from: *const u32) -> Zmm {
-        unsafe {
-            Zmm(_mm512_maskz_expand_epi32(0x1111, _mm512_castsi128_si512(_mm_loadu_si128(from.cast()))))
-        }
-    }
-
-    #[inline(always)]
-    // SAFETY: the caller's.
     unsafe fn load(from: *const u8) -> Zmm {
         Zmm(unsafe { _mm512_loadu_si512(from.cast()) })
     }
