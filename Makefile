@@ -14,7 +14,7 @@ help:
 	@echo "make test      everything: unit tests, device tests and end-to-end tests with the real daemon (as root)"
 	@echo "make build     target/release/vita"
 	@echo "make bench     how fast one core forwards, in memory"
-	@echo "make fuzz      one minute of random input for each parser (needs a nightly toolchain and cargo-fuzz)"
+	@echo "make fuzz      one minute of random input for each parser and for the whole packet path (needs a nightly toolchain and cargo-fuzz)"
 	@echo "make lint      formatting and clippy, warnings are errors"
 	@echo "make bpf       rebuild the XDP program (the built object is in the repository; only needed after a change)"
 	@echo "make clean     remove what was built"
@@ -40,7 +40,7 @@ bench: packages
 	$(CARGO) bench --locked --bench gateway
 
 # The corpus in fuzz/corpus is replayed by `make test` as well, without any of this.
-FUZZ_TARGETS := text path framing json
+FUZZ_TARGETS := text path framing json wire graph
 fuzz: packages
 	@$(CARGO) +nightly --version >/dev/null 2>&1 || { \
 	  echo "make fuzz: needs a nightly toolchain, which is not on this machine: rustup toolchain install nightly" >&2; exit 1; }

@@ -7,23 +7,17 @@
 //! frames of their own, as they do in the gateway. `IMIX` mixes sizes under one key, `keys` under thousands, which is
 //! what a gateway of many tunnels has to bear; `cold` is the largest size with other memory touched before each batch.
 //!
-//! `VITA_BENCH_JSON=file` appends one line of JSON to the file for each row and column:
-//!
-//! ```json
-//! {"bench":"aead","aead":"vaes-avx512","key_bits":128,"way":"seal","column":"1420","median_ns":98.1,"best_ns":97.2,"ratio":5.4}
-//! ```
-//!
-//! `column` is a number of bytes of text, `IMIX`, `keys` or `cold`; `ratio` is how many times longer the `aes-gcm`
-//! crate takes, by medians.
+//! `figures` says where the figures go besides. Theirs are named `vaes-avx512/AES-128/seal/1420 B`: implementation, key,
+//! way, and bytes of text, `IMIX`, `keys` or `cold`. Each stands against the `aes-gcm` crate in the same run.
 
-use std::env;
-use std::fs::OpenOptions;
+mod figures;
+
+use figures::Figure;
 use std::hint::black_box;
-use std::io::{self, Write};
 use std::time::{Duration, Instant};
 use vita::aead::{Aead, ICV, Job, Key, Secret, available};
 
-fn main() -> io::Result<()> {
+fn main() {
     let mut rows: Vec<Row> =
         available().iter().flat_map(|aead| KEY_BITS.map(|bits| Row::new(*aead, bits))).collect();
     for _ in 0..ROUNDS {
@@ -31,39 +25,17 @@ fn main() -> io::Result<()> {
             trial.run();
         }
     }
-    print!("{:>12} {:>4} {:>5}", "ns/packet", "key", "");
+    // The crate comes last.
+    let portable: Vec<_> =
+        rows.iter_mut().rev().take(KEY_BITS.len()).map(|row| (row.key_bits, row.medians())).collect();
+    print!("{:>12} {:>4} {:>6}", "ns/packet", "key", "");
     for column in columns() {
         print!(" {column:>6}");
     }
     println!();
-    let measured: Vec<_> = rows.iter_mut().map(Row::measured).collect();
-    let mut json = Vec::new();
-    for (row, ways) in rows.iter().zip(&measured) {
-        // The crate is the last of those with the same size of key.
-        let crate_of = rows.iter().zip(&measured).rev().find(|(other, _)| other.key_bits == row.key_bits);
-        let Some((_, portable)) = crate_of else { continue };
-        for ((way, times), others) in ["seal", "open"].into_iter().zip(ways).zip(portable) {
-            print!("{:>12} {:>4} {way:>5}", row.aead.name(), row.key_bits);
-            for time in times {
-                print!(" {:>6.1}", time.median);
-            }
-            println!();
-            print!("{:>12} {:>4} {:>5}", "", "", "best");
-            for time in times {
-                print!(" {:>6.1}", time.best);
-            }
-            println!();
-            print!("{:>12} {:>4} {:>5}", "", "", "ratio");
-            for ((time, other), column) in times.iter().zip(others).zip(columns()) {
-                let ratio = other.median / time.median;
-                print!(" {ratio:>6.1}");
-                json.push(serde_json::json!({
-                    "bench": "aead", "aead": row.aead.name(), "key_bits": row.key_bits, "way": way,
-                    "column": column, "median_ns": time.median, "best_ns": time.best, "ratio": ratio,
-                }));
-            }
-            println!();
-        }
+    for row in &mut rows {
+        let Some((_, others)) = portable.iter().find(|(bits, _)| *bits == row.key_bits) else { continue };
+        row.print(others);
     }
     println!(
         "medians and best over batches of {BATCH} in {ROUNDS} rounds; ratio: to the aes-gcm crate, by medians"
@@ -71,10 +43,7 @@ fn main() -> io::Result<()> {
     println!(
         "IMIX: 7 x 48, 4 x 580, 1 x 1504 bytes; keys: the same with {MANY_KEYS} keys in turn, far from the core"
     );
-    println!("cold: 1420 bytes, which the first cache has lost");
-    let Some(path) = env::var_os("VITA_BENCH_JSON") else { return Ok(()) };
-    let mut file = OpenOptions::new().create(true).append(true).open(path)?;
-    json.iter().try_for_each(|line| writeln!(file, "{line}"))
+    println!("cold: {COLD} bytes, which the first cache has lost");
 }
 
 /// One implementation with keys of one size.
@@ -95,13 +64,40 @@ impl Row {
     }
 
     /// Of sealing, then of opening, by column.
-    fn measured(&mut self) -> [Vec<Time>; 2] {
+    fn medians(&mut self) -> [Vec<f64>; 2] {
         let (seal, open) = self
             .trials
             .iter_mut()
-            .map(|trial| (Time::of(&mut trial.seal_ns), Time::of(&mut trial.open_ns)))
+            .map(|trial| (median(&mut trial.seal_ns), median(&mut trial.open_ns)))
             .unzip();
         [seal, open]
+    }
+
+    fn print(&mut self, others: &[Vec<f64>; 2]) {
+        let (name, bits) = (self.aead.name(), self.key_bits);
+        for ((way, others), opens) in ["seal", "open"].into_iter().zip(others).zip([false, true]) {
+            let mut lines = [
+                format!("{name:>12} {bits:>4} {way:>6}"),
+                format!("{:>24}", "best"),
+                format!("{:>24}", "ratio"),
+            ];
+            for ((trial, column), other) in self.trials.iter_mut().zip(columns()).zip(others) {
+                let column = if column.parse::<usize>().is_ok() { column + " B" } else { column };
+                let times = if opens { &mut trial.open_ns } else { &mut trial.seal_ns };
+                let figure = Figure {
+                    bench: "aead",
+                    figure: &format!("{name}/AES-{bits}/{way}/{column}"),
+                    unit: "ns",
+                    goal: None,
+                    against: &[("aes-gcm crate", *other)],
+                };
+                let median = figure.record(times);
+                for (line, value) in lines.iter_mut().zip([median, times[0], other / median]) {
+                    *line += &format!(" {value:>6.1}");
+                }
+            }
+            lines.iter().for_each(|line| println!("{line}"));
+        }
     }
 }
 
@@ -110,16 +106,9 @@ fn columns() -> impl Iterator<Item = String> {
     SIZES.iter().map(usize::to_string).chain(others)
 }
 
-struct Time {
-    median: f64,
-    best: f64,
-}
-
-impl Time {
-    fn of(times: &mut [f64]) -> Time {
-        times.sort_by(f64::total_cmp);
-        Time { median: times[times.len() / 2], best: times[0] }
-    }
+fn median(times: &mut [f64]) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
 }
 
 /// One implementation at one size.

@@ -68,7 +68,7 @@ impl Loop {
         let mut graph = Graph::new(pool, counters.clone(), aead, plan());
         let keys = Parameters { spi: 256, key: [7; 16].into(), salt: [9; 4] };
         graph.activate(0, Some(Box::new(OutboundSa::new(&keys, aead))));
-        let inbound = Inbound { sa: InboundSa::new(&keys, aead), count: Arc::default() };
+        let inbound = Inbound { sa: InboundSa::new(&keys, aead), route: 0, count: Arc::default() };
         graph.install(Box::new(inbound));
         Loop { graph, counters, frames, mean_size }
     }
@@ -131,7 +131,9 @@ fn plan() -> Plan {
         private: interface([10, 0, 0, 1]),
         public: interface(public),
         protocol_port: 303,
-        table: Arc::new(PrefixTable::build([("10.1.0.0/16".parse().expect("a prefix"), 0)])),
+        key_exchange: true,
+        table: Arc::new(PrefixTable::build([("10.0.0.0/15".parse().expect("a prefix"), 0)])),
+        check_inner_source: true,
         tunnels: vec![Tunnel::new(public.into(), public.into(), 1500, false)],
         associations: Some(SpiTable::with_capacity(4)),
     }

@@ -50,7 +50,11 @@ pub struct Plan {
     pub private: Interface,
     pub public: Interface,
     pub protocol_port: u16,
+    /// Whether messages of the key exchange are wanted.
+    pub key_exchange: bool,
     pub table: Arc<PrefixTable>,
+    /// Whether what comes out of a tunnel has to come from its route's prefixes.
+    pub check_inner_source: bool,
     /// By route number. Outbound associations move from the old plan to the new.
     pub tunnels: Vec<Option<Tunnel>>,
     /// Room for inbound associations, if there is to be more than before.
@@ -92,17 +96,18 @@ pub struct Graph {
 impl Graph {
     pub fn new(pool: Rc<Pool>, counters: Arc<Counters>, aead: &'static dyn Aead, plan: Plan) -> Graph {
         let (inside, outside) = (plan.private.own(), plan.public.own());
+        let policy = plan.policy();
         Graph {
             counters,
             aead,
             protocol_port: plan.protocol_port,
             private_dispatch: PrivateDispatch { own: inside },
-            public_dispatch: PublicDispatch { own: outside, protocol_port: plan.protocol_port },
+            public_dispatch: plan.public_dispatch(),
             inbound_dispatch: InboundDispatch { own: inside },
+            open: Open::new(inside, policy),
             private_router: PrivateRouter { table: plan.table },
             public_router: PublicRouter,
             outbound: Outbound { tunnels: plan.tunnels },
-            open: Open::new(inside),
             associations: plan.associations.unwrap_or_else(|| SpiTable::with_capacity(0)),
             private_icmp: Icmp::new(inside),
             public_icmp: Icmp::new(outside),
@@ -230,11 +235,13 @@ impl Graph {
 
     /// Goes over to another plan and gives back what is left of the old one. Associations live on.
     pub fn replan(&mut self, mut plan: Plan) -> Leftover {
+        let public_dispatch = plan.public_dispatch();
         for (new, old) in plan.tunnels.iter_mut().zip(&mut self.outbound.tunnels) {
             if let (Some(new), Some(old)) = (new, old) {
                 new.sa = old.sa.take();
             }
         }
+        let policy = plan.policy();
         let old_table = plan.associations.map(|mut roomier| {
             for (spi, inbound) in self.associations.drain() {
                 // The control thread makes the table large enough for all there can be.
@@ -253,8 +260,10 @@ impl Graph {
         self.private_dispatch.own = inside;
         self.inbound_dispatch.own = inside;
         self.open.inside = inside;
+        // The router still holds the table that this lets go.
+        self.open.policy = policy;
         self.protocol_port = plan.protocol_port;
-        self.public_dispatch = PublicDispatch { own: outside, protocol_port: plan.protocol_port };
+        self.public_dispatch = public_dispatch;
         self.private_next_hop.change(plan.private.next_hop(), &self.counters.private_next_hop);
         self.public_next_hop.change(plan.public.next_hop(), &self.counters.public_next_hop);
         let router = PrivateRouter { table: plan.table };
@@ -276,6 +285,9 @@ impl Graph {
             std::mem::swap(new, old);
         }
         if let Some(table) = &mut change.table {
+            if let Some(policy) = &mut self.open.policy {
+                *policy = table.clone();
+            }
             std::mem::swap(table, &mut self.private_router.table);
         }
         change
@@ -299,11 +311,27 @@ impl Graph {
     }
 }
 
+impl Plan {
+    fn public_dispatch(&self) -> PublicDispatch {
+        PublicDispatch {
+            own: self.public.own(),
+            protocol_port: self.protocol_port,
+            key_exchange: self.key_exchange,
+        }
+    }
+}
+
 /// What a worker no longer needs: memory to be freed, by someone who has the time.
 pub struct Leftover {
     _router: PrivateRouter,
     _tunnels: Vec<Option<Tunnel>>,
     _associations: Option<SpiTable<Box<Inbound>>>,
+}
+
+impl Plan {
+    fn policy(&self) -> Option<Arc<PrefixTable>> {
+        self.check_inner_source.then(|| self.table.clone())
+    }
 }
 
 impl Interface {

@@ -29,8 +29,9 @@
 //! * *closed* what was recorded, to whoever gets at keys later, pre-shared keys included;
 //! * *running* what runs: no packet stops a worker, makes it wait, or has it take more memory.
 //!
-//! The private network is trusted to send what it likes to where the routes lead, and so is every peer: packets out of a
-//! tunnel are not held to the route's `net`. Root on the gateway is trusted with everything.
+//! The private network is trusted to send what it likes to where the routes lead. A peer is trusted with its own networks:
+//! a packet out of a tunnel with another source is dropped, unless `check-inner-source` is false. Root on the gateway is
+//! trusted with everything.
 //!
 //! # Why a default is what it is
 //!
@@ -43,7 +44,8 @@
 //! | a window of 1984 packets | packets are received in batches of 64 and can overtake each other by several; see [`esp::WINDOW`] |
 //! | `mtu` 8923 | what deployed configurations assume where they are silent; it is cut to what the interfaces carry |
 //! | `tfc` off | padding each packet to the MTU multiplies the traffic of small ones |
-//! | outer header: DF, TOS 0 | gateways do not reassemble, and a copied TOS would tell something about the inner packet |
+//! | outer header: DF, `dscp` none | gateways do not reassemble, and a copied DSCP would tell something about the inner packet. ECN is copied: it tells little, and senders need the answer (RFC 6040) |
+//! | `check-inner-source` true | the prefixes that packets go to are known anyway, and RFC 4301 wants their senders held to them |
 //! | 100 messages of the key exchange a second and worker | enough to rekey a thousand routes in 20 s, and little work even if every one is forged |
 //! | 50 ICMP messages a second, 100 at once | enough for traceroute and path MTU discovery, too little to reflect a flood |
 //! | workers sleep | an idle gateway costs nothing; `--busywait` is for those who pay for latency |

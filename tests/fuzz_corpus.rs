@@ -3,6 +3,10 @@
 
 #[path = "../fuzz/checks.rs"]
 mod checks;
+#[path = "../fuzz/graph.rs"]
+mod graph;
+#[path = "../fuzz/wire.rs"]
+mod wire;
 
 use std::fs;
 use std::path::Path;
@@ -44,4 +48,14 @@ fn the_corpus_of_paths_holds_no_surprise() {
 #[test]
 fn the_corpus_of_frames_holds_no_surprise() {
     replay("framing", checks::framing);
+}
+
+#[test]
+fn the_corpus_of_packets_holds_no_surprise() {
+    replay("wire", wire::wire);
+}
+
+#[test]
+fn the_corpus_of_whole_gateways_holds_no_surprise() {
+    replay("graph", graph::graph);
 }

@@ -6,9 +6,7 @@ mod support {
 }
 
 use etherparse::icmpv6::{ParameterProblemCode, ParameterProblemHeader, TimeExceededCode};
-use etherparse::{
-    IcmpEchoHeader, Icmpv6Header, Icmpv6Type, IpNumber, NetSlice, SlicedPacket, TransportSlice,
-};
+use etherparse::{IcmpEchoHeader, Icmpv6Type, IpNumber, NetSlice, SlicedPacket, TransportSlice};
 use proptest::prelude::*;
 use support::site::*;
 use vita::wire::ip::Family;
@@ -25,39 +23,6 @@ const PAYLOAD: usize = 14 + 40;
 
 fn pair6() -> (Site, Site) {
     pair_of(plan6)
-}
-
-fn with_byte(mut frame: Vec<u8>, offset: usize, value: u8) -> Vec<u8> {
-    frame[offset] = value;
-    frame
-}
-
-/// The one frame of a list.
-#[track_caller]
-fn only(mut frames: Vec<Vec<u8>>) -> Vec<u8> {
-    assert_eq!(frames.len(), 1, "{frames:02x?}");
-    frames.remove(0)
-}
-
-/// Any IPv6 packet from a host.
-fn packet6(source: &str, destination: &str, hop_limit: u8, next_header: u8, payload: &[u8]) -> Vec<u8> {
-    let header = etherparse::Ipv6Header {
-        payload_length: payload.len() as u16,
-        next_header: IpNumber(next_header),
-        hop_limit,
-        source: address6(source),
-        destination: address6(destination),
-        ..Default::default()
-    };
-    let ethernet = [&[2, 0, 0, 0, 0, 1][..], &HOST_MAC, &[0x86, 0xdd]].concat();
-    [&ethernet[..], &header.to_bytes(), payload].concat()
-}
-
-/// An ICMPv6 message with a sound checksum.
-fn icmp6(source: &str, destination: &str, hop_limit: u8, kind: Icmpv6Type, body: &[u8]) -> Vec<u8> {
-    let header = Icmpv6Header::with_checksum(kind, address6(source), address6(destination), body).unwrap();
-    let message = [&header.to_bytes()[..], body].concat();
-    packet6(source, destination, hop_limit, 58, &message)
 }
 
 /// Checks an ICMPv6 error: who sent it, to whom, what it says, and which packet it quotes.
@@ -435,30 +400,6 @@ fn no_error_about_an_error_or_to_nobody() {
     paris.arrive_private(&packet6(HOST, FAR_HOST, 1, 44, &later));
     assert!(paris.sent_private().is_empty());
     paris.counted(&[("private-icmp6/answer-errors", 3)]);
-}
-
-/// The options and target of a neighbour's message.
-fn neighbour(target: &str, option: Option<(u8, [u8; 6])>) -> Vec<u8> {
-    let mut body = address6(target).to_vec();
-    if let Some((kind, mac)) = option {
-        body.extend([kind, 1]);
-        body.extend(mac);
-    }
-    body
-}
-
-fn solicitation(source: &str, destination: &str, target: &str, mac: Option<[u8; 6]>) -> Vec<u8> {
-    let body = neighbour(target, mac.map(|mac| (1, mac)));
-    icmp6(source, destination, 255, Icmpv6Type::NeighborSolicitation, &body)
-}
-
-fn advertisement(source: &str, destination: &str, r#override: bool, mac: [u8; 6]) -> Vec<u8> {
-    let kind = Icmpv6Type::NeighborAdvertisement(etherparse::icmpv6::NeighborAdvertisementHeader {
-        router: true,
-        solicited: true,
-        r#override,
-    });
-    icmp6(source, destination, 255, kind, &neighbour(source, Some((2, mac))))
 }
 
 /// A site that has to find out who its public next hop is.

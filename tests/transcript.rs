@@ -358,7 +358,8 @@ fn what_is_wrong_is_said_on_the_stream_and_with_the_code_that_scripts_know() {
             (
                 &["add", "ref", "/inbound-sa", ""],
                 "",
-                "/inbound-sa: the list of associations is kept by the key manager (data-plane option is not set)\n",
+                "/inbound-sa: SA database is auto-managed (data-plane option is not set): the key exchange makes its entries; \
+                 to configure them, set /data-plane true\n",
                 "",
                 1,
             ),

@@ -159,8 +159,8 @@ fn accepted(candidate: Result<Document, Rejected>) -> Result<Document, String> {
     let candidate = candidate.map_err(|error| error.to_string())?;
     if candidate.ignored_associations() > 0 {
         tracing::warn!(
-            "{} SAs of the submitted configuration are ignored: the key exchange makes them \
-                 (data-plane is not set)",
+            "Rejected changes to auto-managed SA database (data-plane option is not set): {} configured SAs are \
+             dropped, the key exchange makes its own",
             candidate.ignored_associations()
         );
     }
@@ -177,7 +177,10 @@ impl Handler for Requests<'_> {
     }
 
     fn get_config(&mut self, path: &str, format: Format, print_default: bool) -> Result<String, String> {
-        self.transactions.document().print(path, format, print_default).map_err(|error| error.to_string())
+        let supervisor = &self.transactions.supervisor;
+        let live = || supervisor.associations();
+        let printed = supervisor.document().print_live(path, format, print_default, live);
+        printed.map_err(|error| error.to_string())
     }
 
     fn get_state(&mut self, path: &str, format: Format, print_default: bool) -> Result<String, String> {

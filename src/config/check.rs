@@ -2,10 +2,9 @@
 //! What the model cannot say, and what this version of the program cannot do.
 
 use super::difference::Changes;
-use super::typed::{Config, Link, PrivateInterface, PublicInterface, Route};
+use super::typed::{Aead, Association, Config, Link, PrivateInterface, PublicInterface, Route};
 use crate::wire::ip::Family;
 use crate::wire::{Mac, ipv6};
-use crate::yang::data::Container;
 use ipnet::IpNet;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -14,11 +13,15 @@ use std::sync::Arc;
 /// Why a configuration that conforms to the model is refused nevertheless.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
+    #[error("{path}/aead {aead}: expected an algorithm that is supported, {}", supported_aeads())]
+    Aead { path: String, aead: String },
+    #[error("{path}/route {route}: expected the id of a route")]
+    NoSuchRoute { path: String, route: String },
     #[error(
-        "/data-plane true: associations with configured keys are not supported by this version; \
-         remove data-plane or set it to false"
+        "{path}/key: the same key and salt as that of {other}, so that nonces would repeat; \
+         expected another key (or salt)"
     )]
-    DataPlane,
+    SameNonces { path: String, other: String },
     #[error("{path}: expected ifname with the name of a network interface (or pci 00:00.0 for no device)")]
     NoDevice { path: String },
     #[error(
@@ -59,7 +62,9 @@ impl Refusal {
     /// The path of the node that is refused, of which the message speaks.
     pub(super) fn path(&self) -> String {
         match self {
-            Refusal::DataPlane => "/data-plane".to_string(),
+            Refusal::Aead { path, .. } => format!("{path}/aead"),
+            Refusal::NoSuchRoute { path, .. } => format!("{path}/route"),
+            Refusal::SameNonces { path, .. } => format!("{path}/key"),
             Refusal::Pci { path, .. } => format!("{path}/pci"),
             Refusal::NoSuchQueue { path, .. } => format!("{path}/queue"),
             Refusal::NotAHost { path, leaf, .. } => format!("{path}/{leaf}"),
@@ -76,14 +81,6 @@ impl Refusal {
     }
 }
 
-/// Refuses trees that use what there is not, before they are converted.
-pub(super) fn supported(root: &Container) -> Result<(), Refusal> {
-    match root.value("data-plane").and_then(|value| value.as_bool()) {
-        Some(true) => Err(Refusal::DataPlane),
-        _ => Ok(()),
-    }
-}
-
 /// Checks a configuration as a whole; of the routes, those that the one before, which was checked, has not.
 pub(super) fn check(config: &Config, before: Option<&Config>) -> Result<(), Refusal> {
     let before = before.map_or(&[][..], |before| &before.routes);
@@ -93,7 +90,8 @@ pub(super) fn check(config: &Config, before: Option<&Config>) -> Result<(), Refu
     devices(config)?;
     hosts(config, &changed)?;
     queues(config)?;
-    routes(config, &changed)
+    routes(config, &changed)?;
+    associations(config)
 }
 
 /// Every device is one that can be driven, and every device queue has one user.
@@ -199,20 +197,53 @@ fn queues(config: &Config) -> Result<(), Refusal> {
     let lost = entries.find(|(route, gateway)| config.public(gateway.queue, route.outer).is_none());
     match lost.filter(|_| !config.public.is_empty()) {
         Some((route, gateway)) => {
-            let of_family = config.public.iter().filter(|public| Family::of(public.ip) == route.outer);
-            let expected: Vec<_> = of_family.map(|public| public.queue.to_string()).collect();
-            Err(Refusal::NoSuchQueue {
-                path: format!("{}/gateway[ip={}]", route_path(route), gateway.ip),
-                queue: gateway.queue,
-                expected: if expected.is_empty() {
-                    format!("which public-interface{} is to have", digit(gateway.ip))
-                } else {
-                    format!("one of {}", expected.join(", "))
-                },
-            })
+            let path = format!("{}/gateway[ip={}]", route_path(route), gateway.ip);
+            Err(no_such_queue(config, path, gateway.queue, route.outer))
         }
         None => Ok(()),
     }
+}
+
+fn no_such_queue(config: &Config, path: String, queue: u16, family: Family) -> Refusal {
+    let of_family = config.public.iter().filter(|public| Family::of(public.ip) == family);
+    let expected: Vec<_> = of_family.map(|public| public.queue.to_string()).collect();
+    let expected = match (expected.is_empty(), family) {
+        (true, Family::V4) => "which public-interface4 is to have".to_string(),
+        (true, Family::V6) => "which public-interface6 is to have".to_string(),
+        (false, _) => format!("one of {}", expected.join(", ")),
+    };
+    Refusal::NoSuchQueue { path, queue, expected }
+}
+
+/// Each serves a route, on a worker that there is, and no two seal by the same nonces.
+fn associations(config: &Config) -> Result<(), Refusal> {
+    let outbound = config.outbound.iter().map(|association| ("outbound-sa", association));
+    let inbound = config.inbound.iter().map(|association| ("inbound-sa", association));
+    for (list, association) in outbound.chain(inbound) {
+        let path = || association_path(list, association);
+        let Some(route) = config.route(&association.route) else {
+            return Err(Refusal::NoSuchRoute { path: path(), route: association.route.clone() });
+        };
+        if !config.public.is_empty() && config.public(association.queue, route.outer).is_none() {
+            return Err(no_such_queue(config, path(), association.queue, route.outer));
+        }
+    }
+    let mut keys = HashMap::with_capacity(config.outbound.len());
+    for association in &config.outbound {
+        if let Some(other) = keys.insert((&association.key, &association.salt), association) {
+            let [path, other] = [association, other].map(|one| association_path("outbound-sa", one));
+            return Err(Refusal::SameNonces { path, other });
+        }
+    }
+    Ok(())
+}
+
+fn association_path(list: &str, association: &Association) -> String {
+    format!("/{list}[queue={}][spi={}]", association.queue, association.spi)
+}
+
+fn supported_aeads() -> String {
+    Aead::ALL.map(Aead::name).join(" or ")
 }
 
 /// The model compares text, and the same network or key can be written in more ways than one; and it compares each family's

@@ -3,7 +3,9 @@
 
 use super::check::Refusal;
 use super::schema;
-use super::typed::{Config, Gateway, Key32, Link, PrivateInterface, PublicInterface, Route};
+use super::typed::{
+    Aead, Association, Config, Gateway, Link, PrivateInterface, PublicInterface, Route, Secret,
+};
 use crate::wire::ip::Family;
 use crate::yang::data::{Container, Value};
 use crate::yang::schema::{Kind, Members};
@@ -46,10 +48,14 @@ pub(super) fn convert(root: &Container, before: Option<(&Container, &Config)>) -
         routes,
         mtu: top.number("mtu")?,
         tfc: top.flag("tfc"),
+        dscp: top.parsed("dscp")?.unwrap_or_default(),
+        check_inner_source: top.flag("check-inner-source"),
         protocol_port: top.number("protocol-port")?,
         negotiation_ttl: top.number("negotiation-ttl")?,
         sa_ttl: top.number("sa-ttl")?,
         data_plane: top.flag("data-plane"),
+        outbound: associations(&top, "outbound-sa")?,
+        inbound: associations(&top, "inbound-sa")?,
     })
 }
 
@@ -93,7 +99,6 @@ fn route(outer: Family, fields: &Fields) -> Result<Route, Refusal> {
         gateways.push(Gateway { ip: fields.address("ip")?, queue: fields.number("queue")? });
     }
     gateways.sort_by_key(|gateway| gateway.queue);
-    let key = fields.data.text("preshared-key").and_then(key32);
     let net: IpNet = fields.needed("net")?;
     let mut nets = vec![net.trunc()];
     for text in fields.data.texts("additional-net") {
@@ -105,21 +110,44 @@ fn route(outer: Family, fields: &Fields) -> Result<Route, Refusal> {
         id: fields.needed("id")?,
         outer,
         spi: fields.number("spi")?,
-        preshared_key: key.ok_or_else(|| fields.unreadable("preshared-key"))?,
+        preshared_key: fields.secret("preshared-key")?,
         nets,
         gateways,
     })
 }
 
+fn associations(top: &Fields, list: &str) -> Result<Vec<Arc<Association>>, Refusal> {
+    let entries = top.data.entries(list).map(|data| association(&top.inner(list, data, None)?));
+    let mut associations = entries.collect::<Result<Vec<_>, _>>()?;
+    associations.sort_by_key(|association| (association.queue, association.spi));
+    Ok(associations)
+}
+
+fn association(fields: &Fields) -> Result<Arc<Association>, Refusal> {
+    let (spi, queue) = (fields.number("spi")?, fields.number("queue")?);
+    let fields = Fields { path: format!("{}[queue={queue}][spi={spi}]", fields.path), ..*fields };
+    let aead = fields.data.text("aead").unwrap_or_default();
+    let unsupported = || Refusal::Aead { path: fields.path.clone(), aead: aead.to_string() };
+    Ok(Arc::new(Association {
+        spi,
+        queue,
+        route: fields.needed("route")?,
+        aead: Aead::named(aead).ok_or_else(unsupported)?,
+        key: fields.secret("key")?,
+        salt: fields.secret("salt")?,
+        sequence: fields.data.value("sequence-number").and_then(Value::as_number).unwrap_or(0),
+    }))
+}
+
 /// Two digits a byte, white space ignored.
-fn key32(text: &str) -> Option<Key32> {
-    let mut bytes = [0; 32];
+fn secret<const N: usize>(text: &str) -> Option<Secret<N>> {
+    let mut bytes = [0; N];
     let mut digits = text.chars().filter(|character| !character.is_whitespace());
     for byte in &mut bytes {
         let (high, low) = (digits.next()?.to_digit(16)?, digits.next()?.to_digit(16)?);
         *byte = u8::try_from(high << 4 | low).ok()?;
     }
-    digits.next().is_none().then(|| Key32::new(bytes))
+    digits.next().is_none().then(|| Secret::new(bytes))
 }
 
 /// A container with its schema, for the defaults, and its path, for messages.
@@ -142,13 +170,17 @@ impl<'a> Fields<'a> {
 
     /// The number configured, or the default.
     fn number<N: TryFrom<i128>>(&self, name: &str) -> Result<N, Refusal> {
-        let default = || self.schema.leaf(name).and_then(|leaf| leaf.default.as_ref());
-        let value = self.data.value(name).or_else(default);
-        value.and_then(Value::as_number).ok_or_else(|| self.unreadable(name))
+        self.value(name).and_then(Value::as_number).ok_or_else(|| self.unreadable(name))
     }
 
+    /// What is configured, or the default, or false.
     fn flag(&self, name: &str) -> bool {
-        self.data.value(name).and_then(Value::as_bool).unwrap_or(false)
+        self.value(name).and_then(Value::as_bool).unwrap_or(false)
+    }
+
+    fn value(&self, name: &str) -> Option<&Value> {
+        let default = || self.schema.leaf(name).and_then(|leaf| leaf.default.as_ref());
+        self.data.value(name).or_else(default)
     }
 
     fn parsed<T: FromStr>(&self, name: &str) -> Result<Option<T>, Refusal> {
@@ -164,6 +196,10 @@ impl<'a> Fields<'a> {
 
     fn address(&self, name: &str) -> Result<IpAddr, Refusal> {
         self.needed(name)
+    }
+
+    fn secret<const N: usize>(&self, name: &str) -> Result<Secret<N>, Refusal> {
+        self.data.text(name).and_then(secret).ok_or_else(|| self.unreadable(name))
     }
 
     fn unreadable(&self, name: &str) -> Refusal {

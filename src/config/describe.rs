@@ -2,11 +2,12 @@
 //! A difference in words, for operators. Keys are never part of it.
 
 use super::difference::{Changes, Difference};
-use super::typed::{Gateway, Link, PrivateInterface, PublicInterface, Route};
+use super::typed::{Association, Gateway, Link, PrivateInterface, PublicInterface, Route};
 use crate::wire::ip::Family;
 use ipnet::IpNet;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// One line for each element: `+` is new, `-` is gone, `~` has changed.
 impl fmt::Display for Difference<'_> {
@@ -16,7 +17,14 @@ impl fmt::Display for Difference<'_> {
         }
         lines(f, &self.private, private, private_changes)?;
         lines(f, &self.public, public, public_changes)?;
-        lines(f, &self.routes, |route| self::route(route), |old, new| route_changes(old, new))
+        lines(f, &self.routes, |route| self::route(route), |old, new| route_changes(old, new))?;
+        for (list, changes) in [("outbound-sa", &self.outbound), ("inbound-sa", &self.inbound)] {
+            let between = |old: &Arc<Association>, new: &Arc<Association>| {
+                (association_name(list, new), association_changes(old, new))
+            };
+            lines(f, changes, |sa| association(list, sa), between)?;
+        }
+        Ok(())
     }
 }
 
@@ -27,6 +35,8 @@ impl Difference<'_> {
         parts.extend(count("private interface", &self.private, |private| private.ip.to_string()));
         parts.extend(count("public interface", &self.public, |public| public.ip.to_string()));
         parts.extend(count("route", &self.routes, |route| route.id.clone()));
+        parts.extend(count("outbound SA", &self.outbound, |sa| sa.spi.to_string()));
+        parts.extend(count("inbound SA", &self.inbound, |sa| sa.spi.to_string()));
         if parts.is_empty() { "nothing".to_owned() } else { parts.join(", ") }
     }
 
@@ -35,6 +45,8 @@ impl Difference<'_> {
         let mut leaves = Vec::new();
         change(&mut leaves, "mtu", &old.mtu, &new.mtu);
         change(&mut leaves, "tfc", &old.tfc, &new.tfc);
+        change(&mut leaves, "dscp", &old.dscp, &new.dscp);
+        change(&mut leaves, "check-inner-source", &old.check_inner_source, &new.check_inner_source);
         change(&mut leaves, "protocol-port", &old.protocol_port, &new.protocol_port);
         change(&mut leaves, "negotiation-ttl", &old.negotiation_ttl, &new.negotiation_ttl);
         change(&mut leaves, "sa-ttl", &old.sa_ttl, &new.sa_ttl);
@@ -162,6 +174,27 @@ fn route_changes(old: &Route, new: &Route) -> (String, Vec<String>) {
     (route_name(new), changes)
 }
 
+fn association(list: &str, association: &Association) -> String {
+    let Association { route, aead, sequence, .. } = association;
+    let after = if *sequence > 0 { format!(", sequence-number {sequence}") } else { String::new() };
+    format!("{}: route {route}, {}{after}", association_name(list, association), aead.name())
+}
+
+fn association_name(list: &str, association: &Association) -> String {
+    format!("{list}[queue={}][spi={}]", association.queue, association.spi)
+}
+
+fn association_changes(old: &Association, new: &Association) -> Vec<String> {
+    let mut changes = Vec::new();
+    change(&mut changes, "route", &old.route, &new.route);
+    change(&mut changes, "aead", &old.aead.name(), &new.aead.name());
+    let secrets = [("key", old.key != new.key), ("salt", old.salt != new.salt)];
+    let changed = secrets.into_iter().filter(|(_, changed)| *changed);
+    changes.extend(changed.map(|(name, _)| format!("{name} changed")));
+    change(&mut changes, "sequence-number", &old.sequence, &new.sequence);
+    changes
+}
+
 fn nets(route: &Route) -> String {
     route.nets.iter().map(IpNet::to_string).collect::<Vec<_>>().join(" and ")
 }
@@ -218,11 +251,13 @@ mod tests {
             .replace("spi 1234", "spi 1235")
             .replace("ACAB1;", "ACAB2;")
             .replace("203.0.113.5;", "203.0.113.6; queue 2;")
-            + "mtu 1440; tfc true;";
+            + "mtu 1440; tfc true; dscp 46; check-inner-source false;";
         let (lines, summary) = told(&after);
         let expected = "\
 ~ mtu 8923 -> 1440
 ~ tfc false -> true
+~ dscp none -> 46
+~ check-inner-source true -> false
 ~ private-interface4: ip 172.31.1.20 -> 172.31.1.21
 - public-interface4[ip=172.31.1.30]: queue 1, eth2 queue 1, nexthop-ip 172.31.0.1
 + public-interface4[ip=172.31.1.30]: queue 2, eth3 queue 2, nexthop-ip 172.31.0.1
@@ -230,8 +265,8 @@ mod tests {
 gateway 203.0.113.5 (queue 1) -> 203.0.113.6 (queue 2)
 ";
         assert_eq!(lines, expected);
-        let expected = "mtu 8923 -> 1440, tfc false -> true, 1 private interface changed (172.31.1.21), \
-            1 public interface added (172.31.1.30), 1 public interface removed (172.31.1.30), 1 route changed (tokyo)";
+        let expected = "mtu 8923 -> 1440, tfc false -> true, dscp none -> 46, check-inner-source true -> false, \
+            1 private interface changed (172.31.1.21), 1 public interface added (172.31.1.30), 1 public interface removed (172.31.1.30), 1 route changed (tokyo)";
         assert_eq!(summary, expected);
         assert!(!lines.contains("ACAB"));
     }

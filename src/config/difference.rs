@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is different between two configurations, so that a change touches only what it names.
 
-use super::typed::{Config, PrivateInterface, PublicInterface, Route};
+use super::typed::{Association, Config, PrivateInterface, PublicInterface, Route};
 use crate::wire::ip::Family;
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -17,8 +17,13 @@ pub struct Difference<'a> {
     pub public: Changes<'a, PublicInterface>,
     /// Routes, matched by id.
     pub routes: Changes<'a, Arc<Route>>,
+    /// Configured associations, matched by queue and SPI.
+    pub outbound: Changes<'a, Arc<Association>>,
+    pub inbound: Changes<'a, Arc<Association>>,
     pub mtu: bool,
     pub tfc: bool,
+    pub dscp: bool,
+    pub check_inner_source: bool,
     pub protocol_port: bool,
     pub negotiation_ttl: bool,
     pub sa_ttl: bool,
@@ -44,8 +49,12 @@ impl<'a> Difference<'a> {
                 (public.queue, Family::of(public.ip))
             }),
             routes: Changes::between(&old.routes, &new.routes, |route| route.id.as_str()),
+            outbound: Changes::between(&old.outbound, &new.outbound, |sa| (sa.queue, sa.spi)),
+            inbound: Changes::between(&old.inbound, &new.inbound, |sa| (sa.queue, sa.spi)),
             mtu: old.mtu != new.mtu,
             tfc: old.tfc != new.tfc,
+            dscp: old.dscp != new.dscp,
+            check_inner_source: old.check_inner_source != new.check_inner_source,
             protocol_port: old.protocol_port != new.protocol_port,
             negotiation_ttl: old.negotiation_ttl != new.negotiation_ttl,
             sa_ttl: old.sa_ttl != new.sa_ttl,
@@ -53,12 +62,14 @@ impl<'a> Difference<'a> {
         }
     }
 
-    /// Whether nothing but routes is different.
+    /// Whether nothing but routes and configured associations is different.
     pub fn is_routes_only(&self) -> bool {
         let leaves = [
             !self.private.is_empty(),
             self.mtu,
             self.tfc,
+            self.dscp,
+            self.check_inner_source,
             self.protocol_port,
             self.negotiation_ttl,
             self.sa_ttl,
@@ -69,7 +80,12 @@ impl<'a> Difference<'a> {
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.is_routes_only() && self.routes.is_empty()
+        self.is_routes_only() && self.routes.is_empty() && !self.has_associations()
+    }
+
+    /// Whether configured associations are different.
+    pub fn has_associations(&self) -> bool {
+        !self.outbound.is_empty() || !self.inbound.is_empty()
     }
 
     /// Whether the devices or addresses that the worker of that number uses are different, so that it has to be

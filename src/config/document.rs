@@ -2,8 +2,9 @@
 //! Documents, the edits that clients make, and why one is rejected.
 
 use super::check::{self, Refusal};
+use super::live::{self, INBOUND, LiveAssociation, OUTBOUND};
 use super::{Config, convert, schema};
-use crate::yang::data::{Container, Data};
+use crate::yang::data::{Container, Data, Value};
 use crate::yang::edit::{self, EditError, UNNAMED};
 use crate::yang::format::{self, Format};
 use crate::yang::path::{Path, PathError};
@@ -32,7 +33,10 @@ pub enum Rejected {
     Invalid(#[from] Invalid),
     #[error(transparent)]
     Refused(#[from] Refusal),
-    #[error("{0}: the list of associations is kept by the key manager (data-plane option is not set)")]
+    #[error(
+        "{0}: SA database is auto-managed (data-plane option is not set): the key exchange makes its entries; \
+         to configure them, set /data-plane true"
+    )]
     AutoManaged(String),
     #[error("{0} is configuration: it can be read with get only")]
     NotState(String),
@@ -74,19 +78,19 @@ impl Document {
 
     /// Replaces what stands at a path.
     pub fn set(&self, path: &str, value: &str) -> Result<Document, Rejected> {
-        let path = writable(path)?;
+        let path = self.writable(path)?;
         let accepted = Document::accept(edit::set(schema(), &self.root, &path, value)?, Some(self));
         accepted.map_err(|error| if path.steps.is_empty() { error.at(value) } else { error })
     }
 
     /// Adds entries to a list.
     pub fn add(&self, path: &str, value: &str) -> Result<Document, Rejected> {
-        Document::accept(edit::add(schema(), &self.root, &writable(path)?, value)?, Some(self))
+        Document::accept(edit::add(schema(), &self.root, &self.writable(path)?, value)?, Some(self))
     }
 
     /// Removes an entry from a list.
     pub fn remove(&self, path: &str) -> Result<Document, Rejected> {
-        Document::accept(edit::remove(&self.root, &writable(path)?)?, Some(self))
+        Document::accept(edit::remove(&self.root, &self.writable(path)?)?, Some(self))
     }
 
     /// The text of what stands at a path. That of `/` can be parsed again, and yields the same document.
@@ -96,30 +100,55 @@ impl Document {
 
     /// What stands at a path, in any format.
     pub fn print(&self, path: &str, format: Format, print_default: bool) -> Result<String, Rejected> {
+        self.print_live(path, format, print_default, Vec::new)
+    }
+
+    /// As [`Document::print`]; in the lists that the key manager keeps stand the associations that it made.
+    pub fn print_live<'a>(
+        &self,
+        path: &str,
+        format: Format,
+        print_default: bool,
+        live: impl FnOnce() -> Vec<LiveAssociation<'a>>,
+    ) -> Result<String, Rejected> {
         let path = Path::resolve(&schema().root, path)?;
         if path.begins_with(STATE) {
             return Err(EditError::State(path.to_string()).into());
         }
         let shown = if print_default { Shown::WithDefaults } else { Shown::Explicit };
-        Ok(format::print(schema(), &self.root, &path, format, shown)?)
+        let shows_live = path.steps.is_empty() || shows_associations(&path);
+        let mut root = self.root.clone();
+        if shows_live && !is_manual(&root) {
+            live::fill(&mut root, &live());
+        }
+        Ok(format::print(schema(), &root, &path, format, shown)?)
     }
 
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// How many associations the text contained that led to this document. They were left out, because the key
-    /// manager keeps these lists; an operator who wrote them should be told.
+    /// How many associations the text contained that led to this document, and were left out, because without
+    /// data-plane the key manager keeps these lists; an operator who wrote them should be told.
     pub fn ignored_associations(&self) -> usize {
         self.ignored_associations
+    }
+
+    /// A path that clients may change.
+    fn writable(&self, path: &str) -> Result<Path<'static>, Rejected> {
+        let path = Path::resolve(&schema().root, path)?;
+        if shows_associations(&path) && !is_manual(&self.root) {
+            return Err(Rejected::AutoManaged(path.to_string()));
+        }
+        Ok(path)
     }
 
     /// Checks a tree. What it shares with that of a document, which is valid, is not checked again.
     fn accept(mut root: Arc<Container>, before: Option<&Document>) -> Result<Document, Rejected> {
         validate::validate(&schema().root, &root, before.map(|before| &*before.root))?;
-        check::supported(&root)?;
         let mut ignored_associations = 0;
-        for name in ASSOCIATIONS {
+        let managed = if is_manual(&root) { &[][..] } else { &ASSOCIATIONS };
+        for &name in managed {
             if let Some(Data::List(list)) = root.members.get(name) {
                 ignored_associations += list.entries.len();
                 Arc::make_mut(&mut root).members.remove(name);
@@ -160,16 +189,16 @@ impl fmt::Debug for Document {
     }
 }
 
-/// A path that clients may change.
-fn writable(path: &str) -> Result<Path<'static>, Rejected> {
-    let path = Path::resolve(&schema().root, path)?;
-    if ASSOCIATIONS.iter().any(|name| path.begins_with(name)) {
-        return Err(Rejected::AutoManaged(path.to_string()));
-    }
-    Ok(path)
+fn shows_associations(path: &Path) -> bool {
+    ASSOCIATIONS.iter().any(|name| path.begins_with(name))
+}
+
+/// Whether associations are configured, not negotiated.
+fn is_manual(root: &Container) -> bool {
+    root.value("data-plane").and_then(Value::as_bool).unwrap_or(false)
 }
 
 /// The container of all state.
 pub(super) const STATE: &str = "gateway-state";
-/// Lists that the key manager keeps.
-const ASSOCIATIONS: [&str; 2] = ["outbound-sa", "inbound-sa"];
+/// Lists that the key manager keeps, unless data-plane is true.
+const ASSOCIATIONS: [&str; 2] = [OUTBOUND, INBOUND];

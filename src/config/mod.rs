@@ -17,22 +17,26 @@
 //! [`Config`] is what the rest of the program sees: addresses, networks, keys, with the defaults of the model filled
 //! in. [`Difference`] tells what a change touches. [`State`] is the other way: counters to text.
 //!
-//! Limits: no manually keyed associations (`data-plane`). The model has them; such configurations are refused with a
-//! message that says so.
+//! Security associations are part of a document only where they are configured (`data-plane true`). Otherwise the key
+//! exchange makes them: [`Document::print_live`] shows them, and whoever writes them is told that they are dropped.
 
 mod check;
 mod convert;
 mod describe;
 mod difference;
 mod document;
+mod live;
 mod state;
 mod typed;
 
 pub use check::Refusal;
 pub use difference::{Changes, Difference};
 pub use document::{Document, Rejected, named};
+pub use live::LiveAssociation;
 pub use state::State;
-pub use typed::{Config, Gateway, Key32, Link, PrivateInterface, PublicInterface, Route};
+pub use typed::{
+    Aead, Association, Config, Gateway, Key32, Link, PrivateInterface, PublicInterface, Route, Secret,
+};
 
 use crate::yang::schema::Schema;
 use std::sync::LazyLock;

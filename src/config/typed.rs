@@ -2,6 +2,7 @@
 //! The configuration as types.
 
 use crate::wire::Mac;
+use crate::wire::class::Dscp;
 use crate::wire::ip::Family;
 use ipnet::IpNet;
 use std::fmt;
@@ -21,12 +22,20 @@ pub struct Config {
     /// Longest inner packet, in bytes.
     pub mtu: u16,
     pub tfc: bool,
+    /// Of outer headers.
+    pub dscp: Dscp,
+    /// Whether what comes out of a tunnel has to come from its route's networks.
+    pub check_inner_source: bool,
     pub protocol_port: u16,
     /// In seconds.
     pub negotiation_ttl: u32,
     /// In seconds.
     pub sa_ttl: u32,
+    /// Associations are configured, not negotiated.
     pub data_plane: bool,
+    /// Sorted by queue and SPI, as those below. Empty unless `data_plane`.
+    pub outbound: Vec<Arc<Association>>,
+    pub inbound: Vec<Arc<Association>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,9 +90,32 @@ pub struct Gateway {
     pub queue: u16,
 }
 
-/// A secret of 32 bytes. It is wiped from memory when dropped, and not shown by `Debug`.
+/// A security association with a configured key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Association {
+    pub spi: u32,
+    pub queue: u16,
+    /// The id of a route.
+    pub route: String,
+    pub aead: Aead,
+    pub key: Secret<16>,
+    pub salt: Secret<4>,
+    /// The last sequence number that is used up.
+    pub sequence: u64,
+}
+
+/// The algorithms that associations can have. Another one has its name here, and where its keys are longer the type of
+/// `key` in the model and in [`Association`] allows for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Aead {
+    AesGcm16Icv,
+}
+
+/// Secret bytes. They are wiped from memory when dropped, and not shown by `Debug`.
 #[derive(Clone, PartialEq, Eq, Hash, Zeroize, ZeroizeOnDrop)]
-pub struct Key32([u8; 32]);
+pub struct Secret<const N: usize>([u8; N]);
+
+pub type Key32 = Secret<32>;
 
 impl Config {
     /// The public interface by which the worker of that number reaches gateways of that family.
@@ -96,6 +128,12 @@ impl Config {
     /// A public interface for each worker, by queue. It has the worker's device queue.
     pub fn workers(&self) -> impl Iterator<Item = &PublicInterface> {
         self.public.chunk_by(|one, other| one.queue == other.queue).filter_map(|both| both.first())
+    }
+
+    /// The route of that id.
+    pub fn route(&self, id: &str) -> Option<&Arc<Route>> {
+        let index = self.routes.binary_search_by(|route| route.id.as_str().cmp(id)).ok()?;
+        self.routes.get(index)
     }
 
     /// Whether any interface has an address of that family.
@@ -119,18 +157,33 @@ impl Route {
     }
 }
 
-impl Key32 {
-    pub fn new(bytes: [u8; 32]) -> Self {
-        Key32(bytes)
+impl Aead {
+    pub const ALL: [Aead; 1] = [Aead::AesGcm16Icv];
+
+    /// By the name used in the key exchange.
+    pub fn named(name: &str) -> Option<Aead> {
+        Aead::ALL.into_iter().find(|aead| aead.name() == name)
     }
 
-    pub fn bytes(&self) -> &[u8; 32] {
+    pub fn name(self) -> &'static str {
+        match self {
+            Aead::AesGcm16Icv => "aes-gcm-16-icv",
+        }
+    }
+}
+
+impl<const N: usize> Secret<N> {
+    pub fn new(bytes: [u8; N]) -> Self {
+        Secret(bytes)
+    }
+
+    pub fn bytes(&self) -> &[u8; N] {
         &self.0
     }
 }
 
-impl fmt::Debug for Key32 {
+impl<const N: usize> fmt::Debug for Secret<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Key32(..)")
+        f.write_str("Secret(..)")
     }
 }

@@ -24,6 +24,10 @@ pub struct Impact {
     pub reset: Vec<String>,
     /// Routes to which nothing happens but on restarted workers.
     pub untouched: usize,
+    /// Whether associations are configured, not negotiated.
+    pub is_manual: bool,
+    /// Whether that is another answer than before.
+    pub is_switched: bool,
 }
 
 impl Supervisor {
@@ -49,9 +53,16 @@ impl Supervisor {
 
 impl Impact {
     fn of_routes(difference: &Difference<'_>, old: &Config, new: &Config) -> Impact {
-        let mut impact = Impact::default();
+        let mut impact =
+            Impact { is_manual: new.data_plane, is_switched: difference.data_plane, ..Impact::default() };
         let id = |route: &&Arc<Route>| route.id.clone();
         impact.removed = difference.routes.removed.iter().map(id).collect();
+        if impact.is_manual || impact.is_switched {
+            // No exchange is under way, and what happens to associations is what the difference says.
+            impact.untouched =
+                new.routes.len() - difference.routes.added.len() - difference.routes.changed.len();
+            return impact;
+        }
         for (old, new) in &difference.routes.changed {
             if old.spi != new.spi || old.preshared_key != new.preshared_key {
                 impact.rekeyed.push(new.id.clone());
@@ -76,10 +87,15 @@ impl Impact {
 
 impl fmt::Display for Impact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let restarted = if self.is_manual {
+            "workers restarted, their SAs go on where they were: queue"
+        } else {
+            "workers restarted, their SAs lost and negotiated anew: queue"
+        };
         for (what, queues) in [
             ("workers started: queue", &self.started),
             ("workers stopped, their SAs lost: queue", &self.stopped),
-            ("workers restarted, their SAs lost and negotiated anew: queue", &self.restarted),
+            (restarted, &self.restarted),
         ] {
             if !queues.is_empty() {
                 let queues: Vec<_> = queues.iter().map(u16::to_string).collect();
@@ -96,6 +112,13 @@ impl fmt::Display for Impact {
                 let names: Vec<_> = routes.iter().take(MAX_NAMES).map(String::as_str).collect();
                 writeln!(f, "{what}: {} of {}{more}", routes.len(), names.join(", "))?;
             }
+        }
+        match (self.is_switched, self.is_manual) {
+            (true, true) => {
+                writeln!(f, "no key exchange any more: negotiated SAs end, configured ones begin")?
+            }
+            (true, false) => writeln!(f, "configured SAs end, all routes negotiate new ones")?,
+            (false, _) => {}
         }
         writeln!(f, "routes not touched: {}", self.untouched)
     }

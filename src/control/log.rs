@@ -30,6 +30,15 @@ impl Log {
                     );
                 }
             }
+            Event::ForbiddenSource { spi, inner_source, inner_destination, peer } => {
+                if self.may_write(now) {
+                    tracing::warn!(
+                        "queue {queue}: packet from {inner_source} to {inner_destination} dropped: it came through the \
+                         tunnel from {peer} (SPI {spi}), whose route has no such network; add it to the route \
+                         (additional-net) if it belongs there"
+                    );
+                }
+            }
             Event::Icmp { source, kind, code, excerpt } => {
                 if self.may_write(now) {
                     tracing::warn!(

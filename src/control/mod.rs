@@ -5,6 +5,7 @@
 //!   Document ──► Layout ──────► programs, seats        which devices and queues, who sits where
 //!            └─► Plan ────────► workers                addresses, routes, MTU
 //!            └─► routes, keys ► key managers ──► SAs ──► workers
+//!            └─► (data-plane) ─────────────────► SAs ──► workers
 //!   State  ◄── totals ◄── counters of workers, present and past
 //! ```
 //!
@@ -16,11 +17,14 @@
 //! between workers and key managers, keeps SA lifetimes, writes the log, restarts a worker that died, and follows the
 //! interfaces: one that is deleted stops its workers until it is back, a change of its MTU or address is taken over.
 //!
-//! Limits: a change of the devices, queues or CPUs of a worker restarts that worker, and its SAs are negotiated anew.
+//! Limits: a change of the devices, queues or CPUs of a worker restarts that worker, and its SAs are
+//! negotiated anew (configured ones go on where they were).
 
+mod associations;
 pub mod history;
 mod impact;
 mod layout;
+mod ledger;
 mod log;
 mod plan;
 mod queue;
@@ -33,12 +37,14 @@ pub use history::History;
 pub use impact::Impact;
 pub use transaction::{TransactionError, Transactions};
 
-use crate::config::{Config, Document, State};
+use crate::config::{Config, Document, LiveAssociation, State};
 use crate::count::Totals;
 use crate::graph::Plan;
+use crate::wire::ip::Family;
 use crate::worker::StartError;
 use crate::xdp::{DeviceError, Doorbell, Program, ProgramError};
 use layout::{Known, Layout, Mtus, Place};
+use ledger::Ledger;
 use log::Log;
 use plan::{Neighbours, Numbers};
 use queue::Queue;
@@ -75,6 +81,7 @@ pub struct Supervisor {
     /// Queues whose worker waits for an interface.
     waiting: BTreeSet<u16>,
     bell: Arc<Doorbell>,
+    ledger: Ledger,
     /// What workers and key managers counted that are no more.
     past: Totals,
     /// Whether there was a worker before those that run.
@@ -133,6 +140,7 @@ impl Supervisor {
             watch: Watch::default(),
             waiting: BTreeSet::new(),
             bell: Arc::new(Doorbell::new()?),
+            ledger: Ledger::default(),
             past: Totals::default(),
             ran: false,
             log: Log::default(),
@@ -161,6 +169,7 @@ impl Supervisor {
         if config.private.is_empty() || config.public.is_empty() {
             tracing::warn!("no worker runs: private and public interface are not both configured");
         }
+        warn_of_stranded(self.document.config(), config);
         self.document = candidate;
         Ok(())
     }
@@ -262,8 +271,9 @@ impl Supervisor {
         // Starting a worker can take seconds, which are not to be taken from the time that peers have to answer.
         let now = now.max(Instant::now());
         for queue in self.queues.values_mut() {
-            queue.configure(now, config, &self.numbers, &mut self.log)?;
+            queue.configure(now, config, &self.numbers, &mut self.log, &mut self.ledger);
         }
+        self.associate(config);
         if mtu < config.mtu && mtu != self.mtu && !self.queues.is_empty() {
             tracing::warn!(
                 "mtu {} does not fit the interfaces once sealed: inner packets of up to {mtu} bytes are sent",
@@ -282,6 +292,33 @@ impl Supervisor {
             }
         }
         failed.map_or(Ok(()), Err)
+    }
+
+    /// Has the workers hold the associations that are configured, after those that are not have been withdrawn.
+    fn associate(&mut self, config: &Config) {
+        if !config.data_plane {
+            return;
+        }
+        let patience = Instant::now() + PATIENCE;
+        for queue in self.queues.values() {
+            // What is still in use then is not used again.
+            queue.settle(patience);
+            queue.free();
+        }
+        let provided =
+            self.queues.values_mut().map(|queue| queue.provide(config, &self.numbers, &mut self.ledger));
+        match provided.sum::<usize>() {
+            0 => {}
+            first => tracing::warn!(
+                "{first} outbound SAs with configured keys begin with sequence number 1: if packets were sealed under \
+                 these keys before this process began, nonces repeat; give new keys, or the sequence-number reached"
+            ),
+        }
+    }
+
+    /// The associations that workers have, keys included.
+    pub fn associations(&self) -> Vec<LiveAssociation<'_>> {
+        self.queues.values().flat_map(|queue| queue.associations().live()).collect()
     }
 
     /// Makes what runs equal to the running document again, as far as that can be. Tries again later if need be.
@@ -310,7 +347,7 @@ impl Supervisor {
     /// Stops a worker and keeps its counts.
     fn retire(&mut self, number: u16) {
         if let Some(queue) = self.queues.remove(&number) {
-            queue.stop(&mut self.past);
+            queue.stop(&mut self.past, &mut self.ledger);
             self.ran = true;
             tracing::info!("worker of queue {number} stops");
         }
@@ -361,6 +398,31 @@ impl Supervisor {
     }
 }
 
+/// Says which routes a worker cannot send by that it could, or that were not there, before.
+fn warn_of_stranded(before: &Config, config: &Config) {
+    let known = plan::stranded(before);
+    for ((queue, family), routes) in plan::stranded(config) {
+        let known: BTreeSet<&str> = known.get(&(queue, family)).into_iter().flatten().copied().collect();
+        let new: Vec<&str> = routes.into_iter().filter(|route| !known.contains(route)).collect();
+        if new.is_empty() {
+            continue;
+        }
+        let interface = match family {
+            Family::V4 => "public-interface4",
+            Family::V6 => "public-interface6",
+        };
+        let more = if new.len() > MAX_NAMES { ", .." } else { "" };
+        let names = new[..new.len().min(MAX_NAMES)].join(", ");
+        tracing::warn!(
+            "queue {queue} has no {interface}: what it receives for route {names}{more} ({} in all) is dropped \
+             (private-router/sa-errors); configure a {interface} with queue {queue}",
+            new.len()
+        );
+    }
+}
+
+/// Routes that a warning names.
+const MAX_NAMES: usize = 10;
 /// How often workers and interfaces are looked after.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 const REPAIR_EVERY: Duration = Duration::from_secs(5);

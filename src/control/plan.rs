@@ -8,8 +8,9 @@ use crate::graph::{Face, Interface, Plan};
 use crate::route::{PrefixTable, SpiTable};
 use crate::stage::{Resolved, Tunnel};
 use crate::wire::Mac;
+use crate::wire::ip::Family;
 use crate::worker::Seat;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -107,15 +108,17 @@ impl Making<'_> {
                 tunnels[number as usize] = tunnel(self.config, route, self.seat.queue, self.mtus);
             }
         }
-        let routes = self.config.routes.len();
-        let is_room = associations(routes) <= room;
+        let is_room = associations(self.config) <= room;
+        let capacity = capacity(roomy(load(self.config)));
         Plan {
             private: self.private(),
             public: self.public(),
             protocol_port: self.config.protocol_port,
+            key_exchange: !self.config.data_plane,
             table: self.table.clone(),
+            check_inner_source: self.config.check_inner_source,
             tunnels,
-            associations: (!is_room).then(|| SpiTable::with_capacity(associations(roomy(routes)))),
+            associations: (!is_room).then(|| SpiTable::with_capacity(capacity)),
         }
     }
 
@@ -167,7 +170,28 @@ pub fn table(config: &Config, numbers: &Numbers) -> PrefixTable {
 /// The way to the gateway that a route has for a queue; none if the queue has no public interface of that family.
 pub fn tunnel(config: &Config, route: &Route, queue: u16, mtus: Mtus) -> Option<Tunnel> {
     let public = config.public(queue, route.outer)?;
-    Tunnel::new(public.ip, route.gateway(queue)?.ip, mtus.of(route.outer), config.tfc)
+    let tunnel = Tunnel::new(public.ip, route.gateway(queue)?.ip, mtus.of(route.outer), config.tfc)?;
+    Some(tunnel.with_dscp(config.dscp))
+}
+
+/// Routes that a worker cannot send by, because its queue has no public interface of their gateways' family.
+pub fn stranded(config: &Config) -> BTreeMap<(u16, Family), Vec<&str>> {
+    let mut stranded = BTreeMap::new();
+    if config.private.is_empty() {
+        return stranded;
+    }
+    for queue in config.workers().map(|public| public.queue) {
+        for family in
+            [Family::V4, Family::V6].into_iter().filter(|family| config.public(queue, *family).is_none())
+        {
+            let of_family = config.routes.iter().filter(|route| route.outer == family);
+            let ids: Vec<&str> = of_family.map(|route| route.id.as_str()).collect();
+            if !ids.is_empty() {
+                stranded.insert((queue, family), ids);
+            }
+        }
+    }
+    stranded
 }
 
 /// A route as the key manager of a queue sees it.
@@ -181,9 +205,18 @@ pub fn exchange_route(config: &Config, route: &Route, queue: u16) -> Option<exch
     })
 }
 
-/// How many inbound associations so many routes can have.
-pub fn associations(routes: usize) -> usize {
+/// How many inbound associations a worker can have by this configuration.
+pub fn associations(config: &Config) -> usize {
+    capacity(load(config))
+}
+
+fn capacity(routes: usize) -> usize {
     ASSOCIATIONS_PER_ROUTE * routes + SPARE_ASSOCIATIONS
+}
+
+/// Routes, or as many as there would have to be for the associations that are configured.
+fn load(config: &Config) -> usize {
+    config.routes.len().max(config.inbound.len().div_ceil(ASSOCIATIONS_PER_ROUTE))
 }
 
 /// Room for so many routes and, without another plan, for some that are added later.
@@ -208,8 +241,7 @@ const SPARE_ROUTES: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Key32;
-    use crate::wire::ip::Family;
+    use crate::config::{Document, Key32};
 
     fn routes(ids: &[&str]) -> Vec<Arc<Route>> {
         let route = |id: &&str| {
@@ -236,6 +268,30 @@ mod tests {
         assert!(![a, b].contains(&numbers.of("c")));
         numbers.assign(&routes(&["b", "c", "d"]));
         assert_eq!(numbers.of("d"), a);
+    }
+
+    #[test]
+    fn a_queue_without_an_interface_of_a_routes_family_strands_the_route() {
+        let route = |family: u8, net: &str, gateway: &str| {
+            format!(
+                "route{family} {{ id six{family}; net \"{net}\"; spi 100{family}; gateway {{ ip {gateway}; }}
+                 preshared-key {family:064}; }}"
+            )
+        };
+        let private = "private-interface4 { ifname lan; ip 10.0.0.1; nexthop-ip 10.0.0.2; }";
+        let rest = "public-interface4 { queue 1; ifname wan; ip 192.0.2.1; nexthop-ip 192.0.2.9; }
+            public-interface4 { queue 2; ifname wan; ip 192.0.2.2; nexthop-ip 192.0.2.9; }
+            public-interface6 { queue 1; ifname wan; ip 2001:db8::1; nexthop-ip 2001:db8::9; }"
+            .to_string()
+            + &route(4, "10.4.0.0/16", "198.51.100.4")
+            + &route(6, "2001:db8:6::/48", "2001:db8:ff::6");
+        let found = |text: &str| {
+            let document = Document::parse(text).unwrap();
+            let stranded = stranded(document.config()).into_iter();
+            stranded.map(|(place, ids)| (place, ids.join(" "))).collect::<Vec<_>>()
+        };
+        assert_eq!(found(&format!("{private} {rest}")), [((2, Family::V6), "six6".to_string())]);
+        assert_eq!(found(&rest), [], "there is no worker yet");
     }
 
     #[test]

@@ -2,16 +2,16 @@
 //! One queue: its worker, its key manager, and the traffic between the two.
 
 use super::ApplyError;
+use super::associations::Associations;
 use super::layout::{self, Place};
+use super::ledger::Ledger;
 use super::log::Log;
 use super::plan::{self, Numbers};
-use crate::aead;
 use crate::config::{Config, PublicInterface};
-use crate::count::{Counters, KeyManager as KeyCounters, SaCounters, Totals};
-use crate::esp::{InboundSa, OutboundSa, Parameters};
-use crate::exchange::{self, KeyManager, Output, SaParameters, Settings};
+use crate::count::{Counters, KeyManager as KeyCounters, Totals};
+use crate::exchange::{self, KeyManager, Output, Settings};
 use crate::graph::{Plan, Reroute};
-use crate::stage::{Datagram, Inbound};
+use crate::stage::Datagram;
 use crate::worker::{Command, Seat, Worker};
 use crate::xdp::{Doorbell, Mode, Program};
 use std::collections::BTreeMap;
@@ -23,14 +23,13 @@ pub struct Queue {
     worker: Worker,
     keys: KeyManager,
     counters: Arc<Counters>,
-    /// What each inbound SA counts, by SPI.
-    inbound: BTreeMap<u32, Arc<SaCounters>>,
+    associations: Associations,
+    /// Whether associations are configured, not negotiated.
+    is_manual: bool,
     /// Room for inbound SAs in the worker.
     room: usize,
     /// Room for routes in the worker.
     tunnels: usize,
-    /// Routes that have an outbound SA, to log when that changes.
-    up: std::collections::BTreeSet<String>,
 }
 
 impl Queue {
@@ -62,16 +61,8 @@ impl Queue {
         let (private, public) = (place(&worker.private), place(&worker.public));
         let cpu = seat.cpu.map_or("any CPU".to_string(), |cpu| format!("CPU {cpu}"));
         tracing::info!("worker of queue {} runs: private {private}, public {public}, {cpu}", seat.queue);
-        Ok(Queue {
-            seat,
-            worker,
-            keys,
-            counters,
-            inbound: BTreeMap::new(),
-            room,
-            tunnels,
-            up: Default::default(),
-        })
+        let associations = Associations::new(seat.queue);
+        Ok(Queue { seat, worker, keys, counters, associations, is_manual: false, room, tunnels })
     }
 
     /// Has the XDP programs send this queue's frames to the worker.
@@ -102,20 +93,36 @@ impl Queue {
         self.worker.command(Command::Replan(Box::new(plan)));
     }
 
-    /// Gives the key manager its routes.
+    /// Gives the key manager its routes; none where associations are configured. Those that are neither configured nor
+    /// negotiated end.
     pub fn configure(
         &mut self,
         now: Instant,
         config: &Config,
         numbers: &Numbers,
         log: &mut Log,
-    ) -> Result<(), ApplyError> {
-        let settings = settings(config, self.seat.queue);
-        let routes =
-            config.routes.iter().filter_map(|route| plan::exchange_route(config, route, self.seat.queue));
+        ledger: &mut Ledger,
+    ) {
+        let queue = self.seat.queue;
+        let settings = settings(config, queue);
+        let routes = config.routes.iter().filter(|_| !config.data_plane);
+        let routes = routes.filter_map(|route| plan::exchange_route(config, route, queue));
+        let was_manual = std::mem::replace(&mut self.is_manual, config.data_plane);
+        if was_manual || self.is_manual {
+            self.withdraw(config, numbers, ledger);
+        }
         self.keys.configure(now, settings, routes.collect());
         self.perform(now, numbers, log);
-        Ok(())
+    }
+
+    /// Ends associations that are not configured.
+    pub fn withdraw(&mut self, config: &Config, numbers: &Numbers, ledger: &mut Ledger) {
+        self.associations.withdraw(&mut self.worker, config, numbers, ledger);
+    }
+
+    /// Gives the worker the configured associations that it does not have. How many begin with the first number.
+    pub fn provide(&mut self, config: &Config, numbers: &Numbers, ledger: &mut Ledger) -> usize {
+        self.associations.provide(&mut self.worker, config, numbers, ledger)
     }
 
     /// Gives the worker the routes that are different. Their numbers are below [`Queue::tunnels`].
@@ -155,8 +162,12 @@ impl Queue {
         while let Some(event) = link.events.pop() {
             log.event(now, self.seat.queue, &event);
         }
-        // Freed here, where there is time.
-        while link.retired.pop().is_some() {}
+        self.free();
+    }
+
+    /// Frees what the worker has no more use for: here, where there is time.
+    pub fn free(&self) {
+        while self.worker.link.retired.pop().is_some() {}
     }
 
     /// Carries out what the key manager wants, in its order.
@@ -168,32 +179,25 @@ impl Queue {
                     self.worker.command(Command::Send(Datagram::new(to, &payload)));
                 }
                 Output::InstallInbound { route, sa } => {
+                    let Some(number) = numbers.of(&route) else { continue };
                     tracing::debug!("route {route}, queue {queue}: inbound SA {} installed", sa.spi);
-                    let count = Arc::<SaCounters>::default();
-                    self.inbound.insert(sa.spi, count.clone());
-                    let sa = InboundSa::new(&parameters(&sa), aead::preferred());
-                    self.worker.command(Command::Install(Box::new(Inbound { sa, count })));
+                    self.associations.install(&mut self.worker, number, route, sa);
                 }
+                // Those that were negotiated have been withdrawn, or are configured now.
+                Output::RemoveInbound { .. } | Output::RemoveOutbound { .. } if self.is_manual => {}
                 Output::RemoveInbound { route, spi } => {
                     tracing::debug!("route {route}, queue {queue}: inbound SA {spi} removed");
-                    self.inbound.remove(&spi);
-                    self.worker.command(Command::Remove { spi });
+                    self.associations.remove(&mut self.worker, spi);
                 }
                 Output::ActivateOutbound { route, sa } => {
                     tracing::debug!("route {route}, queue {queue}: outbound SA {} active", sa.spi);
-                    if let Some(number) = numbers.of(&route) {
-                        let sa = Some(Box::new(OutboundSa::new(&parameters(&sa), aead::preferred())));
-                        self.worker.command(Command::Activate { route: number, sa });
-                    }
-                    if self.up.insert(route.clone()) {
+                    if self.associations.activate(&mut self.worker, numbers, route.clone(), sa) {
                         tracing::info!("route {route}, queue {queue}: up");
                     }
                 }
                 Output::RemoveOutbound { route } => {
-                    if let Some(number) = numbers.of(&route) {
-                        self.worker.command(Command::Activate { route: number, sa: None });
-                    }
-                    match (self.up.remove(&route), numbers.of(&route)) {
+                    let had_one = self.associations.deactivate(&mut self.worker, numbers, &route);
+                    match (had_one, numbers.of(&route)) {
                         (true, Some(_)) => {
                             tracing::warn!("route {route}, queue {queue}: down, no outbound SA")
                         }
@@ -234,15 +238,15 @@ impl Queue {
         self.worker.is_dead()
     }
 
-    /// Inbound SAs and what they count.
-    pub fn inbound(&self) -> impl Iterator<Item = (u32, &SaCounters)> {
-        self.inbound.iter().map(|(spi, count)| (*spi, &**count))
+    pub fn associations(&self) -> &Associations {
+        &self.associations
     }
 
     /// Ends the worker and adds what was counted to its end.
-    pub fn stop(self, past: &mut Totals) {
-        let Queue { worker, keys, counters, .. } = self;
+    pub fn stop(self, past: &mut Totals, ledger: &mut Ledger) {
+        let Queue { worker, keys, counters, associations, .. } = self;
         drop(worker);
+        associations.end(ledger);
         add(&counters, &keys, past);
     }
 
@@ -289,8 +293,4 @@ fn settings(config: &Config, queue: u16) -> Settings {
         negotiation_ttl: Duration::from_secs(config.negotiation_ttl.into()),
         sa_ttl: Duration::from_secs(config.sa_ttl.into()),
     }
-}
-
-fn parameters(sa: &SaParameters) -> Parameters {
-    Parameters { spi: sa.spi, key: sa.key.into(), salt: sa.salt }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The short way to another configuration, when nothing but routes is different: workers and key managers are told
-//! these routes and nothing else, so that one of thousands costs no more than one of a few.
+//! The short way to another configuration, when nothing but routes and configured associations is different: workers and
+//! key managers are told these and nothing else, so that one of thousands costs no more than one of a few.
 //!
 //! ```text
 //!   difference ──► numbers ──► prefixes (a new table) ─┐
@@ -27,7 +27,7 @@ impl Supervisor {
         if !difference.is_routes_only() || !self.has_room_for(config, routes.added.len()) {
             return Ok(false);
         }
-        if routes.is_empty() {
+        if difference.is_empty() {
             return Ok(true);
         }
         let present = || routes.added.iter().copied().chain(routes.changed.iter().map(|(_, new)| *new));
@@ -49,10 +49,17 @@ impl Supervisor {
         for ((number, queue), of_queue) in self.queues.iter_mut().zip(tunnels) {
             let numbers = present().filter_map(|route| self.numbers.of(&route.id));
             let tunnels = gone.iter().map(|number| (*number, None)).chain(numbers.zip(of_queue)).collect();
-            queue.reroute(Reroute { table: table.clone(), tunnels });
+            if !routes.is_empty() {
+                queue.reroute(Reroute { table: table.clone(), tunnels });
+            }
+            if config.data_plane {
+                queue.withdraw(config, &self.numbers, &mut self.ledger);
+                continue;
+            }
             let keys = present().filter_map(|route| plan::exchange_route(config, route, *number)).collect();
             queue.change(now, &gone_spis, keys, &self.numbers, &mut self.log);
         }
+        self.associate(config);
         let patience = Instant::now() + PATIENCE;
         let silent = self.queues.values().find(|queue| !queue.settle(patience) && !queue.is_dead());
         match silent.map(|queue| queue.seat().queue) {
@@ -71,7 +78,7 @@ impl Supervisor {
             && self.repair_at.is_none()
             && self.queues.len() == config.workers().count()
             && !self.queues.values().any(Queue::is_dead);
-        let (numbers, associations) = (self.numbers.end_with(added), plan::associations(config.routes.len()));
+        let (numbers, associations) = (self.numbers.end_with(added), plan::associations(config));
         is_whole
             && self.queues.values().all(|queue| queue.tunnels() >= numbers && queue.room() >= associations)
     }

@@ -41,7 +41,7 @@ fn fill(
     }
     state.set(&["gateway-state", "effective-mtu"], u64::from(mtu))?;
     for (number, queue) in queues {
-        for (spi, count) in queue.inbound() {
+        for (spi, count) in queue.associations().inbound() {
             let entry = format!("inbound-sa[queue={number}][spi={spi}]");
             let mut result = Ok(());
             count.visit(|leaf, value| {

@@ -86,7 +86,7 @@ groups! {
     /// From SPI to inbound SA.
     PublicRouter { route_errors protocol_errors }
     /// One inbound SA.
-    InboundSa { rxerrors protocol_errors decrypt_errors }
+    InboundSa { rxerrors protocol_errors decrypt_errors inner_source_errors ecn_errors }
     /// ICMPv4 received, by type and code, and what was not answered because of the rate limit or the rules.
     Icmp4 {
         rxerrors protocol_errors type_not_implemented_errors code_not_implemented_errors

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The receiving end of a security association.
 
-use super::{Cipher, Parameters, Window};
+use super::last::Will;
+use super::{Cipher, LastNumber, Parameters, Window};
 use crate::aead::{Aead, Job};
 use crate::frame::Frame;
 use crate::wire::Malformed;
@@ -12,6 +13,7 @@ pub struct InboundSa {
     cipher: Cipher,
     spi: u32,
     window: Window,
+    will: Option<Will>,
 }
 
 /// Why a packet was not opened. What an audit record says (RFC 4303 section 3.4.3 and 3.4.4).
@@ -27,11 +29,25 @@ pub enum Unopened {
     BadPadding,
     #[error("next header is not that of the tunnel")]
     BadNextHeader,
+    #[error("the inner source address is not of the route's networks")]
+    ForbiddenSource,
+    #[error(
+        "congestion was marked on the way, of which the inner packet's transport knows nothing (RFC 6040)"
+    )]
+    Congestion,
 }
 
 impl InboundSa {
     pub fn new(parameters: &Parameters, aead: &dyn Aead) -> InboundSa {
-        InboundSa { cipher: Cipher::new(parameters, aead), spi: parameters.spi, window: Window::default() }
+        let (cipher, window) = (Cipher::new(parameters, aead), Window::default());
+        InboundSa { cipher, spi: parameters.spi, window, will: None }
+    }
+
+    /// Takes every number up to `sequence` for seen, and leaves the highest of its own there.
+    pub fn after(mut self, sequence: u64, last: &LastNumber) -> InboundSa {
+        self.window = Window::after(sequence);
+        self.will = Some(last.will());
+        self
     }
 
     pub fn spi(&self) -> u32 {
@@ -73,5 +89,13 @@ impl InboundSa {
         frame.trim_front(offset + HEADER);
         frame.truncate(inner);
         Ok(trailer.next_header)
+    }
+}
+
+impl Drop for InboundSa {
+    fn drop(&mut self) {
+        if let Some(will) = &self.will {
+            will.leave(self.window.top());
+        }
     }
 }

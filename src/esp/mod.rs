@@ -11,14 +11,19 @@
 //! `inspect` a packet, run the [`Job`]s of the batch through an [`Aead`], then send or
 //! `accept` and `decapsulate`.
 //!
+//! An SA that takes the place of another with the same key goes on [`after`](OutboundSa::after) the number that the other
+//! has left in its [`LastNumber`].
+//!
 //! Limits: an SA never lives on after its last sequence number; there is no resynchronisation after a loss of
 //! more than 2^32 packets (RFC 4303 appendix A3).
 
 mod inbound;
+mod last;
 mod outbound;
 mod replay;
 
 pub use inbound::{InboundSa, Unopened};
+pub use last::LastNumber;
 pub use outbound::{OutboundSa, Unsealed};
 pub use replay::{WINDOW, Window};
 

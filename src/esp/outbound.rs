@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The sending end of a security association.
 
-use super::{Cipher, Parameters};
+use super::last::Will;
+use super::{Cipher, LastNumber, Parameters};
 use crate::aead::{Aead, Job};
 use crate::frame::Frame;
 use crate::wire::esp::{HEADER, Header, ICV, Trailer};
@@ -12,6 +13,7 @@ pub struct OutboundSa {
     spi: u32,
     /// The number of the last packet sealed; 0 before the first.
     sequence: u64,
+    will: Option<Will>,
 }
 
 /// Why a packet cannot be sealed.
@@ -25,7 +27,14 @@ pub enum Unsealed {
 
 impl OutboundSa {
     pub fn new(parameters: &Parameters, aead: &dyn Aead) -> OutboundSa {
-        OutboundSa { cipher: Cipher::new(parameters, aead), spi: parameters.spi, sequence: 0 }
+        OutboundSa { cipher: Cipher::new(parameters, aead), spi: parameters.spi, sequence: 0, will: None }
+    }
+
+    /// Continues behind `sequence`, and leaves its own last number there.
+    pub fn after(mut self, sequence: u64, last: &LastNumber) -> OutboundSa {
+        self.sequence = sequence;
+        self.will = Some(last.will());
+        self
     }
 
     pub fn spi(&self) -> u32 {
@@ -61,10 +70,12 @@ impl OutboundSa {
         let (_, iv) = header.split_last_chunk::<8>()?;
         Some(self.cipher.job(self.spi, u64::from_be_bytes(*iv), *iv, data))
     }
+}
 
-    /// Continues behind `sequence`, as a test of the end of the number space needs it.
-    #[cfg(test)]
-    pub(super) fn skip_to(&mut self, sequence: u64) {
-        self.sequence = sequence;
+impl Drop for OutboundSa {
+    fn drop(&mut self) {
+        if let Some(will) = &self.will {
+            will.leave(self.sequence);
+        }
     }
 }

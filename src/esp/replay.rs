@@ -15,6 +15,18 @@ pub struct Window {
 }
 
 impl Window {
+    /// One that has seen every number up to this.
+    pub fn after(top: u64) -> Window {
+        let mut seen = [u64::MAX; WORDS];
+        seen[word(top)] = u64::MAX >> (63 - top % 64);
+        Window { top, seen }
+    }
+
+    /// The highest number accepted; 0 before the first.
+    pub fn top(&self) -> u64 {
+        self.top
+    }
+
     /// The 64-bit number that the 32 bits on the wire most likely stand for; `None` if it would lie before the
     /// first packet.
     #[inline]
@@ -108,6 +120,22 @@ mod tests {
         assert_eq!(window.infer(u32::MAX - 3), Some(end - 3), "late packets of the epoch before");
         assert!(window.accept(end - 3));
         assert!(!window.accept(end - 10));
+    }
+
+    #[test]
+    fn a_window_goes_on_after_a_number_of_another() {
+        for top in [0, 1, 62, 63, 64, 5000, u64::from(u32::MAX), (1 << 32) + 5, u64::MAX - 5000] {
+            let mut window = Window::after(top);
+            for late in [0, 1, 63, 64, 65, WINDOW - 1, WINDOW] {
+                assert!(!window.is_fresh(top.saturating_sub(late)), "{top} - {late}");
+            }
+            assert_eq!(window.infer((top + 3) as u32), Some(top + 3));
+            for sequence in [3, 1, 2, 64, 65, 3000, 2999].map(|step| top + step) {
+                assert!(window.accept(sequence), "{sequence} after {top}");
+                assert!(!window.accept(sequence), "{sequence} again, after {top}");
+            }
+            assert_eq!(window.top(), top + 3000);
+        }
     }
 
     #[test]

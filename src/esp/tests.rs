@@ -64,9 +64,9 @@ fn packets_of_deployed_gateways_open_to_their_plaintext() {
 fn we_seal_as_deployed_gateways_do_but_for_iv_and_padding() {
     let pool = Pool::new(1).unwrap();
     for vector in vectors() {
-        let mut sa = OutboundSa::new(&parameters(&vector), aead::preferred());
         let sequence = vector["sequence"].as_u64().unwrap();
-        sa.skip_to(sequence - 1);
+        let sa = OutboundSa::new(&parameters(&vector), aead::preferred());
+        let mut sa = sa.after(sequence - 1, &LastNumber::default());
         let mut frame = pool.copy_of(&bytes(&vector, "inner_ip_packet")).unwrap();
         sa.encapsulate(&mut frame, 4, 0).unwrap();
         let expected = &bytes(&vector, "outer_ip_packet")[20..];
@@ -155,12 +155,15 @@ fn a_pad_length_beyond_the_packet_is_refused() {
 #[test]
 fn the_last_sequence_number_is_the_end() {
     let pool = Pool::new(1).unwrap();
-    let (mut outbound, _) = pair();
-    outbound.skip_to(u64::MAX - 1);
+    let mut last = LastNumber::default();
+    let mut outbound = pair().0.after(u64::MAX - 1, &last);
     assert_eq!(seal(&mut outbound, &mut pool.copy_of(b"last").unwrap(), 0), Ok(()));
     let mut frame = pool.copy_of(b"one too many").unwrap();
     assert_eq!(seal(&mut outbound, &mut frame, 0), Err(Unsealed::SequenceExhausted));
     assert_eq!(frame.data(), b"one too many");
+    assert_eq!(last.number(), None);
+    drop(outbound);
+    assert_eq!(last.number(), Some(u64::MAX));
 }
 
 #[test]

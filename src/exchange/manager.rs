@@ -20,8 +20,7 @@ pub struct KeyManager {
     tunnels: BTreeMap<u32, Entry>,
     /// One entry for each route that has a deadline.
     agenda: BTreeSet<(Instant, u32)>,
-    /// Routes that want a negotiation and wait for their turn, each at most once.
-    turn: VecDeque<u32>,
+    turns: Turns,
     starts: Limit,
     messages: Limit,
     strangers: Limit,
@@ -48,7 +47,7 @@ impl KeyManager {
             },
             tunnels: BTreeMap::new(),
             agenda: BTreeSet::new(),
-            turn: VecDeque::new(),
+            turns: Turns::default(),
             starts: Limit::new(STARTS_PER_SECOND),
             messages: Limit::new(MESSAGES_PER_SECOND),
             strangers: Limit::new(STRANGERS_PER_SECOND),
@@ -118,7 +117,7 @@ impl KeyManager {
     /// When [`KeyManager::timeout`] has to be called at the latest.
     pub fn deadline(&self) -> Option<Instant> {
         let agenda = self.agenda.first().map(|(deadline, _)| *deadline);
-        let start = self.starts.free_at().filter(|_| !self.turn.is_empty());
+        let start = self.starts.free_at().filter(|_| self.turns.next().is_some());
         agenda.into_iter().chain(start).min()
     }
 
@@ -167,7 +166,7 @@ impl KeyManager {
             entry.tunnel.destroy(&mut self.shared);
         }
         if waited {
-            self.turn.retain(|spi| self.tunnels.contains_key(spi));
+            self.turns.retain(|spi| self.tunnels.contains_key(spi));
         }
     }
 
@@ -195,7 +194,7 @@ impl KeyManager {
         entry.tunnel.advance(now, &mut self.shared);
         if !entry.waits && entry.tunnel.wants_negotiation(now) {
             entry.waits = true;
-            self.turn.push_back(spi);
+            self.turns.push(spi, entry.tunnel.has_outbound());
         }
         let deadline = entry.tunnel.deadline(now);
         if let Some(old) = std::mem::replace(&mut entry.deadline, deadline) {
@@ -206,10 +205,8 @@ impl KeyManager {
         }
     }
 
-    /// First come, first served, so that routes whose peers are gone, and which come back all the time, leave the
-    /// others their turns.
     fn start_negotiations(&mut self, now: Instant) {
-        while let Some(&spi) = self.turn.front() {
+        while let Some(spi) = self.turns.next() {
             let wanted = |entry: &&mut Entry| entry.tunnel.wants_negotiation(now);
             match self.tunnels.get_mut(&spi).filter(wanted) {
                 Some(_) if !self.starts.admits(now) => return,
@@ -220,12 +217,51 @@ impl KeyManager {
                 // The peer was faster.
                 None => {}
             }
-            self.turn.pop_front();
+            self.turns.pop();
             if let Some(entry) = self.tunnels.get_mut(&spi) {
                 entry.waits = false;
             }
             self.settle(now, spi);
         }
+    }
+}
+
+/// Routes that want a negotiation and wait for their turn, each at most once, by route SPI.
+///
+/// Those that carry traffic go first: else thousands of routes whose peers are gone, and which come back all the time,
+/// would outlast the SAs of those that live. Within a kind it is first come, first served.
+#[derive(Default)]
+struct Turns {
+    carrying: VecDeque<u32>,
+    idle: VecDeque<u32>,
+    /// How many in a row were taken from the first line while there were others in the second.
+    preferred: usize,
+}
+
+impl Turns {
+    fn push(&mut self, spi: u32, carries: bool) {
+        let line = if carries { &mut self.carrying } else { &mut self.idle };
+        line.push_back(spi);
+    }
+
+    /// Whose turn it is.
+    fn next(&self) -> Option<u32> {
+        let (first, second) = (self.carrying.front(), self.idle.front());
+        let turn = if self.preferred < PREFERRED_IN_A_ROW { first.or(second) } else { second.or(first) };
+        turn.copied()
+    }
+
+    /// Takes the one away whose turn it is.
+    fn pop(&mut self) {
+        let from_first = self.next() == self.carrying.front().copied();
+        let line = if from_first { &mut self.carrying } else { &mut self.idle };
+        line.pop_front();
+        self.preferred = if from_first && !self.idle.is_empty() { self.preferred + 1 } else { 0 };
+    }
+
+    fn retain(&mut self, keep: impl Fn(&u32) -> bool) {
+        self.carrying.retain(&keep);
+        self.idle.retain(&keep);
     }
 }
 
@@ -250,6 +286,8 @@ const MESSAGES_PER_SECOND: usize = 100;
 const STRANGERS_PER_SECOND: usize = MESSAGES_PER_SECOND / 4;
 /// Two messages for each of our negotiations, and as many for those of the peer.
 const STARTS_PER_SECOND: usize = MESSAGES_PER_SECOND / 4;
+/// One turn in five is for routes without traffic, however many others there are.
+const PREFERRED_IN_A_ROW: usize = 4;
 /// The unit of the configuration.
 const SHORTEST_TTL: Duration = Duration::from_secs(1);
 /// The configuration's range.

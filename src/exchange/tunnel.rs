@@ -103,6 +103,10 @@ impl Tunnel {
         self.initiator.is_idle() && (self.initiator.has_to_retry() || self.associations.needs_rekey(now))
     }
 
+    pub fn has_outbound(&self) -> bool {
+        self.associations.has_outbound()
+    }
+
     /// When there is something to do next, not counting a negotiation that is wanted already at `now`.
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
         let rekey = self.associations.rekey_at().filter(|&at| self.initiator.is_idle() && at > now);

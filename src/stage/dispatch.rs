@@ -7,7 +7,7 @@
 use crate::count;
 use crate::frame::{Batch, Frame};
 use crate::wire::ethernet::{self, Ethernet};
-use crate::wire::ip::{Addresses, Ip};
+use crate::wire::ip::{Addresses, Family, Ip};
 use crate::wire::ipv4::{PROTOCOL_ESP, PROTOCOL_UDP};
 use crate::wire::ipv6::{self, Ipv6};
 use crate::wire::nd;
@@ -22,6 +22,8 @@ pub struct PrivateDispatch {
 pub struct PublicDispatch {
     pub own: Addresses,
     pub protocol_port: u16,
+    /// Whether messages of the key exchange are wanted.
+    pub key_exchange: bool,
 }
 
 /// Packets that came out of a tunnel.
@@ -47,7 +49,7 @@ impl PrivateDispatch {
                     // What is no IP packet after all, the next stage finds out.
                     match Ip::parse(frame.data()) {
                         Ok(ip) if self.own.contain_destination(&ip) => local.push(frame),
-                        Ok(Ip::V6(ip)) if !may_leave_link(&ip) => count.address_errors.add(1),
+                        Ok(ip) if !may_leave_link(&ip) => count.address_errors.add(1),
                         _ => forward.push(frame),
                     }
                 }
@@ -122,7 +124,13 @@ impl PublicDispatch {
         };
         match protocol {
             PROTOCOL_ESP => Class::Esp,
-            PROTOCOL_UDP if to_port() => Class::Exchange,
+            PROTOCOL_UDP if to_port() => {
+                if self.key_exchange {
+                    Class::Exchange
+                } else {
+                    Class::Other
+                }
+            }
             _ if self.own.contain_destination(&ip) => Class::Local,
             _ => Class::Other,
         }
@@ -141,8 +149,10 @@ impl InboundDispatch {
         for frame in input.drain(..) {
             match Ip::parse(frame.data()) {
                 Ok(ip) if self.own.contain_destination(&ip) => local.push(frame),
-                Ok(Ip::V6(ip)) if !may_leave_link(&ip) => count.protocol_errors.add(1),
+                Ok(ip) if !may_leave_link(&ip) => count.protocol_errors.add(1),
                 Ok(_) => forward.push(frame),
+                // What is wrong with a header is the next stage's to say.
+                Err(_) if Family::of_packet(frame.data()).is_some() => forward.push(frame),
                 Err(_) => count.protocol_errors.add(1),
             }
         }
@@ -194,14 +204,20 @@ fn kind(frame: &Frame, own: &Addresses) -> Kind {
     }
 }
 
-/// Whether a packet between these addresses may be forwarded: RFC 4291 sections 2.5.2, 2.5.3 and 2.5.6 forbid it for the
-/// unspecified, the loopback and link-local addresses. Groups are not routed here.
+/// Whether a packet between these addresses may be forwarded. Groups are not routed here; the rest stays on its link or
+/// host: RFC 1812 sections 5.3.5.1 and 5.3.7, RFC 4291 sections 2.5.2, 2.5.3 and 2.5.6.
 #[inline]
-fn may_leave_link(packet: &Ipv6<'_>) -> bool {
-    [packet.source(), packet.destination()].iter().all(|address| {
-        !(address.is_unspecified()
-            || address.is_loopback()
-            || address.is_multicast()
-            || ipv6::is_link_local(address))
-    })
+fn may_leave_link(packet: &Ip<'_>) -> bool {
+    match packet {
+        Ip::V4(packet) => [packet.source(), packet.destination()].iter().all(|address| {
+            let [network, ..] = address.octets();
+            !(network == 0 || network == 127 || address.is_multicast() || address.is_broadcast())
+        }),
+        Ip::V6(packet) => [packet.source(), packet.destination()].iter().all(|address| {
+            !(address.is_unspecified()
+                || address.is_loopback()
+                || address.is_multicast()
+                || ipv6::is_link_local(address))
+        }),
+    }
 }

@@ -16,6 +16,7 @@ mod dispatch;
 mod exchange;
 mod icmp;
 mod next_hop;
+mod policy;
 mod router;
 mod ttl;
 mod tunnel;
@@ -41,6 +42,8 @@ pub enum Event {
         source: IpAddr,
         destination: IpAddr,
     },
+    /// A packet came out of a tunnel with a source that its route does not have (RFC 4301 section 5.2: an auditable event).
+    ForbiddenSource { spi: u32, inner_source: IpAddr, inner_destination: IpAddr, peer: IpAddr },
     /// An ICMP error about a packet of ours, and the first bytes of that packet.
     Icmp { source: IpAddr, kind: u8, code: u8, excerpt: arrayvec::ArrayVec<u8, EXCERPT> },
     /// A next hop has a new address.

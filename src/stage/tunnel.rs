@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Sealing and opening, three passes over a batch each: prepare, cryptography, finish.
 
-use super::{Budget, Event, Events};
+use super::{Budget, Event, Events, policy};
 use crate::count::{self, SaCounters};
 use crate::esp::{Aead, InboundSa, Job, OutboundSa, Unopened, Unsealed};
 use crate::frame::{BATCH, Batch, Frame};
-use crate::route::SpiTable;
+use crate::route::{PrefixTable, SpiTable};
 use crate::wire::checksum;
+use crate::wire::class::{self, Dscp, Marking};
 use crate::wire::esp::{self, Esp};
 use crate::wire::ip::{Addresses, Family, Ip};
 use crate::wire::ipv4::{self, PROTOCOL_ESP, PROTOCOL_IPIP};
@@ -18,6 +19,8 @@ use std::sync::Arc;
 /// The way to the gateway of one route.
 pub struct Tunnel {
     outer: Outer,
+    /// The traffic class of the outer header, by that of the inner packet.
+    marking: Marking,
     /// The largest inner packet, in bytes.
     pub mtu: u16,
     /// Whether shorter packets are extended to that (traffic flow confidentiality).
@@ -29,7 +32,7 @@ pub struct Tunnel {
 enum Outer {
     V4 {
         header: [u8; ipv4::HEADER],
-        /// The sum of its words, with length and checksum as zero.
+        /// The sum of its words, with type of service, length and checksum as zero.
         sum: u32,
     },
     V6 {
@@ -45,6 +48,8 @@ pub struct Outbound {
 /// An inbound security association and what it counts.
 pub struct Inbound {
     pub sa: InboundSa,
+    /// The number of its route.
+    pub route: u32,
     pub count: Arc<SaCounters>,
 }
 
@@ -52,6 +57,8 @@ pub struct Inbound {
 pub struct Open {
     /// The gateway's own inside: packets of a family that it has no address of are not taken.
     pub inside: Addresses,
+    /// The prefixes of the routes, if the sources of inner packets are checked against them.
+    pub policy: Option<Arc<PrefixTable>>,
     audit: Budget,
 }
 
@@ -92,21 +99,28 @@ impl Tunnel {
             }
             _ => return None,
         };
-        Some(Tunnel { outer, mtu, tfc, sa: None })
+        Some(Tunnel { outer, marking: Marking::new(Dscp::None), mtu, tfc, sa: None })
+    }
+
+    /// The same with another rule for the outer DSCP, which is 0 otherwise.
+    pub fn with_dscp(self, dscp: Dscp) -> Tunnel {
+        Tunnel { marking: Marking::new(dscp), ..self }
     }
 }
 
 impl Outer {
     /// False if there was no room.
     #[inline]
-    fn write(&self, frame: &mut Frame) -> bool {
+    fn write(&self, class: u8, frame: &mut Frame) -> bool {
         match self {
             Outer::V4 { header, sum } => {
                 let Some(front) = frame.prepend(ipv4::HEADER) else { return false };
                 front.copy_from_slice(header);
                 let len = frame.len() as u16;
-                let checksum = checksum::fold(sum + u32::from(len));
+                // Version and header length are in the sum; the class is the low byte of the same word.
+                let checksum = checksum::fold(sum + u32::from(class) + u32::from(len));
                 let packet = frame.data_mut();
+                packet[1] = class;
                 packet[2..4].copy_from_slice(&len.to_be_bytes());
                 packet[10..12].copy_from_slice(&checksum.to_be_bytes());
             }
@@ -115,6 +129,9 @@ impl Outer {
                 let Some(front) = frame.prepend(ipv6::HEADER) else { return false };
                 front.copy_from_slice(header);
                 front[4..6].copy_from_slice(&payload_len.to_be_bytes());
+                if let Some(front) = front.first_chunk_mut() {
+                    ipv6::set_traffic_class(front, class);
+                }
             }
         }
         true
@@ -129,13 +146,15 @@ impl Outbound {
         aead: &dyn Aead,
         count: &count::PrivateRouter,
     ) {
+        // Of the outer headers to come, in the order of `sealed`: by then the inner ones cannot be read any more.
+        let mut classes: ArrayVec<u8, BATCH> = ArrayVec::new();
         for mut frame in input.drain(..) {
             let tunnel = self.tunnels.get_mut(frame.mark as usize).and_then(Option::as_mut);
             let ready = tunnel.and_then(|tunnel| {
                 let padded = if tunnel.tfc { tunnel.mtu.into() } else { 0 };
-                Some((tunnel.sa.as_mut()?, padded))
+                Some((tunnel.sa.as_mut()?, padded, tunnel.marking))
             });
-            let Some((sa, padded)) = ready else {
+            let Some((sa, padded, marking)) = ready else {
                 count.sa_errors.add(1);
                 count.rxerrors.add(1);
                 continue;
@@ -145,8 +164,12 @@ impl Outbound {
                 // The router has parsed it: it is one or the other.
                 _ => PROTOCOL_IPIP,
             };
+            let class = marking.outer(class::of(frame.data()));
             match sa.encapsulate(&mut frame, next_header, padded) {
-                Ok(()) => sealed.push(frame),
+                Ok(()) => {
+                    classes.push(class);
+                    sealed.push(frame);
+                }
                 Err(Unsealed::SequenceExhausted) => {
                     count.sequence_errors.add(1);
                     count.rxerrors.add(1);
@@ -175,17 +198,19 @@ impl Outbound {
         }
 
         // Headroom for the outer header is never short: a frame starts with 256 bytes of it, of which ESP took 16.
+        let mut classes = classes.into_iter();
         sealed.retain(|frame| {
             let tunnel = self.tunnels.get(frame.mark as usize).and_then(Option::as_ref);
-            tunnel.is_some_and(|tunnel| tunnel.outer.write(frame))
+            let class = classes.next().unwrap_or_default();
+            tunnel.is_some_and(|tunnel| tunnel.outer.write(class, frame))
         });
     }
 }
 
 impl Open {
-    pub fn new(inside: Addresses) -> Open {
+    pub fn new(inside: Addresses, policy: Option<Arc<PrefixTable>>) -> Open {
         // Enough to see an attack or a key mismatch in the log, too little to drown it.
-        Open { inside, audit: Budget::per_second(5, 20) }
+        Open { inside, policy, audit: Budget::per_second(5, 20) }
     }
 
     pub fn run(
@@ -234,16 +259,42 @@ impl Open {
                 self.refuse(now_ns, reason, &frame, inbound, events);
                 continue;
             }
-            match InboundSa::decapsulate(&mut frame, offset) {
-                Ok(next_header) if self.expects(next_header, &frame) => opened.push(frame),
-                Ok(_) => {
-                    // The audit record names the outer addresses: uncover the headers that were just cut.
-                    frame.prepend(offset + esp::HEADER);
-                    self.refuse(now_ns, Unopened::BadNextHeader, &frame, inbound, events);
+            let (outer_class, len) = (class::of(frame.data()), frame.len());
+            let next_header = match InboundSa::decapsulate(&mut frame, offset) {
+                Ok(next_header) => next_header,
+                Err(reason) => {
+                    self.refuse(now_ns, reason, &frame, inbound, events);
+                    continue;
                 }
-                Err(reason) => self.refuse(now_ns, reason, &frame, inbound, events),
+            };
+            match self.admit(next_header, outer_class, inbound.route, &mut frame) {
+                Ok(()) => opened.push(frame),
+                Err(reason) => {
+                    // The audit record names the outer addresses: uncover what was just cut.
+                    frame.prepend(offset + esp::HEADER);
+                    frame.append(len - frame.len());
+                    self.refuse(now_ns, reason, &frame, inbound, events);
+                }
             }
         }
+    }
+
+    /// Whether an authentic packet may come inside; what its ECN field has to tell by then is in it.
+    #[inline]
+    fn admit(&self, next_header: u8, outer_class: u8, route: u32, frame: &mut Frame) -> Result<(), Unopened> {
+        if !self.expects(next_header, frame) {
+            return Err(Unopened::BadNextHeader);
+        }
+        // What does not parse is told so in the next stage.
+        if let Some(table) = &self.policy
+            && Ip::parse(frame.data()).is_ok_and(|ip| !policy::permits(table, route, &ip))
+        {
+            return Err(Unopened::ForbiddenSource);
+        }
+        if !class::decapsulate(frame.data_mut(), outer_class) {
+            return Err(Unopened::Congestion);
+        }
+        Ok(())
     }
 
     /// Whether the packet may be of the family that its next header announces.
@@ -267,12 +318,14 @@ impl Open {
     ) {
         let leaf = match reason {
             Unopened::BadNextHeader => &inbound.count.protocol_errors,
+            Unopened::ForbiddenSource => &inbound.count.inner_source_errors,
+            Unopened::Congestion => &inbound.count.ecn_errors,
             _ => &inbound.count.decrypt_errors,
         };
         leaf.add(1);
         inbound.count.rxerrors.add(1);
-        if let Some(event) = audit(reason, frame, inbound)
-            && !events.is_full()
+        if !events.is_full()
+            && let Some(event) = audit(reason, frame, inbound)
             && self.audit.spend(now_ns)
         {
             events.push(event);
@@ -297,10 +350,17 @@ pub(super) fn esp_of<'a>(ip: &Ip<'a>) -> Option<(Esp<'a>, usize)> {
 
 fn audit(reason: Unopened, frame: &Frame, inbound: &Inbound) -> Option<Event> {
     let ip = Ip::parse(frame.data()).ok()?;
+    let (spi, esp) = (inbound.sa.spi(), esp_of(&ip));
+    if let (Unopened::ForbiddenSource, Some((_, offset))) = (reason, &esp) {
+        // It has been decrypted in its place.
+        let inner = Ip::parse(frame.data().get(offset + esp::HEADER..)?).ok()?;
+        let (inner_source, inner_destination) = (inner.source(), inner.destination());
+        return Some(Event::ForbiddenSource { spi, inner_source, inner_destination, peer: ip.source() });
+    }
     Some(Event::Unopened {
         reason,
-        spi: inbound.sa.spi(),
-        sequence_low: esp_of(&ip).map_or(0, |(esp, _)| esp.sequence_low()),
+        spi,
+        sequence_low: esp.map_or(0, |(esp, _)| esp.sequence_low()),
         source: ip.source(),
         destination: ip.destination(),
     })

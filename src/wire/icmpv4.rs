@@ -55,16 +55,20 @@ impl<'a> Icmpv4<'a> {
 /// The checksum is patched, not recomputed, so a damaged message stays recognisably damaged.
 #[inline]
 pub fn echo_reply(message: &mut [u8]) -> bool {
-    let Some([kind, code, checksum @ .., _, _, _, _]) = message.first_chunk_mut::<HEADER>() else {
-        return false;
-    };
-    if (*kind, *code) != (ECHO_REQUEST, 0) {
+    let Some((front, rest)) = message.split_first_chunk_mut::<4>() else { return false };
+    let [kind, code, checksum @ ..] = front;
+    if rest.len() < HEADER - 4 || (*kind, *code) != (ECHO_REQUEST, 0) {
         return false;
     }
     let old = u16::from_be_bytes([*kind, *code]);
     *kind = ECHO_REPLY;
     let new = u16::from_be_bytes([*kind, *code]);
-    *checksum = checksum::update(u16::from_be_bytes(*checksum), old, new).to_be_bytes();
+    let updated = match checksum::update(u16::from_be_bytes(*checksum), old, new) {
+        // A reply of nothing but zeros has a checksum of all ones, which no update can tell from zero.
+        0 if rest.iter().all(|byte| *byte == 0) => u16::MAX,
+        updated => updated,
+    };
+    *checksum = updated.to_be_bytes();
     true
 }
 
@@ -91,6 +95,22 @@ pub fn error(out: &mut [u8], kind: u8, code: u8, rest: [u8; 4], quote: &[u8]) ->
 pub fn quote<'a>(packet: &Ipv4<'a>) -> &'a [u8] {
     let bytes = packet.packet();
     bytes.get(..packet.header_len() + QUOTED_PAYLOAD).unwrap_or(bytes)
+}
+
+/// Between whom the packet went that an error quotes: its source and destination. `None` for what is no error. A redirect
+/// counts as none, because it says nothing beyond its own link (RFC 1122 section 3.2.2.2).
+pub fn quoted(packet: &Ipv4<'_>) -> Option<(Ipv4Addr, Ipv4Addr)> {
+    if packet.protocol() != ipv4::PROTOCOL_ICMP || packet.is_fragment() {
+        return None;
+    }
+    let message = Icmpv4::parse(packet.payload()).ok()?;
+    if !matches!(message.kind(), DESTINATION_UNREACHABLE | TIME_EXCEEDED | PARAMETER_PROBLEM) {
+        return None;
+    }
+    // More than a header need not be there, so it is no packet to parse.
+    let header = message.body().first_chunk::<{ ipv4::HEADER }>()?;
+    let [first, .., a, b, c, d, e, f, g, h] = *header;
+    (first >> 4 == 4).then(|| (Ipv4Addr::new(a, b, c, d), Ipv4Addr::new(e, f, g, h)))
 }
 
 /// The `rest` of "fragmentation needed" (RFC 1191 section 4).
@@ -218,6 +238,15 @@ mod tests {
         assert_eq!((reply.kind(), reply.code()), (ECHO_REPLY, 0));
         assert_eq!(message[4..], request[4..]);
         assert!(reply.checksum_ok());
+    }
+
+    #[test]
+    fn an_echo_of_zeros_is_answered_with_a_sound_checksum() {
+        let mut message = [ECHO_REQUEST, 0, 0xf7, 0xff, 0, 0, 0, 0, 0, 0, 0];
+        assert!(Icmpv4::parse(&message).unwrap().checksum_ok());
+        assert!(echo_reply(&mut message));
+        assert!(Icmpv4::parse(&message).unwrap().checksum_ok());
+        assert_eq!(message, [ECHO_REPLY, 0, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0]);
     }
 
     #[test]

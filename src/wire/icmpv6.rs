@@ -110,6 +110,23 @@ pub fn quote<'a>(packet: &Ipv6<'a>) -> &'a [u8] {
     bytes.get(..LONGEST_QUOTE).unwrap_or(bytes)
 }
 
+/// Between whom the packet went that an error quotes: its source and destination. `None` for what is no error.
+pub fn quoted(packet: &Ipv6<'_>) -> Option<(Ipv6Addr, Ipv6Addr)> {
+    let upper = packet.upper().ok()?;
+    if upper.protocol != PROTOCOL_ICMPV6 || upper.is_fragment {
+        return None;
+    }
+    let message = Icmpv6::parse(packet.packet().get(upper.offset..)?).ok()?;
+    if !(DESTINATION_UNREACHABLE..=PARAMETER_PROBLEM).contains(&message.kind()) {
+        return None;
+    }
+    // More than a header need not be there, so it is no packet to parse.
+    let header = message.body().first_chunk::<{ ipv6::HEADER }>()?;
+    let (start, destination) = header.split_last_chunk::<16>()?;
+    let (start, source) = start.split_last_chunk::<16>()?;
+    (start.first()? >> 4 == 6).then(|| ((*source).into(), (*destination).into()))
+}
+
 /// Whether an error about `packet`, which was sent to one link-layer address only, may be sent.
 ///
 /// RFC 4443 section 2.4 (e): not about an ICMPv6 error or redirect, a packet to a multicast address, or one "whose

@@ -179,6 +179,17 @@ pub fn decrement_ttl(packet: &mut [u8; HEADER]) {
     packet[10..12].copy_from_slice(&checksum.to_be_bytes());
 }
 
+/// Sets the type of service, and patches the checksum to match (RFC 1624).
+#[inline]
+pub fn set_tos(packet: &mut [u8; HEADER], tos: u8) {
+    let old = u16::from_be_bytes([packet[0], packet[1]]);
+    packet[1] = tos;
+    let new = u16::from_be_bytes([packet[0], packet[1]]);
+    let checksum = u16::from_be_bytes([packet[10], packet[11]]);
+    let checksum = checksum::update(checksum, old, new);
+    packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+}
+
 /// The header without options, which is also the shortest.
 pub const HEADER: usize = 20;
 /// What the 16-bit total length leaves beside that header.

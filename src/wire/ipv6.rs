@@ -162,6 +162,13 @@ pub fn decrement_hop_limit(packet: &mut [u8; HEADER]) {
     packet[7] = packet[7].saturating_sub(1);
 }
 
+/// Sets the traffic class, which shares its bytes with the version and the flow label.
+#[inline]
+pub fn set_traffic_class(packet: &mut [u8; HEADER], class: u8) {
+    packet[0] = packet[0] & 0xf0 | class >> 4;
+    packet[1] = packet[1] & 0x0f | class << 4;
+}
+
 /// Whether the address has no meaning beyond its link, so that no packet from or to it is forwarded
 /// (RFC 4291 section 2.5.6).
 #[inline]

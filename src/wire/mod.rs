@@ -24,6 +24,7 @@ use std::str::FromStr;
 
 pub mod arp;
 pub mod checksum;
+pub mod class;
 pub mod esp;
 pub mod ethernet;
 pub mod icmpv4;

@@ -146,3 +146,24 @@ fn hundreds_of_routes_come_up_within_the_budget_and_stay_up() {
         assert_eq!((counters.rate_errors, counters.outbound_sa_expired), (0, 0));
     }
 }
+
+#[test]
+fn thousands_of_dead_peers_do_not_keep_those_that_live_from_their_keys() {
+    let mut pair = Pair::new();
+    let nobody = "203.0.113.99".parse().unwrap();
+    for side in [A, B] {
+        let peer = pair.gateways[1 - side].address;
+        let live = (0..50).map(|n| route(&format!("live{n}"), 300 + n, 7, peer));
+        let dead = (0..10_000).map(|n| route(&format!("dead{n}"), 1000 + n, 9, nobody));
+        pair.configure(side, dead.chain(live).collect());
+    }
+    pair.run_for(450);
+    pair.assert_traffic_flows();
+    pair.run_for(1500);
+    pair.assert_traffic_flows();
+    for side in [A, B] {
+        assert_eq!((pair.gateways[side].outbound.len(), pair.counters(side).outbound_sa_expired), (50, 0));
+        let knocks = pair.counters(side).negotiations_initiated;
+        assert!(knocks > 10_000, "those without an answer are asked again: {knocks}");
+    }
+}

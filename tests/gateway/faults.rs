@@ -101,7 +101,7 @@ fn a_change_that_names_a_broken_interface_is_refused_and_running_ones_stay() {
 #[test]
 fn a_worker_that_cannot_start_puts_the_configuration_before_back() {
     let lab = Lab::with_tunnel("negotiation-ttl 1;");
-    let before = lab.config(&["get", "paris", "/"]).text;
+    let before = lab.configured("paris");
     // Somebody has the queue, which only shows when the worker is already on its way there.
     let taken = QueueTaken::of(&lab.namespace("vita-paris"), "eth0");
     let text = configuration("paris", "negotiation-ttl 1;")
@@ -115,7 +115,7 @@ fn a_worker_that_cannot_start_puts_the_configuration_before_back() {
         said.text
     );
     drop(taken);
-    assert_eq!(lab.config(&["get", "paris", "/"]).text, before);
+    assert_eq!(lab.configured("paris"), before);
     assert!(!lab.must("vita-paris", &["ip", "link", "show", "dev", "eth0"]).contains("prog/xdp"));
     eventually(SOON, "the worker of queue 1 is back with keys", || {
         lab.log("paris").matches("route tokyo, queue 1: up").count() == 2

@@ -5,12 +5,14 @@
 //! * `operation`: starting, stopping, restarting, rekeying
 //! * `refusals`: configurations that are not accepted, and what that does to running traffic (nothing)
 //! * `leaves`: every leaf of the configuration, from end to end
+//! * `data_plane`: keys that are configured, and keys that were negotiated on view
 //! * `faults`: interfaces that go and come back, signals, use of the machine
 //! * `transactions`: changes while packets flow
 //! * `hostile`: garbage on every interface and socket
 //!
 //! They need root, and fail without it.
 
+mod data_plane;
 mod faults;
 #[path = "../support/flow.rs"]
 mod flow;

@@ -111,11 +111,11 @@ fn an_xdp_program_goes_with_a_killed_daemon() {
 #[test]
 fn what_get_prints_can_be_set_again_and_changes_nothing() {
     let lab = Lab::with_tunnel("");
-    let printed = lab.config(&["get", "paris", "/"]).text;
+    let (printed, configured) = (lab.config(&["get", "paris", "/"]).text, lab.configured("paris"));
     let pings = lab.ping_for(4);
     let said = lab.set("paris", "/", &printed);
     assert!(said.status.success(), "{}", said.text);
-    assert_eq!(lab.config(&["get", "paris", "/"]).text, printed);
+    assert_eq!(lab.configured("paris"), configured);
     Pings::of(pings).assert_none_lost();
 }
 

@@ -8,7 +8,7 @@ fn a_refused_configuration_changes_nothing() {
     let lab = Lab::with_tunnel("");
     let example = configuration("paris", "");
     let pid = lab.pid("paris");
-    let before = lab.config(&["get", "paris", "/"]).text;
+    let before = lab.configured("paris");
     let pings = lab.ping_for(10);
     for (from, to, word) in REFUSED {
         assert!(example.contains(from), "the example has no {from:?}");
@@ -28,7 +28,7 @@ fn a_refused_configuration_changes_nothing() {
     for text in ["mtu", "mtu 1440", "mtu 1440;;", "route4 {", "}", "mtu 1440; mtu 1441;", "\u{0}\u{1}\u{2}"] {
         refused(&lab, "/", text, "");
     }
-    assert_eq!(lab.config(&["get", "paris", "/"]).text, before);
+    assert_eq!(lab.configured("paris"), before);
     Pings::of(pings).assert_none_lost();
     assert_eq!(lab.pid("paris"), pid);
 }

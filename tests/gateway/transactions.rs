@@ -49,7 +49,7 @@ fn a_steady_flow_does_not_notice_changes_among_ten_thousand_routes() {
 #[test]
 fn what_is_refused_half_way_leaves_traffic_and_configuration_alone() {
     let lab = Lab::with_tunnel("");
-    let before = lab.config(&["get", "paris", "/"]).text;
+    let before = lab.configured("paris");
     let pings = lab.ping_for(6);
     // The route and the settings are right, the second interface is not there: nothing of it may stay.
     let mixed = configuration("paris", &format!("route4 {{ id other; {} }} sa-ttl 99;", route(1)))
@@ -58,13 +58,13 @@ fn what_is_refused_half_way_leaves_traffic_and_configuration_alone() {
         let said = lab.set("paris", "/", &mixed);
         assert_eq!(said.status.code(), Some(1), "{said:?}");
         assert!(said.text.contains("eth9"), "{}", said.text);
-        assert_eq!(lab.config(&["get", "paris", "/"]).text, before);
+        assert_eq!(lab.configured("paris"), before);
     }
     // What follows is as quick and as right as ever.
     let said = lab.config(&["add", "paris", "/route4", &format!("{{ id other; {} }}", route(1))]);
     assert!(said.status.success(), "{}", said.text);
     assert!(lab.config(&["remove", "paris", "/route4[id=other]"]).status.success());
-    assert_eq!(lab.config(&["get", "paris", "/"]).text, before);
+    assert_eq!(lab.configured("paris"), before);
     Pings::of(pings).assert_none_lost();
 }
 

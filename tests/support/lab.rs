@@ -5,6 +5,7 @@
 //! everything that runs in them once the lab is dropped or the test process is gone, Ctrl-C and SIGKILL included. Should the
 //! keeper be killed too, the next test process removes what is left. Two labs stand at a time at most: a small
 //! machine has no more cores, and most stories mostly wait.
+#![allow(dead_code, reason = "every test file uses its own part of this")]
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -154,6 +155,23 @@ impl Lab {
     /// `snabb config ARGUMENTS...`
     pub fn config(&self, arguments: &[&str]) -> Said {
         run(&mut self.cli(arguments))
+    }
+
+    /// What `get /` prints, without the associations that the key exchange makes meanwhile.
+    pub fn configured(&self, site: &str) -> String {
+        let said = self.config(&["get", site, "/"]);
+        assert!(said.status.success(), "{said:?}");
+        let mut negotiated = false;
+        let mut kept = String::new();
+        for line in said.text.lines() {
+            negotiated |= ["outbound-sa {", "inbound-sa {"].contains(&line);
+            if !negotiated {
+                kept.push_str(line);
+                kept.push('\n');
+            }
+            negotiated &= line != "}";
+        }
+        kept
     }
 
     /// One leaf below /gateway-state.

@@ -2,7 +2,10 @@
 //! One gateway's packet path in memory, and packets made by etherparse, which shares no code with it.
 #![allow(dead_code, reason = "every test file uses its own part of this")]
 
-use etherparse::PacketBuilder;
+use etherparse::icmpv6::NeighborAdvertisementHeader;
+use etherparse::{
+    ArpHardwareId, ArpOperation, ArpPacket, EtherType, Icmpv6Header, Icmpv6Type, IpNumber, PacketBuilder,
+};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,6 +16,7 @@ use vita::graph::{Face, Graph, Interface, Plan};
 use vita::route::{PrefixTable, SpiTable};
 use vita::stage::{Datagram, Inbound, Tunnel};
 use vita::wire::Mac;
+use vita::wire::checksum;
 use vita::wire::ip::Family;
 
 pub const HOST_MAC: [u8; 6] = [2, 0, 0, 0, 0, 9];
@@ -36,7 +40,9 @@ pub fn plan(near: u8, far: u8) -> Plan {
         private: interface(near, 1, Some(inside4(near)), None),
         public: interface(near, 2, Some(outside4(near)), None),
         protocol_port: 303,
+        key_exchange: true,
         table: Arc::new(PrefixTable::build([(format!("172.{far}.0.0/16").parse().unwrap(), 0)])),
+        check_inner_source: true,
         tunnels: tunnels4(near, far, false),
         associations: Some(SpiTable::with_capacity(8)),
     }
@@ -63,13 +69,20 @@ pub fn dual(near: u8, far: u8, outer: Family) -> Plan {
 }
 
 pub fn tunnels4(near: u8, far: u8, tfc: bool) -> Vec<Option<Tunnel>> {
-    let [near, far] = [near, far].map(|n| IpAddr::from([192, 0, 2, n]));
-    vec![Some(Tunnel::new(near, far, MTU, tfc).unwrap())]
+    tunnels(Family::V4, near, far, MTU, tfc)
 }
 
 pub fn tunnels6(near: u8, far: u8, tfc: bool) -> Vec<Option<Tunnel>> {
-    let [near, far] = [near, far].map(|n| format!("2001:db8:ffff::{n}").parse().unwrap());
-    vec![Some(Tunnel::new(near, far, MTU, tfc).unwrap())]
+    tunnels(Family::V6, near, far, MTU, tfc)
+}
+
+/// The one tunnel that a site has.
+pub fn tunnels(outer: Family, near: u8, far: u8, mtu: u16, tfc: bool) -> Vec<Option<Tunnel>> {
+    let [near, far] = [near, far].map(|n| match outer {
+        Family::V4 => IpAddr::V4(outside4(n).0),
+        Family::V6 => IpAddr::V6(outside6(n).0),
+    });
+    vec![Some(Tunnel::new(near, far, mtu, tfc).unwrap())]
 }
 
 fn interface(
@@ -123,7 +136,7 @@ impl Site {
     pub fn with_keys(mut self, seal: &Parameters, open: &Parameters) -> Site {
         let aead = vita::aead::preferred();
         assert!(self.graph.activate(0, Some(Box::new(OutboundSa::new(seal, aead)))).is_none());
-        let inbound = Inbound { sa: InboundSa::new(open, aead), count: self.inbound.clone() };
+        let inbound = Inbound { sa: InboundSa::new(open, aead), route: 0, count: self.inbound.clone() };
         assert!(self.graph.install(Box::new(inbound)).is_none());
         self
     }
@@ -256,4 +269,107 @@ pub fn echo6(source: &str, destination: &str, hop_limit: u8) -> Vec<u8> {
         .write(&mut frame, b"payload of an echo request")
         .unwrap();
     frame
+}
+
+/// Any IPv4 packet in an Ethernet frame.
+pub fn packet4(source: &str, destination: &str, protocol: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2(HOST_MAC, [2, 0, 0, 0, 0, 1])
+        .ipv4(address(source), address(destination), 64)
+        .write(&mut frame, IpNumber(protocol), payload)
+        .unwrap();
+    frame
+}
+
+/// Any IPv6 packet in an Ethernet frame.
+pub fn packet6(source: &str, destination: &str, hop_limit: u8, next_header: u8, payload: &[u8]) -> Vec<u8> {
+    let header = etherparse::Ipv6Header {
+        payload_length: payload.len() as u16,
+        next_header: IpNumber(next_header),
+        hop_limit,
+        source: address6(source),
+        destination: address6(destination),
+        ..Default::default()
+    };
+    let ethernet = [&[2, 0, 0, 0, 0, 1][..], &HOST_MAC, &[0x86, 0xdd]].concat();
+    [&ethernet[..], &header.to_bytes(), payload].concat()
+}
+
+/// An ICMP message with a sound checksum.
+pub fn icmp4(source: &str, destination: &str, kind: u8, code: u8, body: &[u8]) -> Vec<u8> {
+    let mut message = [&[kind, code, 0, 0, 0, 0, 0, 0], body].concat();
+    let sum = checksum::internet(&message);
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
+    packet4(source, destination, 1, &message)
+}
+
+/// An ICMPv6 message with a sound checksum.
+pub fn icmp6(source: &str, destination: &str, hop_limit: u8, kind: Icmpv6Type, body: &[u8]) -> Vec<u8> {
+    let header = Icmpv6Header::with_checksum(kind, address6(source), address6(destination), body).unwrap();
+    let message = [&header.to_bytes()[..], body].concat();
+    packet6(source, destination, hop_limit, 58, &message)
+}
+
+/// An ARP packet, to everyone.
+pub fn arp(operation: ArpOperation, sender: ([u8; 6], &str), target: ([u8; 6], &str)) -> Vec<u8> {
+    let packet = ArpPacket::new(
+        ArpHardwareId::ETHERNET,
+        EtherType::IPV4,
+        operation,
+        &sender.0,
+        &address(sender.1),
+        &target.0,
+        &address(target.1),
+    )
+    .unwrap();
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2(sender.0, [0xff; 6]).arp(packet).write(&mut frame).unwrap();
+    frame
+}
+
+/// A neighbour's question, with its own address in the option.
+pub fn solicitation(source: &str, destination: &str, target: &str, mac: Option<[u8; 6]>) -> Vec<u8> {
+    let body = neighbour(target, mac.map(|mac| (1, mac)));
+    icmp6(source, destination, 255, Icmpv6Type::NeighborSolicitation, &body)
+}
+
+/// A neighbour's answer.
+pub fn advertisement(source: &str, destination: &str, r#override: bool, mac: [u8; 6]) -> Vec<u8> {
+    let kind = Icmpv6Type::NeighborAdvertisement(NeighborAdvertisementHeader {
+        router: true,
+        solicited: true,
+        r#override,
+    });
+    icmp6(source, destination, 255, kind, &neighbour(source, Some((2, mac))))
+}
+
+/// The options and target of a neighbour's message.
+pub fn neighbour(target: &str, option: Option<(u8, [u8; 6])>) -> Vec<u8> {
+    let mut body = address6(target).to_vec();
+    if let Some((kind, mac)) = option {
+        body.extend([kind, 1]);
+        body.extend(mac);
+    }
+    body
+}
+
+/// Sets a byte of the IPv4 header and repairs its checksum.
+pub fn with_header_byte(mut frame: Vec<u8>, offset: usize, value: u8) -> Vec<u8> {
+    frame[14 + offset] = value;
+    frame[24..26].fill(0);
+    let sum = checksum::internet(&frame[14..34]);
+    frame[24..26].copy_from_slice(&sum.to_be_bytes());
+    frame
+}
+
+pub fn with_byte(mut frame: Vec<u8>, offset: usize, value: u8) -> Vec<u8> {
+    frame[offset] = value;
+    frame
+}
+
+/// The one frame of a list.
+#[track_caller]
+pub fn only(mut frames: Vec<Vec<u8>>) -> Vec<u8> {
+    assert_eq!(frames.len(), 1, "{frames:02x?}");
+    frames.remove(0)
 }

@@ -2,6 +2,7 @@
 //! One story per constraint: what is refused, and that the message names path, value and expectation.
 
 use super::*;
+use crate::wire::class::Dscp;
 
 /// Applies replacements to the example and returns the message with which it is refused.
 fn refused(replacements: &[(&str, &str)]) -> String {
@@ -346,11 +347,24 @@ fn addresses_are_those_of_hosts() {
 }
 
 #[test]
-fn manually_keyed_associations_are_not_there_yet() {
-    let message = paris().set("/data-plane", "true").unwrap_err().to_string();
-    assert!(message.starts_with("/data-plane true: "), "{message}");
-    assert!(refused(&[("mtu 1440", "data-plane true")]).starts_with("<unknown>:28:1: /data-plane true: "));
-    paris().set("/data-plane", "false").unwrap();
+fn dscp_and_the_check_of_inner_sources_are_carried_into_the_configuration() {
+    let set = |text: &str| paris().set("/dscp", text).map(|document| document.config().dscp);
+    let defaults = paris();
+    assert_eq!((defaults.config().dscp, defaults.config().check_inner_source), (Dscp::None, true));
+    for (text, expected) in [
+        ("none", Dscp::None),
+        ("copy", Dscp::Copy),
+        ("0", Dscp::Fixed(0)),
+        ("46", Dscp::Fixed(46)),
+        ("63", Dscp::Fixed(63)),
+    ] {
+        assert_eq!(set(text).unwrap(), expected);
+    }
+    for text in ["64", "046", "ef", "-1", "100"] {
+        let message = set(text).unwrap_err().to_string();
+        assert!(message.contains("none|copy"), "{message}");
+    }
+    assert!(!paris().set("/check-inner-source", "false").unwrap().config().check_inner_source);
 }
 
 #[test]

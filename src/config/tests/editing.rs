@@ -43,7 +43,10 @@ fn get_prints_each_kind_of_node_in_its_form() {
 fn paths_that_lead_nowhere_are_errors() {
     let document = paris();
     for (path, expected) in [
-        ("/foo", "Invalid path: Struct has no field named 'foo'.\n/ has data-plane, gateway-state, "),
+        (
+            "/foo",
+            "Invalid path: Struct has no field named 'foo'.\n/ has check-inner-source, data-plane, dscp, gateway-state, ",
+        ),
         ("/mtu/foo", "Invalid path: Invalid path.\n/mtu is a leaf"),
         ("/link", "no field named 'link'"),
         ("/route4/net", "Invalid path: Invalid path.\n/route4 is a list: name the entry by [id=...]"),
@@ -176,11 +179,17 @@ fn associations_in_a_whole_document_are_left_out() {
 fn the_lists_of_associations_belong_to_the_key_manager() {
     let document = paris();
     for path in ["/outbound-sa", "/inbound-sa"] {
-        assert!(document.set(path, "").unwrap_err().to_string().contains("kept by the key manager"));
-        assert!(document.add(path, "").unwrap_err().to_string().contains("kept by the key manager"));
+        assert!(document.set(path, "").unwrap_err().to_string().contains("SA database is auto-managed"));
+        assert!(document.add(path, "").unwrap_err().to_string().contains("SA database is auto-managed"));
         let entry = format!("{path}[spi=300]");
-        assert!(document.remove(&entry).unwrap_err().to_string().contains("kept by the key manager"));
-        assert!(document.set(&format!("{entry}/salt"), "0").unwrap_err().to_string().contains("key manager"));
+        assert!(document.remove(&entry).unwrap_err().to_string().contains("SA database is auto-managed"));
+        assert!(
+            document
+                .set(&format!("{entry}/salt"), "0")
+                .unwrap_err()
+                .to_string()
+                .contains("set /data-plane true")
+        );
     }
 }
 

@@ -32,12 +32,14 @@ fn configuration() -> impl Strategy<Value = String> {
         vec![
             "mtu 8923;",
             "tfc true;",
+            "dscp \"copy\";",
+            "check-inner-source false;",
             "protocol-port 0x100;",
             "sa-ttl 600;",
             "negotiation-ttl 010;",
             "data-plane false;",
         ],
-        0..=6,
+        0..=8,
     );
     (publics, routes, leaves)
         .prop_map(|(mut parts, routes, leaves)| {

@@ -75,7 +75,8 @@ impl Version for Icmpv4 {
         quote.copy_from_slice(quoted);
         frame.reset();
         icmpv4::error(frame.append(icmpv4::HEADER + quote.len())?, kind, code, rest, quote);
-        prepend_header(frame, 0, own, destination)
+        //= RFC 1812 section 4.3.2.5: errors SHOULD have precedence 6 (INTERNETWORK CONTROL) or 7.
+        prepend_header(frame, INTERNETWORK_CONTROL, own, destination)
     }
 
     fn common(count: &count::Icmp4) -> Common<'_> {
@@ -162,3 +163,5 @@ fn prepend_header(frame: &mut Frame, tos: u8, source: Ipv4Addr, destination: Ipv
 const LONGEST_QUOTE: usize = 60 + 8;
 /// What an error quotes at least: a header without options, and eight bytes.
 const EXCERPT: usize = ipv4::HEADER + 8;
+/// Precedence 6 in the type of service.
+const INTERNETWORK_CONTROL: u8 = 6 << 5;

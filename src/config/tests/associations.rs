@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Stories about associations with configured keys, and about those that the key manager keeps.
+
+use super::{PARIS, paris};
+use crate::config::{Aead, Difference, Document, LiveAssociation};
+use crate::yang::format::Format;
+
+const OUTBOUND: &str = "outbound-sa { spi 300; queue 2; route tokyo; aead aes-gcm-16-icv; \
+    key \"AB AB AB AB AB AB AB AB AB AB AB AB AB AB AB 01\"; salt 01020304; sequence-number 18446744073709551615; }\n";
+const INBOUND: &str = "inbound-sa { spi 301; route tokyo; aead aes-gcm-16-icv; \
+    key ABABABABABABABABABABABABABABAB02; salt 01020305; }\n";
+
+fn text() -> String {
+    format!("{PARIS} data-plane true;\n{OUTBOUND}{INBOUND}")
+}
+
+fn manual() -> Document {
+    Document::parse(&text()).unwrap()
+}
+
+/// The message about the example with these replacements.
+fn refused(from: &str, to: &str) -> String {
+    assert!(text().contains(from), "{from}");
+    Document::parse(&text().replace(from, to)).expect_err(to).to_string()
+}
+
+#[test]
+fn configured_associations_are_read_with_all_they_have() {
+    let document = manual();
+    let config = document.config();
+    assert!(config.data_plane);
+    let [outbound, inbound] = [&config.outbound[0], &config.inbound[0]];
+    assert_eq!((outbound.spi, outbound.queue, &*outbound.route), (300, 2, "tokyo"));
+    assert_eq!(
+        (outbound.aead, outbound.key.bytes()[15], outbound.sequence),
+        (Aead::AesGcm16Icv, 1, u64::MAX)
+    );
+    assert_eq!((inbound.queue, inbound.salt.bytes(), inbound.sequence), (1, &[1, 2, 3, 5], 0));
+    assert_eq!(document.ignored_associations(), 0);
+}
+
+#[test]
+fn the_document_that_is_printed_can_be_set_and_changes_nothing() {
+    let document = manual();
+    let printed = document.get("/", false).unwrap();
+    assert!(printed.contains("sequence-number 18446744073709551615;"), "{printed}");
+    let again = document.set("/", &printed).unwrap();
+    assert!(Difference::between(document.config(), again.config()).is_empty());
+    assert_eq!(again.get("/", false).unwrap(), printed);
+    let json = document.print("/", Format::Json, false).unwrap();
+    assert_eq!(Document::parse(&json).unwrap().config(), document.config(), "{json}");
+}
+
+#[test]
+fn what_an_association_needs_is_named_with_path_value_and_expectation() {
+    for (from, to, expected) in [
+        (
+            "queue 2; route tokyo",
+            "queue 2; route oslo",
+            "/outbound-sa[queue=2][spi=300]/route oslo: expected the id of a route",
+        ),
+        (
+            "301; route tokyo",
+            "301; route oslo",
+            "/inbound-sa[queue=1][spi=301]/route oslo: expected the id of a route",
+        ),
+        (
+            "queue 2; route",
+            "queue 3; route",
+            "/outbound-sa[queue=3][spi=300]/queue 3: expected the queue of a public interface, one of 1, 2",
+        ),
+        (
+            "aead aes-gcm-16-icv",
+            "aead rot13",
+            "/outbound-sa[queue=2][spi=300]/aead rot13: expected an algorithm that is supported, aes-gcm-16-icv",
+        ),
+        ("salt 01020304", "salt 010203", "salt: the value (not shown) is not a valid key4: expected"),
+        ("AB02", "AB", "key: the value (not shown) is not a valid key16: expected"),
+        ("AB02", "AB0203", "key: the value (not shown) is not a valid key16: expected"),
+        (
+            "spi 300; queue",
+            "spi 255; queue",
+            "'255' is not a valid spi: expected a whole number in 256..4294967295",
+        ),
+        ("18446744073709551615", "18446744073709551616", "'18446744073709551616' is not a valid uint64"),
+        ("18446744073709551615", "-1", "'-1' is not a valid uint64"),
+    ] {
+        let message = refused(from, to);
+        assert!(message.contains(expected), "{to}: {message}");
+        assert!(!message.replace("sequence", "").contains("AB"), "{message}");
+    }
+    assert!(refused("aead aes-gcm-16-icv", "aead rot13").starts_with("<unknown>:"));
+}
+
+#[test]
+fn a_route_has_one_outbound_association_on_a_worker() {
+    let second = OUTBOUND.replace("spi 300", "spi 302").replace("01\"", "03\"");
+    let message = Document::parse(&(text() + &second)).unwrap_err().to_string();
+    assert!(
+        message.contains("/outbound-sa") && message.contains("route queue") && message.contains("tokyo"),
+        "{message}"
+    );
+    let elsewhere = second.replace("queue 2", "queue 1");
+    assert_eq!(Document::parse(&(text() + &elsewhere)).unwrap().config().outbound.len(), 2);
+    // Inbound, one replaces the other while both live.
+    let inbound = INBOUND.replace("spi 301", "spi 302");
+    assert_eq!(Document::parse(&(text() + &inbound)).unwrap().config().inbound.len(), 2);
+}
+
+#[test]
+fn no_two_associations_seal_with_the_same_nonces() {
+    let same = OUTBOUND.replace("queue 2", "queue 1");
+    let message = Document::parse(&(text() + &same)).unwrap_err().to_string();
+    assert!(
+        message.contains("/outbound-sa[queue=2][spi=300]/key: the same key and salt as that of /outbound-sa[queue=1][spi=300]"),
+        "{message}"
+    );
+    Document::parse(&(text() + &same.replace("01020304", "01020306"))).unwrap();
+}
+
+#[test]
+fn associations_are_edited_one_by_one() {
+    let document = manual();
+    let added = document
+        .add("/inbound-sa", "{ spi 302; route tokyo; aead aes-gcm-16-icv; key 000102030405060708090a0b0c0d0e0f; salt 00000000; }")
+        .unwrap();
+    let changed = added.set("/inbound-sa[spi=301]/sequence-number", "4294967296").unwrap();
+    let removed = changed.remove("/outbound-sa[queue=2][spi=300]").unwrap();
+    let difference = Difference::between(document.config(), removed.config());
+    assert!(difference.is_routes_only() && difference.routes.is_empty() && !difference.is_empty());
+    assert_eq!(
+        difference.to_string(),
+        "- outbound-sa[queue=2][spi=300]: route tokyo, aes-gcm-16-icv, sequence-number 18446744073709551615\n\
+         ~ inbound-sa[queue=1][spi=301]: sequence-number 0 -> 4294967296\n\
+         + inbound-sa[queue=1][spi=302]: route tokyo, aes-gcm-16-icv\n"
+    );
+    assert_eq!(
+        difference.summary(),
+        "1 outbound SA removed (300), 1 inbound SA added (302), 1 inbound SA changed (301)"
+    );
+    let rekeyed = document.set("/outbound-sa[spi=300][queue=2]/salt", "01020309").unwrap();
+    let told = Difference::between(document.config(), rekeyed.config()).to_string();
+    assert_eq!(told, "~ outbound-sa[queue=2][spi=300]: salt changed\n");
+    let message = document.remove("/route4[id=tokyo]").unwrap_err().to_string();
+    assert!(message.contains("/route tokyo: expected the id of a route"), "{message}");
+}
+
+#[test]
+fn without_data_plane_they_are_dropped_and_the_lists_are_closed() {
+    let off = manual().set("/data-plane", "false").unwrap();
+    assert_eq!(off.ignored_associations(), 2);
+    assert!(off.config().outbound.is_empty() && off.config().inbound.is_empty());
+    let message = off.add("/outbound-sa", "").unwrap_err().to_string();
+    assert!(message.starts_with("/outbound-sa: SA database is auto-managed"), "{message}");
+    // An algorithm that only others know does not matter where the entry is dropped.
+    let foreign = text().replace("data-plane true;", "").replace("aes-gcm-16-icv", "rot13");
+    assert_eq!(Document::parse(&foreign).unwrap().ignored_associations(), 2);
+    let on = paris().set("/data-plane", "true").unwrap();
+    assert_eq!(
+        on.add("/inbound-sa", INBOUND.trim().strip_prefix("inbound-sa").unwrap())
+            .unwrap()
+            .config()
+            .inbound
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn live_associations_are_shown_and_never_become_part_of_a_document() {
+    let live = || {
+        let (key, salt) = (&[0xb8; 16], &[7; 4]);
+        let inbound = LiveAssociation {
+            is_inbound: true,
+            spi: 261,
+            queue: 1,
+            route: "tokyo",
+            aead: "aes-gcm-16-icv",
+            key,
+            salt,
+        };
+        vec![inbound, LiveAssociation { is_inbound: false, spi: 999, queue: 2, ..inbound }]
+    };
+    let document = paris();
+    let shown = |path: &str| document.print_live(path, Format::Yang, false, live);
+    assert_eq!(
+        shown("/inbound-sa[spi=261]").unwrap(),
+        "aead aes-gcm-16-icv;\nkey \"B8 B8 B8 B8 B8 B8 B8 B8 B8 B8 B8 B8 B8 B8 B8 B8\";\nroute tokyo;\nsalt \"07 07 07 07\";\n"
+    );
+    assert!(shown("/outbound-sa").unwrap().starts_with("{\n  queue 2;\n  spi 999;\n"));
+    let all = shown("/").unwrap();
+    assert!(all.contains("inbound-sa {") && all.contains("outbound-sa {"), "{all}");
+    let again = document.set("/", &all).unwrap();
+    assert_eq!(again.ignored_associations(), 2);
+    assert_eq!(again.config(), document.config());
+    assert!(!document.get("/", false).unwrap().contains("inbound-sa"));
+    // Where they are configured, the configured ones are shown.
+    assert!(!manual().print_live("/", Format::Yang, false, live).unwrap().contains("B8"));
+}
+
+#[test]
+fn nothing_but_get_shows_a_configured_key() {
+    let document = manual();
+    let told = format!("{document:?} {}", Difference::between(paris().config(), document.config()));
+    assert!(!told.contains("AB AB") && !told.to_lowercase().contains("abab"), "{told}");
+    assert!(!told.contains("171"), "{told}");
+}

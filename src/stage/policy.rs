@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Who may send through a tunnel: whom packets would go back to through the same route.
+
+use crate::route::PrefixTable;
+use crate::wire::ip::Ip;
+use crate::wire::{icmpv4, icmpv6};
+
+/// Whether a packet that came out of a tunnel of the route with this number may have its source (RFC 4301 section 5.2).
+///
+/// Routers behind the other gateway, and that gateway itself, may have addresses outside of the networks of the route.
+/// Their ICMP errors pass if the packet that caused them was one of ours: it went to these networks, and the error is for
+/// who sent it (RFC 4301 section 6.2).
+#[inline]
+pub fn permits(table: &PrefixTable, route: u32, packet: &Ip<'_>) -> bool {
+    match packet {
+        Ip::V4(ip) => {
+            let is_own = |address| table.lookup4(address) == Some(route);
+            let is_about_own = || {
+                icmpv4::quoted(ip)
+                    .is_some_and(|(source, destination)| source == ip.destination() && is_own(destination))
+            };
+            is_own(ip.source()) || is_about_own()
+        }
+        Ip::V6(ip) => {
+            let is_own = |address| table.lookup6(address) == Some(route);
+            let is_about_own = || {
+                icmpv6::quoted(ip)
+                    .is_some_and(|(source, destination)| source == ip.destination() && is_own(destination))
+            };
+            is_own(ip.source()) || is_about_own()
+        }
+    }
+}

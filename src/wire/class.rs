@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The traffic class (in IPv4: type of service): six bits of DSCP (RFC 2474) and two of ECN (RFC 3168), and what becomes of
+//! both at the ends of a tunnel.
+//!
+//! ```text
+//!   inner ──► Marking::outer ──► outer header ~~~ routers ~~~► outer header ──► decapsulated ──► inner
+//! ```
+//!
+//! What routers did to the outer header is not authenticated: whoever is on the path can say anything there. RFC 6040 lets
+//! through what cannot do more harm than dropping the packet would; the DSCP never comes inside (RFC 2983, pipe model).
+
+use super::ip::Family;
+use super::{ipv4, ipv6};
+use std::fmt;
+use std::str::FromStr;
+
+/// Which DSCP the outer header of a tunnel has.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Dscp {
+    /// Always 0: the path does not learn which packets are important.
+    #[default]
+    None,
+    /// That of the inner packet.
+    Copy,
+    /// Always this one, below 64.
+    Fixed(u8),
+}
+
+/// How the class of an outer header follows from that of the inner packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Marking {
+    keep: u8,
+    set: u8,
+}
+
+impl Marking {
+    pub const fn new(dscp: Dscp) -> Marking {
+        match dscp {
+            Dscp::None => Marking { keep: ECN, set: 0 },
+            Dscp::Copy => Marking { keep: DSCP | ECN, set: 0 },
+            Dscp::Fixed(dscp) => Marking { keep: ECN, set: dscp << 2 },
+        }
+    }
+
+    /// The class to send a packet of this class in. RFC 6040 section 4.1, normal mode: the ECN field is copied.
+    #[inline]
+    pub const fn outer(self, inner: u8) -> u8 {
+        inner & self.keep | self.set
+    }
+}
+
+/// The class of a packet, of either version; 0 if it is none.
+#[inline]
+pub fn of(packet: &[u8]) -> u8 {
+    match (Family::of_packet(packet), packet) {
+        (Some(Family::V4), [_, tos, ..]) => *tos,
+        (Some(Family::V6), [first, second, ..]) => first << 4 | second >> 4,
+        _ => 0,
+    }
+}
+
+/// What becomes of the inner packet's ECN field when the outer header, of this class, is taken off.
+#[inline]
+pub fn decapsulated(inner: u8, outer: u8) -> Option<u8> {
+    //= RFC 6040 section 4.2, figure 4.
+    let ecn = match (inner & ECN, outer & ECN) {
+        (NOT_ECT, CE) => return None,
+        (ECT_0, ECT_1) => ECT_1,
+        (ECT_0 | ECT_1, CE) => CE,
+        (unchanged, _) => unchanged,
+    };
+    Some(inner & DSCP | ecn)
+}
+
+/// Takes over into a packet what happened to the ECN field of its outer header, which was of this class; false if the
+/// packet must be dropped. One that is no packet stays as it is.
+#[inline]
+pub fn decapsulate(packet: &mut [u8], outer: u8) -> bool {
+    // An outer ECT(0) or Not-ECT changes nothing, whatever is inside.
+    if outer & ECT_1 == 0 {
+        return true;
+    }
+    let before = of(packet);
+    let Some(after) = decapsulated(before, outer) else { return Family::of_packet(packet).is_none() };
+    if after != before {
+        match Family::of_packet(packet) {
+            Some(Family::V4) => {
+                if let Some(header) = packet.first_chunk_mut() {
+                    ipv4::set_tos(header, after);
+                }
+            }
+            Some(Family::V6) => {
+                if let Some(header) = packet.first_chunk_mut() {
+                    ipv6::set_traffic_class(header, after);
+                }
+            }
+            None => {}
+        }
+    }
+    true
+}
+
+impl FromStr for Dscp {
+    type Err = NotADscp;
+
+    fn from_str(text: &str) -> Result<Dscp, NotADscp> {
+        match text {
+            "none" => Ok(Dscp::None),
+            "copy" => Ok(Dscp::Copy),
+            number => number.parse().ok().filter(|dscp| *dscp <= DSCP >> 2).map(Dscp::Fixed).ok_or(NotADscp),
+        }
+    }
+}
+
+impl fmt::Display for Dscp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Dscp::None => f.write_str("none"),
+            Dscp::Copy => f.write_str("copy"),
+            Dscp::Fixed(dscp) => dscp.fmt(f),
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("not a rule for the DSCP: expected none, copy, or a number from 0 to 63")]
+pub struct NotADscp;
+
+const DSCP: u8 = 0xfc;
+const ECN: u8 = 0x03;
+/// The four values of the ECN field (RFC 3168 section 5).
+const NOT_ECT: u8 = 0b00;
+const ECT_0: u8 = 0b10;
+const ECT_1: u8 = 0b01;
+const CE: u8 = 0b11;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use etherparse::PacketBuilder;
+    use proptest::prelude::*;
+
+    #[test]
+    fn decapsulation_is_figure_4_of_rfc_6040() {
+        let columns = [NOT_ECT, ECT_0, ECT_1, CE];
+        for (inner, row) in [
+            (NOT_ECT, [Some(NOT_ECT), Some(NOT_ECT), Some(NOT_ECT), None]),
+            (ECT_0, [Some(ECT_0), Some(ECT_0), Some(ECT_1), Some(CE)]),
+            (ECT_1, [Some(ECT_1), Some(ECT_1), Some(ECT_1), Some(CE)]),
+            (CE, [Some(CE); 4]),
+        ] {
+            for (outer, expected) in columns.into_iter().zip(row) {
+                assert_eq!(decapsulated(inner, outer), expected, "inner {inner:02b}, outer {outer:02b}");
+                // Neither DSCP has a part in it, and the inner one stays.
+                let marked = decapsulated(0xb8 | inner, 0x28 | outer);
+                assert_eq!(marked, expected.map(|ecn| 0xb8 | ecn));
+            }
+        }
+    }
+
+    #[test]
+    fn the_outer_class_has_the_inner_ecn_and_the_dscp_that_is_configured() {
+        for ecn in 0..4 {
+            assert_eq!(Marking::new(Dscp::None).outer(0xb8 | ecn), ecn);
+            assert_eq!(Marking::new(Dscp::Copy).outer(0xb8 | ecn), 0xb8 | ecn);
+            assert_eq!(Marking::new(Dscp::Fixed(46)).outer(0x28 | ecn), 46 << 2 | ecn);
+        }
+    }
+
+    #[test]
+    fn rules_for_the_dscp_read_back_as_they_are_written() {
+        for rule in [Dscp::None, Dscp::Copy, Dscp::Fixed(0), Dscp::Fixed(63)] {
+            assert_eq!(rule.to_string().parse(), Ok(rule));
+        }
+        for other in ["", "64", "-1", "Copy", "256"] {
+            assert_eq!(other.parse::<Dscp>(), Err(NotADscp), "{other}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_packet_stays_as_it_is() {
+        for bytes in [&[][..], &[0x45], &[0x45, 2, 0], &[0x60, 0x20], &[0x10; 60]] {
+            let mut packet = bytes.to_vec();
+            decapsulate(&mut packet, CE);
+            assert_eq!(packet, bytes);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_packet_keeps_all_but_its_ecn_and_its_checksum_fits(class: u8, outer: u8, six: bool) {
+            let mut packet = Vec::new();
+            if six {
+                let header = etherparse::Ipv6Header { traffic_class: class, hop_limit: 9, ..Default::default() };
+                PacketBuilder::ip(etherparse::IpHeaders::Ipv6(header, Default::default()))
+                    .udp(1, 2).write(&mut packet, b"data").unwrap();
+            } else {
+                PacketBuilder::ipv4([10, 0, 0, 1], [10, 0, 0, 2], 9).udp(1, 2).write(&mut packet, b"data").unwrap();
+                ipv4::set_tos(packet.first_chunk_mut().unwrap(), class);
+            }
+            prop_assert_eq!(of(&packet), class);
+            let before = packet.clone();
+            let Some(expected) = decapsulated(class, outer) else {
+                prop_assert!(!decapsulate(&mut packet, outer));
+                return Ok(());
+            };
+            prop_assert!(decapsulate(&mut packet, outer));
+            prop_assert_eq!(of(&packet), expected);
+            if six {
+                prop_assert_eq!(packet[0] >> 4, 6);
+                prop_assert_eq!(packet[1] & 0x0f, before[1] & 0x0f);
+                prop_assert_eq!(&packet[2..], &before[2..]);
+            } else {
+                prop_assert!(crate::wire::ipv4::Ipv4::parse(&packet).unwrap().checksum_ok());
+                prop_assert_eq!(&packet[2..10], &before[2..10]);
+                prop_assert_eq!(&packet[12..], &before[12..]);
+            }
+        }
+    }
+}
