@@ -342,7 +342,7 @@ impl Run {
     fn parameters(&mut self, spi: u32) -> Parameters {
         // There are fewer steps than keys.
         self.keys += 1;
-        Parameters { spi, key: [self.keys; 16], salt: [3; 4] }
+        Parameters { spi, key: [self.keys; 16].into(), salt: [3; 4] }
     }
 
     fn send_datagram(&mut self, input: &mut Input<'_>) {

@@ -248,5 +248,5 @@ fn activate(worker: &mut Worker, route: u32, sa: &SaParameters, after: u64, last
 }
 
 fn esp(sa: &SaParameters) -> Parameters {
-    Parameters { spi: sa.spi, key: sa.key, salt: sa.salt }
+    Parameters { spi: sa.spi, key: sa.key.into(), salt: sa.salt }
 }

@@ -236,8 +236,8 @@ pub fn pair_of(plan: impl Fn(u8, u8) -> Plan) -> (Site, Site) {
 
 pub fn keys() -> [Parameters; 2] {
     [
-        Parameters { spi: 1000, key: [0x31; 16], salt: [1; 4] },
-        Parameters { spi: 2000, key: [0x32; 16], salt: [2; 4] },
+        Parameters { spi: 1000, key: [0x31; 16].into(), salt: [1; 4] },
+        Parameters { spi: 2000, key: [0x32; 16].into(), salt: [2; 4] },
     ]
 }
 
