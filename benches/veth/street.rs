@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use vita::count::Counters;
-use vita::esp::{OutboundSa, Parameters};
+use vita::esp::{OutboundSa, Parameters, Secret};
 use vita::frame::{BATCH, Batch, Frame, Pool, Port};
 use vita::graph::{Face, Graph, Interface, Plan};
 use vita::route::{PrefixTable, SpiTable};
@@ -220,13 +220,14 @@ fn plan(private: [[u8; 6]; 2], public: [[u8; 6]; 2]) -> Plan {
         protocol_port: 303,
         key_exchange: true,
         table: Arc::new(PrefixTable::build([("10.1.0.0/16".parse().expect("a prefix"), 0)])),
+        check_inner_source: true,
         tunnels: vec![tunnel],
         associations: Some(SpiTable::with_capacity(4)),
     }
 }
 
 fn keys() -> Parameters {
-    Parameters { spi: 256, key: [7; 16], salt: [9; 4] }
+    Parameters { spi: 256, key: Secret::Aes128([7; 16]), salt: [9; 4] }
 }
 
 /// Makes the frames of a mix, one after the other.
