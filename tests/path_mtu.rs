@@ -313,7 +313,7 @@ fn new_keys_and_plans_change_nothing_about_the_path() {
         let mut paris = paris(outer);
         let quote = quote(outer, &mut paris);
         let rekey = |paris: &mut Site, spi: u32| {
-            let keys = Parameters { spi, key: [spi as u8; 16], salt: [3; 4] };
+            let keys = Parameters { spi, key: [spi as u8; 16].into(), salt: [3; 4] };
             let sa = OutboundSa::new(&keys, vita::aead::preferred());
             assert!(paris.graph.activate(0, Some(Box::new(sa))).is_some());
         };
@@ -361,7 +361,7 @@ fn only_the_route_whose_packet_was_too_big_is_narrowed() {
     plan.table = Arc::new(vita::route::PrefixTable::build(prefixes));
     let [to_tokyo, to_paris] = keys();
     let mut paris = Site::new(plan).with_keys(&to_tokyo, &to_paris);
-    let other = Parameters { spi: 1001, key: [9; 16], salt: [9; 4] };
+    let other = Parameters { spi: 1001, key: [9; 16].into(), salt: [9; 4] };
     paris.graph.activate(1, Some(Box::new(OutboundSa::new(&other, vita::aead::preferred()))));
     let quote = quote(Family::V4, &mut paris);
     // The SPI of one route with the gateway of another is a forgery.
