@@ -80,9 +80,10 @@ impl<M: Meter> Site<M> {
         let aead = vita::aead::preferred();
         let mut graph = Graph::measured(pool, counters.clone(), aead, plan(*family, *routes), meter);
         for route in 0..*sas as u32 {
-            let keys = Parameters { spi: 256 + route, key: [7; 16], salt: [9; 4] };
+            let keys = Parameters { spi: 256 + route, key: [7; 16].into(), salt: [9; 4] };
             graph.activate(route, Some(Box::new(OutboundSa::new(&keys, aead))));
-            let inbound = Inbound { sa: InboundSa::new(&keys, aead), route, count: Arc::default() };
+            let sa = InboundSa::new(&keys, aead);
+            let inbound = Inbound { sa, route, count: Arc::default(), told: Arc::default() };
             graph.install(Box::new(inbound));
         }
         let (private, public) = (Lane::default(), Lane::default());

@@ -38,9 +38,11 @@ impl PrivateRouter {
                 let route = route.ok_or(Stop::NoRoute)?;
                 // What has no tunnel is told so in the next stage.
                 let tunnel = tunnels.get(route as usize).and_then(Option::as_ref);
-                let mtu = tunnel.map_or(u16::MAX, |tunnel| tunnel.mtu);
-                if len > usize::from(mtu) {
-                    frame.mark = mtu.into();
+                if let Some(tunnel) = tunnel
+                    && len > usize::from(tunnel.mtu)
+                {
+                    tunnel.told.counters.outbound.mtu_errors.add(1);
+                    frame.mark = tunnel.mtu.into();
                     return Err(Stop::TooBig { fragmentable });
                 }
                 frame.mark = route;
