@@ -207,15 +207,24 @@ fn uncover(frame: &mut Frame, own: &Addresses) -> Result<(), Other> {
 #[inline]
 fn may_leave_link(packet: &Ip<'_>) -> bool {
     match packet {
-        Ip::V4(packet) => [packet.source(), packet.destination()].iter().all(|address| {
-            let [network, ..] = address.octets();
-            !(network == 0 || network == 127 || address.is_multicast() || address.is_broadcast())
-        }),
+        Ip::V4(packet) => {
+            [packet.source(), packet.destination()].iter().all(|address| match address.octets() {
+                [1..=126 | 128..=223, ..] => true,
+                [0 | 127, ..] => false,
+                _ => !(address.is_multicast() || address.is_broadcast()),
+            })
+        }
         Ip::V6(packet) => [packet.source(), packet.destination()].iter().all(|address| {
-            !(address.is_unspecified()
-                || address.is_loopback()
-                || address.is_multicast()
-                || ipv6::is_link_local(address))
+            match address.octets() {
+                // Neither all zeros or a loopback, nor link-local or a group.
+                [1..=0xfd, ..] => true,
+                _ => {
+                    !(address.is_unspecified()
+                        || address.is_loopback()
+                        || address.is_multicast()
+                        || ipv6::is_link_local(address))
+                }
+            }
         }),
     }
 }

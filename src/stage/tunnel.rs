@@ -436,18 +436,7 @@ impl Open {
         let (offset, len) = (usize::from(frame.offset), frame.len());
         let outer_class = class::of(frame.data());
         let next_header = InboundSa::decapsulate(frame, offset)?;
-        let Err(reason) = self.admit(next_header, outer_class, inbound.route, frame) else {
-            let of_route = &inbound.told.counters.inbound;
-            match Ip::parse(frame.data()) {
-                Ok(inner) => {
-                    of_route.packets.add(1);
-                    of_route.bytes.add(inner.total_len() as u64);
-                }
-                // The next stage drops it.
-                Err(_) => of_route.protocol_errors.add(1),
-            }
-            return Ok(());
-        };
+        let Err(reason) = self.admit(next_header, outer_class, inbound, frame) else { return Ok(()) };
         // The audit record names the outer addresses: uncover what was just cut.
         frame.prepend(offset + esp::HEADER);
         frame.append(len - frame.len());
@@ -456,17 +445,33 @@ impl Open {
 
     /// Whether an authentic packet may come inside; what its ECN field has to tell by then is in it.
     #[inline(always)]
-    fn admit(&self, next_header: u8, outer_class: u8, route: u32, frame: &mut Frame) -> Result<(), Unopened> {
+    fn admit(
+        &self,
+        next_header: u8,
+        outer_class: u8,
+        inbound: &Inbound,
+        frame: &mut Frame,
+    ) -> Result<(), Unopened> {
         if !self.expects(next_header, frame) {
             return Err(Unopened::BadNextHeader);
         }
+        let len = Ip::parse(frame.data()).map(|inner| inner.total_len());
         if let Some(table) = &self.policy
-            && !policy::permits(table, route, frame.data())
+            && !policy::permits(table, inbound.route, frame.data())
         {
             return Err(Unopened::ForbiddenSource);
         }
         if !class::decapsulate(frame.data_mut(), outer_class) {
             return Err(Unopened::Congestion);
+        }
+        let of_route = &inbound.told.counters.inbound;
+        match len {
+            Ok(len) => {
+                of_route.packets.add(1);
+                of_route.bytes.add(len as u64);
+            }
+            // The next stage drops it.
+            Err(_) => of_route.protocol_errors.add(1),
         }
         Ok(())
     }
