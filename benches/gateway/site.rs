@@ -70,7 +70,7 @@ impl fmt::Display for Family {
 impl<M: Meter> Site<M> {
     pub fn new(scenario: &Scenario, meter: M) -> Site<M> {
         let Scenario { family, sizes, routes, sas, .. } = scenario;
-        let pool = Rc::new(Pool::new(4 * BATCH as u32).expect("memory for a few hundred frames"));
+        let pool = Rc::new(Pool::new(CHUNKS).expect("a few megabytes"));
         let frames: Box<Batch> = (0..BATCH)
             .map(|i| pool.copy_of(&frame(*family, sizes[i % sizes.len()], i % sas)).expect("a free chunk"))
             .collect::<Batch>()
@@ -234,3 +234,5 @@ fn frame(family: Family, size: usize, route: usize) -> Vec<u8> {
 
 const PUBLIC: [u8; 4] = [192, 0, 2, 1];
 const TTL: u8 = 64;
+/// As for a worker, large enough for huge pages.
+const CHUNKS: u32 = 1024;
