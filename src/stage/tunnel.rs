@@ -276,6 +276,7 @@ impl Outer {
 
 impl Outbound {
     /// Turns inner packets into sealed outer ones, where they lie.
+    #[inline(never)]
     pub fn run(
         &self,
         packets: &mut Batch,
@@ -363,6 +364,7 @@ impl Open {
     }
 
     /// Turns sealed outer packets into inner ones, where they lie.
+    #[inline(never)]
     pub fn run(
         &mut self,
         now_ns: u64,
