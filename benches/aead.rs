@@ -1,47 +1,114 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What sealing and opening a packet costs, by size and by implementation, in batches as the gateway hands them over.
+//! What sealing and opening a packet costs, by size, by key size and by implementation, in batches as the gateway hands
+//! them over.
 //!
-//! Times are medians over single batches, too short for other processes to interrupt many of them, in rounds that
-//! interleave all implementations and sizes, so that a machine that changes its speed does so for all of them. Packets
-//! lie in frames of their own, as they do in the gateway, and stay in the cache. The last two columns mix sizes, under
-//! one key and under thousands: what a gateway of many tunnels has to bear.
+//! Times are over single batches, too short for other processes to interrupt many of them, in rounds that interleave
+//! all implementations and sizes, so that a machine that changes its speed does so for all of them. Packets lie in
+//! frames of their own, as they do in the gateway. `IMIX` mixes sizes under one key, `keys` under thousands, which is
+//! what a gateway of many tunnels has to bear; `cold` is the largest size with other memory touched before each batch.
+//!
+//! `figures` says where the figures go besides. Theirs are named `vaes-avx512/AES-128/seal/1420 B`: implementation, key,
+//! way, and bytes of text, `IMIX`, `keys` or `cold`. Each stands against the `aes-gcm` crate in the same run.
 
+mod figures;
+
+use figures::Figure;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
-use vita::aead::{Aead, ICV, Job, Key, available};
+use vita::aead::{Aead, ICV, Job, Key, Secret, available};
 
 fn main() {
-    let mut trials: Vec<Trial> = Vec::new();
-    for aead in available() {
-        for bytes in SIZES {
-            trials.push(Trial::new(*aead, &[bytes], 1));
-        }
-        trials.push(Trial::new(*aead, &MIX, 1));
-        trials.push(Trial::new(*aead, &MIX, MANY_KEYS));
-    }
+    let mut rows: Vec<Row> =
+        available().iter().flat_map(|aead| KEY_BITS.map(|bits| Row::new(*aead, bits))).collect();
     for _ in 0..ROUNDS {
-        for trial in &mut trials {
+        for trial in rows.iter_mut().flat_map(|row| &mut row.trials) {
             trial.run();
         }
     }
-    print!("{:>12} {:>5}", "ns/packet", "");
-    for bytes in SIZES {
-        print!(" {bytes:>6}");
+    // The crate comes last.
+    let portable: Vec<_> =
+        rows.iter_mut().rev().take(KEY_BITS.len()).map(|row| (row.key_bits, row.medians())).collect();
+    print!("{:>12} {:>4} {:>6}", "ns/packet", "key", "");
+    for column in columns() {
+        print!(" {column:>6}");
     }
-    println!(" {:>6} {:>6}", "IMIX", "keys");
-    for row in trials.chunks_mut(SIZES.len() + 2) {
-        let name = row[0].aead.name();
-        let (seal, open): (Vec<f64>, Vec<f64>) = row.iter_mut().map(Trial::medians).unzip();
-        for (way, row) in [("seal", seal), ("open", open)] {
-            print!("{name:>12} {way:>5}");
-            for ns in row {
-                print!(" {ns:>6.1}");
+    println!();
+    for row in &mut rows {
+        let Some((_, others)) = portable.iter().find(|(bits, _)| *bits == row.key_bits) else { continue };
+        row.print(others);
+    }
+    println!(
+        "medians and best over batches of {BATCH} in {ROUNDS} rounds; ratio: to the aes-gcm crate, by medians"
+    );
+    println!(
+        "IMIX: 7 x 48, 4 x 580, 1 x 1504 bytes; keys: the same with {MANY_KEYS} keys in turn, far from the core"
+    );
+    println!("cold: {COLD} bytes, which the first cache has lost");
+}
+
+/// One implementation with keys of one size.
+struct Row {
+    aead: &'static dyn Aead,
+    key_bits: usize,
+    trials: Vec<Trial>,
+}
+
+impl Row {
+    fn new(aead: &'static dyn Aead, key_bits: usize) -> Row {
+        let mut trials: Vec<_> =
+            SIZES.iter().map(|bytes| Trial::new(aead, key_bits, &[*bytes], 1, false)).collect();
+        trials.push(Trial::new(aead, key_bits, &MIX, 1, false));
+        trials.push(Trial::new(aead, key_bits, &MIX, MANY_KEYS, false));
+        trials.push(Trial::new(aead, key_bits, &[COLD], 1, true));
+        Row { aead, key_bits, trials }
+    }
+
+    /// Of sealing, then of opening, by column.
+    fn medians(&mut self) -> [Vec<f64>; 2] {
+        let (seal, open) = self
+            .trials
+            .iter_mut()
+            .map(|trial| (median(&mut trial.seal_ns), median(&mut trial.open_ns)))
+            .unzip();
+        [seal, open]
+    }
+
+    fn print(&mut self, others: &[Vec<f64>; 2]) {
+        let (name, bits) = (self.aead.name(), self.key_bits);
+        for ((way, others), opens) in ["seal", "open"].into_iter().zip(others).zip([false, true]) {
+            let mut lines = [
+                format!("{name:>12} {bits:>4} {way:>6}"),
+                format!("{:>24}", "best"),
+                format!("{:>24}", "ratio"),
+            ];
+            for ((trial, column), other) in self.trials.iter_mut().zip(columns()).zip(others) {
+                let column = if column.parse::<usize>().is_ok() { column + " B" } else { column };
+                let times = if opens { &mut trial.open_ns } else { &mut trial.seal_ns };
+                let figure = Figure {
+                    bench: "aead",
+                    figure: &format!("{name}/AES-{bits}/{way}/{column}"),
+                    unit: "ns",
+                    goal: None,
+                    against: &[("aes-gcm crate", *other)],
+                };
+                let median = figure.record(times);
+                for (line, value) in lines.iter_mut().zip([median, times[0], other / median]) {
+                    *line += &format!(" {value:>6.1}");
+                }
             }
-            println!();
+            lines.iter().for_each(|line| println!("{line}"));
         }
     }
-    println!("medians over batches of {BATCH} in {ROUNDS} rounds; IMIX: 7 x 48, 4 x 580, 1 x 1504 bytes");
-    println!("keys: IMIX with {MANY_KEYS} keys in turn, far from the core");
+}
+
+fn columns() -> impl Iterator<Item = String> {
+    let others = ["IMIX", "keys", "cold"].map(str::to_owned);
+    SIZES.iter().map(usize::to_string).chain(others)
+}
+
+fn median(times: &mut [f64]) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
 }
 
 /// One implementation at one size.
@@ -51,17 +118,29 @@ struct Trial {
     sizes: Vec<usize>,
     /// Frames of 4 KiB; a packet begins where headers have left it.
     memory: Vec<u8>,
+    /// Read before each batch, so that the first cache has nothing else.
+    other_memory: Vec<u8>,
     next_key: usize,
     seal_ns: Vec<f64>,
     open_ns: Vec<f64>,
 }
 
 impl Trial {
-    fn new(aead: &'static dyn Aead, sizes: &[usize], keys: usize) -> Trial {
-        let keys = (0..keys as u128).map(|i| aead.expand(&i.to_le_bytes())).collect();
+    fn new(aead: &'static dyn Aead, key_bits: usize, sizes: &[usize], keys: usize, cold: bool) -> Trial {
+        let keys = (0..keys).map(|i| aead.expand(&secret(key_bits, i))).collect();
         let sizes = sizes.iter().copied().cycle().take(BATCH).collect();
+        let other_memory = vec![1; if cold { FIRST_CACHE } else { 0 }];
         let memory = vec![0; BATCH * FRAME];
-        Trial { aead, keys, sizes, memory, next_key: 0, seal_ns: Vec::new(), open_ns: Vec::new() }
+        Trial {
+            aead,
+            keys,
+            sizes,
+            memory,
+            other_memory,
+            next_key: 0,
+            seal_ns: Vec::new(),
+            open_ns: Vec::new(),
+        }
     }
 
     fn run(&mut self) {
@@ -80,40 +159,47 @@ impl Trial {
                 .collect();
             self.next_key = (self.next_key + BATCH) % self.keys.len();
             self.aead.seal(&mut jobs);
-            forget(self.aead, &self.keys);
+            forget(self.aead, &self.keys, &self.other_memory);
             let start = Instant::now();
             self.aead.open(black_box(&mut jobs));
             self.open_ns.push(start.elapsed().as_nanos() as f64 / BATCH as f64);
             assert!(jobs.iter().all(|job| job.authentic), "what was sealed must open");
-            forget(self.aead, &self.keys);
+            forget(self.aead, &self.keys, &self.other_memory);
             let start = Instant::now();
             self.aead.seal(black_box(&mut jobs));
             self.seal_ns.push(start.elapsed().as_nanos() as f64 / BATCH as f64);
         }
     }
+}
 
-    fn medians(&mut self) -> (f64, f64) {
-        for times in [&mut self.seal_ns, &mut self.open_ns] {
-            times.sort_by(f64::total_cmp);
-        }
-        (self.seal_ns[self.seal_ns.len() / 2], self.open_ns[self.open_ns.len() / 2])
+fn secret(key_bits: usize, number: usize) -> Secret {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&number.to_le_bytes());
+    match bytes.split_first_chunk::<16>() {
+        Some((half, _)) if key_bits == 128 => (*half).into(),
+        _ => bytes.into(),
     }
 }
 
-/// Uses all keys, so that those of the next batch are as far away as among many tunnels.
-fn forget(aead: &dyn Aead, keys: &[Key]) {
+/// Uses all keys, so that those of the next batch are as far away as among many tunnels, and the other memory.
+fn forget(aead: &dyn Aead, keys: &[Key], memory: &[u8]) {
     if keys.len() > 1 {
         for key in keys {
             let job = Job { key, nonce: [0; 12], associated: [0; 12], data: &mut [0; ICV], authentic: false };
             aead.seal(&mut [job]);
         }
     }
+    black_box(memory.iter().fold(0u8, |sum, byte| sum ^ byte));
 }
 
+const KEY_BITS: [usize; 2] = [128, 256];
 /// Text bytes: the inner packet with its padding and trailer.
 const SIZES: [usize; 6] = [44, 64, 128, 354, 1024, 1420];
 /// The text of inner packets of 40, 576 and 1500 bytes, mixed as they would arrive.
 const MIX: [usize; 12] = [48, 580, 48, 48, 580, 48, 1504, 48, 580, 48, 580, 48];
+const COLD: usize = 1420;
+/// More than the first cache of any CPU in use.
+const FIRST_CACHE: usize = 128 * 1024;
 const MANY_KEYS: usize = 2048;
 /// As the gateway hands them over.
 const BATCH: usize = 64;
@@ -121,4 +207,4 @@ const FRAME: usize = 4096;
 /// Headroom, outer Ethernet and IPv4, ESP: what lies before the text.
 const HEADERS: usize = 256 + 14 + 20 + 16;
 const ROUNDS: usize = 15;
-const ROUND: Duration = Duration::from_millis(8);
+const ROUND: Duration = Duration::from_millis(6);

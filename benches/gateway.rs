@@ -66,9 +66,14 @@ impl Loop {
         let counters = Arc::new(Counters::default());
         let aead = vita::aead::preferred();
         let mut graph = Graph::new(pool, counters.clone(), aead, plan());
-        let keys = Parameters { spi: 256, key: [7; 16], salt: [9; 4] };
+        let keys = Parameters { spi: 256, key: [7; 16].into(), salt: [9; 4] };
         graph.activate(0, Some(Box::new(OutboundSa::new(&keys, aead))));
-        let inbound = Inbound { sa: InboundSa::new(&keys, aead), route: 0, count: Arc::default() };
+        let inbound = Inbound {
+            sa: InboundSa::new(&keys, aead),
+            route: 0,
+            count: Arc::default(),
+            told: Arc::default(),
+        };
         graph.install(Box::new(inbound));
         Loop { graph, counters, frames, mean_size }
     }

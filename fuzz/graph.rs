@@ -30,6 +30,7 @@ use vita::graph::{Face, Graph, Interface, Plan, Reroute};
 use vita::route::{PrefixTable, SpiTable};
 use vita::stage::{Datagram, Inbound, Resolved, Tunnel};
 use vita::wire::Mac;
+use vita::wire::class::Dscp;
 use vita::wire::ip::Ip;
 
 pub fn graph(data: &[u8]) {
@@ -325,6 +326,7 @@ impl Run {
             sa,
             route: (peer % ROUTES) as u32,
             count: self.inbound.clone(),
+            told: Arc::default(),
         }));
         if refused.is_none() || self.peers[peer].is_some() {
             self.peers[peer] = Some(OutboundSa::new(&parameters, aead));
@@ -340,7 +342,7 @@ impl Run {
     fn parameters(&mut self, spi: u32) -> Parameters {
         // There are fewer steps than keys.
         self.keys += 1;
-        Parameters { spi, key: [self.keys; 16], salt: [3; 4] }
+        Parameters { spi, key: [self.keys; 16].into(), salt: [3; 4] }
     }
 
     fn send_datagram(&mut self, input: &mut Input<'_>) {
@@ -392,7 +394,8 @@ fn framed(input: &mut Input<'_>, packet: impl FnOnce(&mut Input<'_>) -> Vec<u8>)
     packets::frame(first, &packet)
 }
 
-/// Bits 0 and 1: families; 2: traffic flow confidentiality; 3 and 4: mtu; 5: next hops are to be asked for.
+/// Bits 0 and 1: families; 2: traffic flow confidentiality; 3 and 4: mtu; 5: next hops are to be asked for; 6: inner sources
+/// may be any; 7: the key exchange is off.
 fn plan(config: u8, resolved: &[Arc<Resolved>; 4]) -> Plan {
     let (v4_inside, v6_inside) = (config & 3 != 1, config & 3 != 0);
     let (v4_outside, v6_outside) = (config & 3 != 1, config & 3 == 1 || config & 3 == 2);
@@ -416,7 +419,7 @@ fn plan(config: u8, resolved: &[Arc<Resolved>; 4]) -> Plan {
         private,
         public,
         protocol_port: packets::PORT,
-        key_exchange: true,
+        key_exchange: config & 0x80 == 0,
         table: table(true),
         check_inner_source: config & 0x40 == 0,
         tunnels: tunnels.collect(),
@@ -440,7 +443,8 @@ fn addresses(interface: &Interface) -> Vec<IpAddr> {
 
 fn tunnel(own: IpAddr, mtu: u16, tfc: bool) -> Tunnel {
     let peer: IpAddr = if own.is_ipv4() { packets::PEER4.into() } else { packets::PEER6.into() };
-    Tunnel::new(own, peer, mtu, tfc).expect("both are of one family")
+    let tunnel = Tunnel::new(own, peer, mtu, tfc).expect("both are of one family");
+    if tfc { tunnel.with_dscp(Dscp::Copy) } else { tunnel }
 }
 
 /// The last is beyond what a chunk has room for.

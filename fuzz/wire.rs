@@ -29,7 +29,7 @@ use vita::wire::ipv4::{self, Ipv4};
 use vita::wire::ipv6::{self, Ipv6};
 use vita::wire::nd::{self, Message};
 use vita::wire::udp::{self, Udp};
-use vita::wire::{Mac, Malformed, checksum, ethernet};
+use vita::wire::{Mac, Malformed, checksum, class, ethernet};
 
 /// The first byte says which parser gets the others.
 pub fn wire(data: &[u8]) {
@@ -125,6 +125,7 @@ fn ipv4(bytes: &[u8]) {
     assert_eq!(quote.len(), ours.total_len().min(ours.header_len() + 8));
     icmpv4::may_answer(&ours);
     either_version(bytes, Family::V4, ours.total_len());
+    class_of(ours.packet(), ours.tos(), ours.checksum_ok());
 }
 
 fn ipv6(bytes: &[u8]) {
@@ -167,6 +168,7 @@ fn ipv6(bytes: &[u8]) {
     assert!(ours.packet().starts_with(icmpv6::quote(&ours)));
     icmpv6::may_answer(&ours);
     either_version(bytes, Family::V6, ours.total_len());
+    class_of(ours.packet(), ours.traffic_class(), false);
 }
 
 fn is_about_order(error: &err::ipv6_exts::HeaderSliceError) -> bool {
@@ -181,6 +183,36 @@ fn either_version(bytes: &[u8], family: Family, total_len: usize) {
     assert_eq!(ip.total_len(), total_len);
     let ends = [ip.source(), ip.destination()].map(Family::of);
     assert_eq!(ends, [family; 2]);
+}
+
+/// What is taken over from an outer header changes the ECN field and nothing else, and keeps the checksum right.
+fn class_of(packet: &[u8], inner: u8, has_sum: bool) {
+    assert_eq!(class::of(packet), inner);
+    for outer in 0..4 {
+        let mut out = packet.to_vec();
+        let admitted = class::decapsulate(&mut out, outer);
+        // RFC 6040 figure 4: not capable of ECN, but said to have met congestion.
+        assert_eq!(admitted, (inner & 3, outer) != (0, 3));
+        if !admitted {
+            continue;
+        }
+        // The same figure's other surprises: congestion stays, and ECT(1) takes the place of ECT(0).
+        let ecn = match (inner & 3, outer) {
+            (0 | 3, _) => inner & 3,
+            (_, 3) => 3,
+            (2, 1) => 1,
+            (inner, _) => inner,
+        };
+        assert_eq!(class::of(&out), inner & !3 | ecn);
+        if has_sum {
+            let header = usize::from(packet[0] & 15) * 4;
+            assert_eq!(their_sum(&out[..header]), 0);
+            out[10..12].copy_from_slice(&packet[10..12]);
+        }
+        // The ECN field is in the second byte of either header.
+        out[1] = packet[1];
+        assert!(out == packet || packet[0] >> 4 == 4 && !has_sum);
+    }
 }
 
 fn icmpv4(bytes: &[u8]) {

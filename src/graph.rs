@@ -8,6 +8,7 @@
 //!                 ├ arp, nd                                   │        │    │
 //!                 ├► key exchange                             └► inbound icmp ─► private router (the answer goes back sealed)
 //!                 └► public icmp ─► public next hop
+//!                       └► path MTU ─► tunnels (too big on the way)
 //! ```
 //!
 //! The graph neither knows sockets nor the clock: it is driven through [`Port`]s, with the time as an argument.
@@ -85,6 +86,7 @@ pub struct Graph {
     private_icmp: Icmp,
     public_icmp: Icmp,
     inbound_icmp: Icmp,
+    path_mtu: PathMtu,
     private_next_hop: NextHop,
     public_next_hop: NextHop,
     /// For the log; whoever drives the graph takes them.
@@ -94,7 +96,10 @@ pub struct Graph {
 }
 
 impl Graph {
-    pub fn new(pool: Rc<Pool>, counters: Arc<Counters>, aead: &'static dyn Aead, plan: Plan) -> Graph {
+    pub fn new(pool: Rc<Pool>, counters: Arc<Counters>, aead: &'static dyn Aead, mut plan: Plan) -> Graph {
+        for tunnel in plan.tunnels.iter_mut().flatten() {
+            tunnel.take_over(None);
+        }
         let (inside, outside) = (plan.private.own(), plan.public.own());
         let policy = plan.policy();
         Graph {
@@ -112,6 +117,7 @@ impl Graph {
             private_icmp: Icmp::new(inside),
             public_icmp: Icmp::new(outside),
             inbound_icmp: Icmp::new(inside),
+            path_mtu: PathMtu::default(),
             private_next_hop: plan.private.next_hop(),
             public_next_hop: plan.public.next_hop(),
             events: Events::new(),
@@ -136,9 +142,18 @@ impl Graph {
             &mut neighbours,
             &count.private_dispatch,
         );
-        let [mut alive, mut expired, mut answers] = batches();
+        let [mut alive, mut expired, mut answers, mut reports] = batches();
         decrement(&mut forward, &mut alive, &mut expired, &count.outbound_ttl);
-        self.private_icmp.receive(now_ns, &mut local, &mut answers, icmp_count, &mut self.events);
+        self.private_icmp.receive(
+            now_ns,
+            &mut local,
+            &mut answers,
+            &mut reports,
+            icmp_count,
+            &mut self.events,
+        );
+        // Inside, nobody sees our ESP packets.
+        self.path_mtu.learn(now_ns, &mut reports, &mut [], icmp_count, &mut self.events);
         self.private_icmp.report(now_ns, Problem::TimeExceeded, &mut expired, &mut answers, icmp_count);
         let mut too_big = self.seal(now_ns, &mut alive, public);
         self.private_icmp.report(now_ns, Problem::TooBig, &mut too_big, &mut answers, icmp_count);
@@ -183,19 +198,36 @@ impl Graph {
             &mut self.events,
         );
         self.inbound_dispatch.run(&mut opened, &mut forward, &mut inner, &count.inbound_dispatch);
-        let [mut alive, mut expired, mut answers] = batches();
+        let [mut alive, mut expired, mut answers, mut reports] = batches();
         decrement(&mut forward, &mut alive, &mut expired, &count.inbound_ttl);
         self.private_next_hop.send(now_ns, &mut alive, private, &count.private_next_hop);
 
         let icmp_count = IcmpCount { v4: &count.inbound_icmp4, v6: &count.inbound_icmp6 };
-        self.inbound_icmp.receive(now_ns, &mut inner, &mut answers, icmp_count, &mut self.events);
+        self.inbound_icmp.receive(
+            now_ns,
+            &mut inner,
+            &mut answers,
+            &mut reports,
+            icmp_count,
+            &mut self.events,
+        );
+        self.path_mtu.learn(now_ns, &mut reports, &mut [], icmp_count, &mut self.events);
         self.inbound_icmp.report(now_ns, Problem::TimeExceeded, &mut expired, &mut answers, icmp_count);
         // An answer of ours that is too big for the tunnel is not worth an error to ourselves.
         drop(self.seal(now_ns, &mut answers, public));
 
-        let [mut answers] = batches();
+        let [mut answers, mut reports] = batches();
         let icmp_count = IcmpCount { v4: &count.public_icmp4, v6: &count.public_icmp6 };
-        self.public_icmp.receive(now_ns, &mut local, &mut answers, icmp_count, &mut self.events);
+        self.public_icmp.receive(
+            now_ns,
+            &mut local,
+            &mut answers,
+            &mut reports,
+            icmp_count,
+            &mut self.events,
+        );
+        let tunnels = &mut self.outbound.tunnels;
+        self.path_mtu.learn(now_ns, &mut reports, tunnels, icmp_count, &mut self.events);
         self.public_next_hop.send(now_ns, &mut answers, public, &count.public_next_hop);
         self.public_next_hop.learn(&mut neighbours, public, &count.public_next_hop, &mut self.events);
         work
@@ -222,7 +254,8 @@ impl Graph {
         let count = &self.counters;
         let private_due = self.private_next_hop.tick(now_ns, &self.pool, private, &count.private_next_hop);
         let public_due = self.public_next_hop.tick(now_ns, &self.pool, public, &count.public_next_hop);
-        private_due.min(public_due)
+        let path_due = self.path_mtu.tick(now_ns, &mut self.outbound.tunnels);
+        private_due.min(public_due).min(path_due)
     }
 
     /// Sends a datagram of the key exchange.
@@ -236,10 +269,9 @@ impl Graph {
     /// Goes over to another plan and gives back what is left of the old one. Associations live on.
     pub fn replan(&mut self, mut plan: Plan) -> Leftover {
         let public_dispatch = plan.public_dispatch();
-        for (new, old) in plan.tunnels.iter_mut().zip(&mut self.outbound.tunnels) {
-            if let (Some(new), Some(old)) = (new, old) {
-                new.sa = old.sa.take();
-            }
+        for (number, new) in plan.tunnels.iter_mut().enumerate() {
+            let Some(new) = new else { continue };
+            new.take_over(self.outbound.tunnels.get_mut(number).and_then(Option::as_mut));
         }
         let policy = plan.policy();
         let old_table = plan.associations.map(|mut roomier| {
@@ -279,8 +311,8 @@ impl Graph {
     pub fn reroute(&mut self, mut change: Box<Reroute>) -> Box<Reroute> {
         for (number, new) in &mut change.tunnels {
             let Some(old) = self.outbound.tunnels.get_mut(*number as usize) else { continue };
-            if let (Some(new), Some(old)) = (new.as_mut(), old.as_mut()) {
-                new.sa = old.sa.take();
+            if let Some(new) = new {
+                new.take_over(old.as_mut());
             }
             std::mem::swap(new, old);
         }
@@ -305,7 +337,7 @@ impl Graph {
     /// Makes an association the one that a route's packets are sealed with, or none. Gives back the one before.
     pub fn activate(&mut self, route: u32, sa: Option<Box<OutboundSa>>) -> Option<Box<OutboundSa>> {
         match self.outbound.tunnels.get_mut(route as usize).and_then(Option::as_mut) {
-            Some(tunnel) => std::mem::replace(&mut tunnel.sa, sa),
+            Some(tunnel) => tunnel.activate(sa),
             None => sa,
         }
     }

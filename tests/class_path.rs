@@ -177,11 +177,12 @@ fn another_rule_for_the_dscp_loses_nothing_and_repeats_no_sequence_number() {
 fn with_tfc_packets_are_extended_to_their_own_tunnels_mtu_and_marked_as_ever() {
     for (inner_family, outer_family) in SHAPES {
         let (mut paris, mut tokyo) = pair_of(|near, far| dual(near, far, outer_family));
-        let (mut tunnels, header) = match outer_family {
-            Family::V4 => (tunnels4(31, 32, true), 20),
-            Family::V6 => (tunnels6(31, 32, true), 40),
+        let (ends, header) = match outer_family {
+            Family::V4 => (["192.0.2.31", "192.0.2.32"], 20),
+            Family::V6 => (["2001:db8:ffff::31", "2001:db8:ffff::32"], 40),
         };
-        tunnels[0].as_mut().unwrap().mtu = 1337;
+        let [near, far] = ends.map(|end| end.parse().unwrap());
+        let tunnels = vec![Tunnel::new(near, far, 1337, true)];
         paris.graph.replan(Plan { tunnels, ..dual(31, 32, outer_family) });
         paris.arrive_private(&packet(inner_family, CE));
         let sealed = only(paris.sent_public());

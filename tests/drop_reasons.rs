@@ -441,6 +441,10 @@ fn icmp(place: Place, family: Family) -> Vec<Driver> {
         }
     };
     let ask = move || if family == Family::V4 { echo(them, own, 64) } else { echo6(them, own, 64) };
+    let too_big = match family {
+        Family::V4 => "destination-unreachable fragmentation-needed quote-errors",
+        Family::V6 => "packet-too-big quote-errors",
+    };
     let known: &[(u8, u8, &str)] = if family == Family::V4 { KNOWN4 } else { KNOWN6 };
     let mut drivers: Vec<_> = known
         .iter()
@@ -455,6 +459,16 @@ fn icmp(place: Place, family: Family) -> Vec<Driver> {
             vec![damaged]
         }),
         place.driver("echo-request*100 rate-limited", family, move || vec![ask(); 101]),
+        place.driver(too_big, family, move || {
+            // About an ESP packet that nobody here has sent.
+            vec![match family {
+                Family::V4 => icmp4(them, own, 3, 4, &packet4(own, them, 50, &[0x77; 32])[14..]),
+                Family::V6 => {
+                    let kind = Icmpv6Type::Unknown { type_u8: 2, code_u8: 0, bytes5to8: [0; 4] };
+                    icmp6(them, own, 64, kind, &packet6(own, them, 64, 50, &[0x77; 32])[14..])
+                }
+            }]
+        }),
         place.driver("answer-errors", family, move || {
             // No error about a later fragment; nor, where fragments do not get that far, to a group.
             let later = [&[17, 0, 0, 16, 0, 0, 0, 1][..], &[0; 32]].concat();

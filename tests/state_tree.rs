@@ -2,12 +2,15 @@
 //! The table of counters and `gateway-state` of the YANG model say the same, both ways.
 
 use std::collections::BTreeSet;
-use vita::count::{Counters, SaCounters};
+use vita::count::{Counters, RouteCounters, SaCounters};
 use vita::yang::schema::{Kind, Members, Schema};
 
 /// Leaves of the model that are not in the table: the effective MTU is no counter. Members of lists are compared on
 /// their own.
 const NOT_COUNTED: [&str; 1] = ["effective-mtu"];
+
+/// Leaves of a route's entry that are not in the table: its keys, and what is no counter.
+const NOT_COUNTED_OF_A_ROUTE: [&str; 4] = ["id", "queue", "effective-mtu", "path-mtu"];
 
 fn model() -> Schema {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/yang/");
@@ -61,5 +64,18 @@ fn every_count_of_an_association_is_a_leaf_of_its_entry() {
     leaves(children(&model.root, &["gateway-state", "inbound-sa", "sa-state"]), "", &mut modelled);
     let mut counted = BTreeSet::new();
     SaCounters::default().visit(|leaf, _| assert!(counted.insert(leaf.to_string())));
+    assert_eq!(counted, modelled);
+}
+
+#[test]
+fn every_count_of_a_route_is_a_leaf_of_its_entry() {
+    let mut modelled = BTreeSet::new();
+    let model = model();
+    leaves(children(&model.root, &["gateway-state", "route"]), "", &mut modelled);
+    for name in NOT_COUNTED_OF_A_ROUTE {
+        assert!(modelled.remove(name), "{name} is not in the model: take it off the list");
+    }
+    let mut counted = BTreeSet::new();
+    RouteCounters::default().visit(|group, leaf, _| assert!(counted.insert(format!("{group}/{leaf}"))));
     assert_eq!(counted, modelled);
 }

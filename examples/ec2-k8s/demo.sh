@@ -19,12 +19,13 @@ readonly IN_CLEAR="not arp and not ($SEALED)"
 readonly TUNNEL_WAIT=60
 readonly TRANSFER=5
 
-# The example isolates two cores for the two workers; here they share the machine with everything else. No two workers may be
-# pinned to the same core, so on a machine with one they are left to the kernel.
-if grep -q '^0-[1-9]' /sys/devices/system/cpu/online; then
-    readonly PIN=(--cpu 0,1)
+# The example isolates two cores for the two workers of a gateway. Here both gateways are on one machine: with four cores every
+# worker gets its own. With fewer, those of both gateways that carry one transfer would be on the same core, one waiting for the
+# other; they are left to the kernel.
+if [[ $(</sys/devices/system/cpu/online) =~ ^0-([0-9]+)$ ]] && [ "${BASH_REMATCH[1]}" -ge 3 ]; then
+    readonly PIN_paris=(--cpu 0,1) PIN_tokyo=(--cpu 2,3)
 else
-    readonly PIN=()
+    readonly PIN_paris=() PIN_tokyo=()
 fi
 
 RESULTS=()
@@ -77,10 +78,11 @@ raise() {
 }
 
 # Two captures: a few of all packets, to show; and every packet that should not be there, to count. The second one is proven to
-# work at the end, with a packet that it must catch.
+# work at the end, with a packet that it must catch. Both look at packets where they enter the internet, which is once for each:
+# a capture costs the transfers time.
 watch_the_internet() {
-    in_background internet sample tcpdump -i any -n -U --immediate-mode -c 24 -Z root -w "$STATE/sample.pcap" "$SEALED"
-    in_background internet trap tcpdump -i any -n -U --immediate-mode -Z root -w "$STATE/trap.pcap" "$IN_CLEAR"
+    in_background internet sample tcpdump -i any -Q in -n -U --immediate-mode -c 24 -Z root -w "$STATE/sample.pcap" "$SEALED"
+    in_background internet trap tcpdump -i any -Q in -n -U --immediate-mode -Z root -w "$STATE/trap.pcap" "$IN_CLEAR"
     await 10 "tcpdump does not start" grep -qs 'listening on' "$STATE/trap.log"
 }
 
@@ -88,8 +90,9 @@ start_gateways() {
     local site
     say "Starting both gateways, two workers each"
     for site in paris tokyo; do
-        echo "vita-$site\$ vita --name $site --xdp${PIN[*]:+ ${PIN[*]}}"
-        in_background "vita-$site" "vita-$site" vita --name "$site" --xdp "${PIN[@]}"
+        local -n pin=PIN_$site
+        echo "vita-$site\$ vita --name $site --xdp${pin[*]:+ ${pin[*]}}"
+        in_background "vita-$site" "vita-$site" vita --name "$site" --xdp "${pin[@]}"
     done
     for site in paris tokyo; do
         await 20 "vita-$site does not answer" silently snabb config get "$site" /mtu

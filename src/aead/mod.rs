@@ -2,7 +2,7 @@
 //! The AEADs of ESP behind one trait that takes a batch.
 //!
 //! A [`Job`] is one packet: its key, nonce, associated data, and the bytes that are sealed or opened where they
-//! lie, with the ICV at their end. Jobs of one batch may have different keys. Batches are the unit because several
+//! lie, with the ICV at their end. Jobs of one batch may have different keys, of different sizes. Batches are the unit because several
 //! packets can then be in flight in the CPU's pipelines at once.
 //!
 //! | name          | what                                    | typical of                  |
@@ -19,7 +19,7 @@
 //! Text that is opened is decrypted while it is authenticated, in one pass; if the ICV turns out to be wrong, it is
 //! zeroed before `open` returns (the portable one leaves it encrypted).
 //!
-//! Limits: AES-128-GCM with a 16-byte ICV and 12 bytes of associated data (SPI and 64-bit sequence number,
+//! Limits: AES-128-GCM and AES-256-GCM with a 16-byte ICV and 12 bytes of associated data (SPI and 64-bit sequence number,
 //! RFC 4106 section 5 with extended sequence numbers).
 
 mod choice;
@@ -29,6 +29,7 @@ mod portable;
 mod x86;
 
 pub use choice::{Unavailable, available, chosen, preferred};
+pub use key::Secret;
 pub use portable::Portable;
 #[cfg(target_arch = "x86_64")]
 pub use x86::X86;
@@ -55,7 +56,7 @@ pub trait Aead: Sync {
     /// What logs and `VITA_AEAD` call it.
     fn name(&self) -> &'static str;
 
-    fn expand(&self, key: &[u8; 16]) -> Key;
+    fn expand(&self, secret: &Secret) -> Key;
 
     /// Encrypts every job's text and appends its ICV.
     fn seal(&self, jobs: &mut [Job<'_>]);

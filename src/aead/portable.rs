@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! AES-GCM of the `aes-gcm` crate, which uses AES instructions where it knows them.
 
-use super::key::Expanded;
-use super::{Aead, ICV, Job, Key};
+use super::key::{Cipher, Expanded};
+use super::{Aead, ICV, Job, Key, Secret};
 use aes_gcm::aead::AeadInOut;
-use aes_gcm::{Aes128Gcm, KeyInit};
 
 pub struct Portable;
 
@@ -13,8 +12,8 @@ impl Aead for Portable {
         "portable"
     }
 
-    fn expand(&self, key: &[u8; 16]) -> Key {
-        Key(Expanded::Portable(Box::new(Aes128Gcm::new(key.into()))))
+    fn expand(&self, secret: &Secret) -> Key {
+        Key(Expanded::Portable(Cipher::new(secret)))
     }
 
     fn seal(&self, jobs: &mut [Job<'_>]) {
@@ -32,26 +31,32 @@ impl Aead for Portable {
 }
 
 /// With the key of another implementation this is slow, but right.
-fn with_cipher<T>(key: &Key, work: impl FnOnce(&Aes128Gcm) -> T) -> T {
+fn with_cipher<T>(key: &Key, work: impl FnOnce(&Cipher) -> T) -> T {
     match &key.0 {
         Expanded::Portable(cipher) => work(cipher),
         #[cfg(target_arch = "x86_64")]
-        Expanded::Table(table) => {
-            let key = zeroize::Zeroizing::new(table.cipher_key());
-            work(&Aes128Gcm::new((&*key).into()))
-        }
+        Expanded::Table(table) => work(&Cipher::new(&table.secret())),
     }
 }
 
-pub(super) fn seal(cipher: &Aes128Gcm, nonce: &[u8; 12], associated: &[u8], data: &mut [u8]) {
+pub(super) fn seal(cipher: &Cipher, nonce: &[u8; 12], associated: &[u8], data: &mut [u8]) {
     let Some((text, icv)) = data.split_last_chunk_mut::<ICV>() else { return };
+    let (nonce, text) = (nonce.into(), text.into());
+    let tag = match cipher {
+        Cipher::Aes128(cipher) => cipher.encrypt_inout_detached(nonce, associated, text),
+        Cipher::Aes256(cipher) => cipher.encrypt_inout_detached(nonce, associated, text),
+    };
     // The cipher refuses nothing below 64 GiB.
-    if let Ok(tag) = cipher.encrypt_inout_detached(nonce.into(), associated, text.into()) {
+    if let Ok(tag) = tag {
         *icv = tag.into();
     }
 }
 
-pub(super) fn open(cipher: &Aes128Gcm, nonce: &[u8; 12], associated: &[u8], data: &mut [u8]) -> bool {
+pub(super) fn open(cipher: &Cipher, nonce: &[u8; 12], associated: &[u8], data: &mut [u8]) -> bool {
     let Some((text, icv)) = data.split_last_chunk_mut::<ICV>() else { return false };
-    cipher.decrypt_inout_detached(nonce.into(), associated, text.into(), (&*icv).into()).is_ok()
+    let (nonce, text, tag) = (nonce.into(), text.into(), (&*icv).into());
+    match cipher {
+        Cipher::Aes128(cipher) => cipher.decrypt_inout_detached(nonce, associated, text, tag).is_ok(),
+        Cipher::Aes256(cipher) => cipher.decrypt_inout_detached(nonce, associated, text, tag).is_ok(),
+    }
 }

@@ -51,10 +51,11 @@ impl Associations {
         self.outbound.values().map(|held| held.shown(false, self.queue)).chain(inbound)
     }
 
-    /// Has the worker accept packets of this SA. `number` is that of the route.
-    pub fn install(&mut self, worker: &mut Worker, number: u32, route: String, sa: SaParameters) {
+    /// Has the worker accept packets of this SA.
+    pub fn install(&mut self, worker: &mut Worker, numbers: &Numbers, route: String, sa: SaParameters) {
         let last = LastNumber::default();
-        let count = install(worker, number, &sa, 0, &last);
+        // A route that is no more has no number.
+        let Some(count) = install(worker, numbers, (&route, self.queue), &sa, 0, &last) else { return };
         self.inbound.insert(sa.spi, (Held { route, sa, sequence: 0, last: Some(last) }, count));
     }
 
@@ -131,9 +132,9 @@ impl Associations {
             }
             let sa = parameters(wanted);
             let Some(number) = known(Direction::Inbound, wanted, &sa, ledger) else { continue };
-            let Some(route) = numbers.of(&wanted.route) else { continue };
             let last = LastNumber::default();
-            let count = install(worker, route, &sa, number, &last);
+            let place = (&*wanted.route, queue);
+            let Some(count) = install(worker, numbers, place, &sa, number, &last) else { continue };
             ledger.keep(Direction::Inbound, &sa, last);
             self.inbound.insert(wanted.spi, (Held::configured(wanted, sa), count));
         }
@@ -227,15 +228,18 @@ fn parameters(association: &Association) -> SaParameters {
 
 fn install(
     worker: &mut Worker,
-    route: u32,
+    numbers: &Numbers,
+    (route, queue): (&str, u16),
     sa: &SaParameters,
     after: u64,
     last: &LastNumber,
-) -> Arc<SaCounters> {
+) -> Option<Arc<SaCounters>> {
     let count = Arc::<SaCounters>::default();
     let sa = InboundSa::new(&esp(sa), aead::preferred()).after(after, last);
-    worker.command(Command::Install(Box::new(Inbound { sa, route, count: count.clone() })));
-    count
+    let told = numbers.told(route, queue).cloned().unwrap_or_default();
+    let inbound = Inbound { sa, route: numbers.of(route)?, count: count.clone(), told };
+    worker.command(Command::Install(Box::new(inbound)));
+    Some(count)
 }
 
 fn activate(worker: &mut Worker, route: u32, sa: &SaParameters, after: u64, last: &LastNumber) {
@@ -244,5 +248,5 @@ fn activate(worker: &mut Worker, route: u32, sa: &SaParameters, after: u64, last
 }
 
 fn esp(sa: &SaParameters) -> Parameters {
-    Parameters { spi: sa.spi, key: sa.key, salt: sa.salt }
+    Parameters { spi: sa.spi, key: sa.key.into(), salt: sa.salt }
 }

@@ -144,7 +144,7 @@ impl Layout {
             outer = seat.public.iter().fold(outer, |mtu, public| mtu.min(public.device.mtu));
         }
         // At most what was configured, which has this type.
-        let over = |header: usize| inner.min(inner_mtu(outer, header)) as u16;
+        let over = |header: usize| inner.min(esp::inner_mtu(outer, header)) as u16;
         Mtus { over_ipv4: over(ipv4::HEADER), over_ipv6: over(ipv6::HEADER) }
     }
 }
@@ -236,12 +236,6 @@ pub fn place(attachment: &Attachment) -> Place {
     (attachment.device.name.clone(), attachment.device.index)
 }
 
-/// The largest inner packet that fits an outer one of this size (RFC 4303: the trailer ends on four bytes).
-fn inner_mtu(outer: u32, header: usize) -> u32 {
-    let sealed = outer.saturating_sub((header + esp::HEADER + esp::ICV) as u32);
-    (sealed & !3).saturating_sub(esp::TRAILER as u32)
-}
-
 /// An inner packet with everything that is put around it, in one chunk; a frame arrives behind the headroom.
 const LARGEST_IN_A_CHUNK: u32 = (CHUNK - HEADROOM - ethernet::HEADER - 3 - esp::TRAILER - esp::ICV) as u32;
 
@@ -252,17 +246,6 @@ const DERIVED_PUBLIC: [u8; 2] = [0x3a, 0xbb];
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_inner_mtu_is_what_deployed_gateways_compute() {
-        for (path, over_ipv4, over_ipv6) in
-            [(1500, 1446, 1426), (3498, 3442, 3422), (8500, 8446, 8426), (9001, 8946, 8926)]
-        {
-            assert_eq!(inner_mtu(path, ipv4::HEADER), over_ipv4);
-            assert_eq!(inner_mtu(path, ipv6::HEADER), over_ipv6);
-        }
-        assert_eq!(inner_mtu(0, ipv4::HEADER), 0);
-    }
 
     #[test]
     fn without_a_device_the_address_follows_from_ip() {

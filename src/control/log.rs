@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What happened on the network, as log lines: at a limited rate, because strangers can cause them.
 
+use super::plan::Numbers;
 use crate::exchange;
 use crate::stage::{Budget, Event};
 use std::time::{Duration, Instant};
@@ -20,7 +21,7 @@ impl Default for Log {
 }
 
 impl Log {
-    pub fn event(&mut self, now: Instant, queue: u16, event: &Event) {
+    pub fn event(&mut self, now: Instant, queue: u16, event: &Event, numbers: &Numbers) {
         match event {
             Event::Unopened { reason, spi, sequence_low, source, destination } => {
                 if self.may_write(now) {
@@ -44,6 +45,16 @@ impl Log {
                     tracing::warn!(
                         "queue {queue}: ICMP error of type {kind}, code {code} from {source} about the packet \
                          {excerpt:02x?}"
+                    );
+                }
+            }
+            Event::PathMtu { route, path_mtu, inner_mtu } => {
+                if self.may_write(now) {
+                    // One that was removed meanwhile is nobody's concern any more.
+                    let route = numbers.id(*route).unwrap_or("(removed)");
+                    tracing::info!(
+                        "route {route}, queue {queue}: the path to its gateway carries {path_mtu} bytes, packets of up \
+                         to {inner_mtu} bytes are sent"
                     );
                 }
             }

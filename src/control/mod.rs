@@ -191,7 +191,7 @@ impl Supervisor {
         let gone: Vec<u16> =
             self.queues.iter().filter(|(_, queue)| !stays(queue)).map(|(number, _)| *number).collect();
         let mut numbers = self.numbers.clone();
-        numbers.assign(&config.routes);
+        numbers.assign(config);
         let mut neighbours = self.neighbours.clone();
         neighbours.keep(config);
         let table = Arc::new(plan::table(config, &numbers));
@@ -394,7 +394,14 @@ impl Supervisor {
 
     /// What `gateway-state` shows now.
     pub fn state(&self) -> State {
-        state::gather(&self.queues, self.ran.then_some(&self.past), self.document.config(), self.mtu)
+        let running = state::Running {
+            queues: &self.queues,
+            config: self.document.config(),
+            numbers: &self.numbers,
+            mtus: self.mtus,
+            mtu: self.mtu,
+        };
+        state::gather(&running, self.ran.then_some(&self.past))
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::layout::{Mtus, OwnAddresses};
 use crate::config::{Config, PrivateInterface, PublicInterface, Route};
+use crate::count;
 use crate::exchange::{self, PresharedKey};
 use crate::graph::{Face, Interface, Plan};
 use crate::route::{PrefixTable, SpiTable};
@@ -15,13 +16,23 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The number by which workers know a route. It stays the same while the route has the same id, and is not given
-/// to another route in the change that removes the first: associations move between plans by number.
+/// to another route in the change that removes the first: associations move between plans by number. What the workers
+/// tell of a route stays as long.
 #[derive(Clone, Default)]
 pub struct Numbers {
-    of: HashMap<String, u32>,
+    of: HashMap<String, Numbered>,
+    /// Workers, by queue.
+    queues: Vec<u16>,
     free: Vec<u32>,
     /// One more than the highest number ever given.
     end: u32,
+}
+
+#[derive(Clone)]
+struct Numbered {
+    number: u32,
+    /// In the order of the queues.
+    told: Arc<[Arc<count::Route>]>,
 }
 
 /// Next-hop addresses that were found out, for as long as the same neighbour is asked.
@@ -46,33 +57,63 @@ pub struct Making<'a> {
 
 impl Numbers {
     /// Numbers for these routes; those of routes that are no more can be given again by the next call.
-    pub fn assign(&mut self, routes: &[Arc<Route>]) {
+    pub fn assign(&mut self, config: &Config) {
         let mut before = std::mem::take(&mut self.of);
-        for route in routes {
-            let number = before.remove(&route.id).or_else(|| self.free.pop()).unwrap_or_else(|| {
-                self.end += 1;
-                self.end - 1
-            });
-            self.of.insert(route.id.clone(), number);
+        let queues = config.workers().map(|public| public.queue).collect();
+        let queues_before = std::mem::replace(&mut self.queues, queues);
+        for route in &config.routes {
+            let numbered = match before.remove(&route.id) {
+                Some(numbered) => Numbered { told: self.keep(&queues_before, numbered.told), ..numbered },
+                None => self.new_number(),
+            };
+            self.of.insert(route.id.clone(), numbered);
         }
-        self.free.extend(before.into_values());
+        self.free.extend(before.into_values().map(|numbered| numbered.number));
     }
 
     /// As [`Numbers::assign`], told only what is different.
     pub fn change(&mut self, added: &[&Arc<Route>], removed: &[&Arc<Route>]) {
         for route in added {
-            let number = self.free.pop().unwrap_or_else(|| {
-                self.end += 1;
-                self.end - 1
-            });
-            self.of.insert(route.id.clone(), number);
+            let numbered = self.new_number();
+            self.of.insert(route.id.clone(), numbered);
         }
         let before = removed.iter().filter_map(|route| self.of.remove(&route.id));
-        self.free.extend(before);
+        self.free.extend(before.map(|numbered| numbered.number));
     }
 
     pub fn of(&self, id: &str) -> Option<u32> {
-        self.of.get(id).copied()
+        self.of.get(id).map(|numbered| numbered.number)
+    }
+
+    /// The route of a number; a search, for messages.
+    pub fn id(&self, number: u32) -> Option<&str> {
+        self.of.iter().find(|(_, numbered)| numbered.number == number).map(|(id, _)| id.as_str())
+    }
+
+    /// Where the worker of a queue tells of a route.
+    pub fn told(&self, id: &str, queue: u16) -> Option<&Arc<count::Route>> {
+        let place = self.queues.binary_search(&queue).ok()?;
+        self.of.get(id)?.told.get(place)
+    }
+
+    fn new_number(&mut self) -> Numbered {
+        let number = self.free.pop().unwrap_or_else(|| {
+            self.end += 1;
+            self.end - 1
+        });
+        Numbered { number, told: self.queues.iter().map(|_| Arc::default()).collect() }
+    }
+
+    /// What was told by workers that there still are, and room for what new ones will tell.
+    fn keep(&self, before: &[u16], told: Arc<[Arc<count::Route>]>) -> Arc<[Arc<count::Route>]> {
+        if self.queues == before {
+            return told;
+        }
+        let of_queue = |queue| {
+            let place = before.binary_search(queue).ok();
+            place.and_then(|place| told.get(place)).cloned().unwrap_or_default()
+        };
+        self.queues.iter().map(of_queue).collect()
     }
 
     /// One more than the highest number there could be if so many routes were added.
@@ -105,7 +146,8 @@ impl Making<'_> {
             std::iter::repeat_with(|| None).take(room_for_tunnels).collect();
         for route in &self.config.routes {
             if let Some(number) = self.numbers.of(&route.id) {
-                tunnels[number as usize] = tunnel(self.config, route, self.seat.queue, self.mtus);
+                tunnels[number as usize] =
+                    tunnel(self.config, route, self.seat.queue, self.mtus, self.numbers);
             }
         }
         let is_room = associations(self.config) <= room;
@@ -168,9 +210,11 @@ pub fn table(config: &Config, numbers: &Numbers) -> PrefixTable {
 }
 
 /// The way to the gateway that a route has for a queue; none if the queue has no public interface of that family.
-pub fn tunnel(config: &Config, route: &Route, queue: u16, mtus: Mtus) -> Option<Tunnel> {
+pub fn tunnel(config: &Config, route: &Route, queue: u16, mtus: Mtus, numbers: &Numbers) -> Option<Tunnel> {
     let public = config.public(queue, route.outer)?;
-    let tunnel = Tunnel::new(public.ip, route.gateway(queue)?.ip, mtus.of(route.outer), config.tfc)?;
+    let gateway = route.gateway(queue)?;
+    let mut tunnel = Tunnel::new(public.ip, gateway.ip, mtus.of(route.outer), config.tfc)?;
+    tunnel.told = numbers.told(&route.id, queue).cloned().unwrap_or_default();
     Some(tunnel.with_dscp(config.dscp))
 }
 
@@ -235,15 +279,16 @@ fn public_neighbour(public: &PublicInterface) -> Neighbour {
 /// Four inbound SAs live side by side, and a fifth for the moment until the oldest is removed.
 const ASSOCIATIONS_PER_ROUTE: usize = 5;
 const SPARE_ASSOCIATIONS: usize = 16;
-/// A tunnel takes 64 bytes, an association in the table 32.
+/// A tunnel takes 88 bytes, an association in the table 32.
 const SPARE_ROUTES: usize = 64;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Document, Key32};
+    use crate::config::{Document, Key32, Link};
+    use crate::wire::ip::Family;
 
-    fn routes(ids: &[&str]) -> Vec<Arc<Route>> {
+    fn routes(ids: &[&str]) -> Config {
         let route = |id: &&str| {
             Arc::new(Route {
                 id: id.to_string(),
@@ -254,7 +299,22 @@ mod tests {
                 gateways: Vec::new(),
             })
         };
-        ids.iter().map(route).collect()
+        let routes = ids.iter().map(route).collect();
+        Config { routes, ..Document::empty().config().clone() }
+    }
+
+    fn with_queues(config: Config, queues: &[u16]) -> Config {
+        let interface = |queue: &u16| PublicInterface {
+            queue: *queue,
+            device_queue: 1,
+            link: Link::None,
+            mac: None,
+            nexthop_mac: None,
+            ip: [192, 0, 2, 1].into(),
+            nexthop_ip: [192, 0, 2, 2].into(),
+            nat_ip: None,
+        };
+        Config { public: queues.iter().map(interface).collect(), ..config }
     }
 
     #[test]
@@ -303,5 +363,25 @@ mod tests {
         candidate.assign(&routes(&["c"]));
         numbers.assign(&routes(&["a", "b"]));
         assert_eq!(["a", "b"].map(|id| numbers.of(id)), before);
+    }
+
+    #[test]
+    fn what_is_told_of_a_route_lasts_as_long_as_route_and_worker() {
+        let mut numbers = Numbers::default();
+        let packets = |numbers: &Numbers, id: &str, queue: u16| {
+            numbers.told(id, queue).map(|told| told.counters.outbound.packets.value())
+        };
+        numbers.assign(&with_queues(routes(&["a", "b"]), &[1, 3]));
+        for (id, queue, count) in [("a", 1, 11), ("a", 3, 13), ("b", 3, 23)] {
+            numbers.told(id, queue).unwrap().counters.outbound.packets.set(count);
+        }
+        numbers.assign(&with_queues(routes(&["a", "b", "c"]), &[2, 3]));
+        assert_eq!([1, 2, 3].map(|queue| packets(&numbers, "a", queue)), [None, Some(0), Some(13)]);
+        assert_eq!([2, 3].map(|queue| packets(&numbers, "c", queue)), [Some(0), Some(0)]);
+        let [a, b] = [routes(&["a"]), routes(&["b"])];
+        numbers.change(&[], &[&b.routes[0], &a.routes[0]]);
+        assert_eq!(packets(&numbers, "b", 3), None);
+        numbers.change(&[&b.routes[0]], &[]);
+        assert_eq!(packets(&numbers, "b", 3), Some(0), "it is another route of that name");
     }
 }

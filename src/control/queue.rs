@@ -160,7 +160,7 @@ impl Queue {
             self.perform(now, numbers, log);
         }
         while let Some(event) = link.events.pop() {
-            log.event(now, self.seat.queue, &event);
+            log.event(now, self.seat.queue, &event, numbers);
         }
         self.free();
     }
@@ -179,9 +179,8 @@ impl Queue {
                     self.worker.command(Command::Send(Datagram::new(to, &payload)));
                 }
                 Output::InstallInbound { route, sa } => {
-                    let Some(number) = numbers.of(&route) else { continue };
                     tracing::debug!("route {route}, queue {queue}: inbound SA {} installed", sa.spi);
-                    self.associations.install(&mut self.worker, number, route, sa);
+                    self.associations.install(&mut self.worker, numbers, route, sa);
                 }
                 // Those that were negotiated have been withdrawn, or are configured now.
                 Output::RemoveInbound { .. } | Output::RemoveOutbound { .. } if self.is_manual => {}

@@ -14,7 +14,6 @@ use super::queue::Queue;
 use super::{ApplyError, PATIENCE, Supervisor, plan};
 use crate::config::{Changes, Config, Difference, Route};
 use crate::graph::Reroute;
-use crate::stage::Tunnel;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -31,13 +30,6 @@ impl Supervisor {
             return Ok(true);
         }
         let present = || routes.added.iter().copied().chain(routes.changed.iter().map(|(_, new)| *new));
-        let mut tunnels = Vec::new();
-        for queue in self.queues.keys() {
-            let of_queue: Vec<Option<Tunnel>> =
-                present().map(|route| plan::tunnel(config, route, *queue, self.mtus)).collect();
-            tunnels.push(of_queue);
-        }
-
         // Nothing fails from here on, unless a worker does not answer.
         let gone: Vec<u32> = routes.removed.iter().filter_map(|route| self.numbers.of(&route.id)).collect();
         self.numbers.change(&routes.added, &routes.removed);
@@ -46,9 +38,10 @@ impl Supervisor {
             && routes.changed.iter().all(|(old, new)| old.nets == new.nets);
         let table = (!same_prefixes).then(|| Arc::new(plan::table(config, &self.numbers)));
         let gone_spis = gone_spis(routes);
-        for ((number, queue), of_queue) in self.queues.iter_mut().zip(tunnels) {
-            let numbers = present().filter_map(|route| self.numbers.of(&route.id));
-            let tunnels = gone.iter().map(|number| (*number, None)).chain(numbers.zip(of_queue)).collect();
+        for (number, queue) in &mut self.queues {
+            let tunnel = |route| plan::tunnel(config, route, *number, self.mtus, &self.numbers);
+            let tunnels = present().filter_map(|route| Some((self.numbers.of(&route.id)?, tunnel(route))));
+            let tunnels = gone.iter().map(|number| (*number, None)).chain(tunnels).collect();
             if !routes.is_empty() {
                 queue.reroute(Reroute { table: table.clone(), tunnels });
             }

@@ -1,46 +1,59 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The state tree: sums over all workers, those of the past included.
+//! The state tree: sums over all workers, those of the past included, and what there is of each route and SA.
 
+use super::layout::Mtus;
+use super::plan::Numbers;
 use super::queue::Queue;
 use crate::config::{Config, Rejected, State};
 use crate::count::Totals;
 use crate::wire::ip::Family;
+use crate::wire::{esp, ipv4, ipv6};
 use std::collections::BTreeMap;
 
+/// What there is to tell of.
+pub struct Running<'a> {
+    pub queues: &'a BTreeMap<u16, Queue>,
+    pub config: &'a Config,
+    pub numbers: &'a Numbers,
+    pub mtus: Mtus,
+    /// What fits every tunnel.
+    pub mtu: u16,
+}
+
 /// All that `gateway-state` shows. Without a worker, present or past, there is nothing to show.
-pub fn gather(queues: &BTreeMap<u16, Queue>, past: Option<&Totals>, config: &Config, mtu: u16) -> State {
+pub fn gather(running: &Running<'_>, past: Option<&Totals>) -> State {
     let mut state = State::new();
-    if queues.is_empty() && past.is_none() {
+    if running.queues.is_empty() && past.is_none() {
         return state;
     }
     let mut totals = past.cloned().unwrap_or_default();
-    for queue in queues.values() {
+    for queue in running.queues.values() {
         queue.add_to(&mut totals);
     }
     // The table of counters and the model agree (a test compares them), so there is a place for every leaf.
-    if let Err(error) = fill(&mut state, &totals, queues, config, mtu) {
+    let filled = sums(&mut state, &totals, running)
+        .and_then(|()| associations(&mut state, running))
+        .and_then(|()| routes(&mut state, running));
+    if let Err(error) = filled {
         tracing::error!("state: {error}");
     }
     state
 }
 
-fn fill(
-    state: &mut State,
-    totals: &Totals,
-    queues: &BTreeMap<u16, Queue>,
-    config: &Config,
-    mtu: u16,
-) -> Result<(), Rejected> {
+fn sums(state: &mut State, totals: &Totals, running: &Running<'_>) -> Result<(), Rejected> {
     let shown = |group: &str| match group {
-        "private-icmp4" | "public-icmp4" | "inbound-icmp4" => config.has(Family::V4),
-        "private-icmp6" | "public-icmp6" | "inbound-icmp6" => config.has(Family::V6),
+        "private-icmp4" | "public-icmp4" | "inbound-icmp4" => running.config.has(Family::V4),
+        "private-icmp6" | "public-icmp6" | "inbound-icmp6" => running.config.has(Family::V6),
         _ => true,
     };
     for (group, leaf, value) in totals.iter().filter(|(group, ..)| shown(group)) {
         state.set(&["gateway-state", group, leaf], value)?;
     }
-    state.set(&["gateway-state", "effective-mtu"], u64::from(mtu))?;
-    for (number, queue) in queues {
+    state.set(&["gateway-state", "effective-mtu"], u64::from(running.mtu))
+}
+
+fn associations(state: &mut State, running: &Running<'_>) -> Result<(), Rejected> {
+    for (number, queue) in running.queues {
         for (spi, count) in queue.associations().inbound() {
             let entry = format!("inbound-sa[queue={number}][spi={spi}]");
             let mut result = Ok(());
@@ -53,4 +66,41 @@ fn fill(
         }
     }
     Ok(())
+}
+
+/// Every route and every worker that can reach its gateways, whether it does or not.
+fn routes(state: &mut State, running: &Running<'_>) -> Result<(), Rejected> {
+    let Running { config, numbers, mtus, .. } = running;
+    for route in &config.routes {
+        for public in config.public.iter().filter(|public| Family::of(public.ip) == route.outer) {
+            let Some(told) = numbers.told(&route.id, public.queue) else { continue };
+            let entry = format!("route[id={}][queue={}]", route.id, public.queue);
+            let mut result = Ok(());
+            told.counters.visit(|direction, leaf, value| {
+                if result.is_ok() {
+                    result = state.set(&["gateway-state", &entry, direction, leaf], value);
+                }
+            });
+            result?;
+            let widest = u64::from(mtus.of(route.outer));
+            let mtu = match told.path_mtu.value() {
+                0 => widest,
+                path_mtu => {
+                    state.set(&["gateway-state", &entry, "path-mtu"], path_mtu)?;
+                    // The gauge is never above what fits a packet's length field.
+                    let inner = esp::inner_mtu(path_mtu as u32, outer_header(route.outer));
+                    widest.min(inner.into())
+                }
+            };
+            state.set(&["gateway-state", &entry, "effective-mtu"], mtu)?;
+        }
+    }
+    Ok(())
+}
+
+fn outer_header(family: Family) -> usize {
+    match family {
+        Family::V4 => ipv4::HEADER,
+        Family::V6 => ipv6::HEADER,
+    }
 }

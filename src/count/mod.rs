@@ -9,6 +9,9 @@
 //!
 //! A counter has one writer. Readers see a value that is at most one batch old. Adding a counter is a line in
 //! the table and a leaf in `yang/vita-esp-gateway.yang`; a test holds the two together.
+//!
+//! What a worker tells of one route is a [`Route`]. It belongs to the route, not to the worker or to an SA: keys and
+//! workers come and go, and the counts go on.
 
 mod table;
 
@@ -44,6 +47,15 @@ impl std::fmt::Debug for Counter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.value().fmt(f)
     }
+}
+
+/// What one worker tells of one route.
+#[derive(Default, Debug)]
+pub struct Route {
+    pub counters: RouteCounters,
+    /// What the path to the gateway carries, in bytes with the outer header; 0 while nobody has complained. No count, but
+    /// told in the same way.
+    pub path_mtu: Counter,
 }
 
 /// Sums over workers, of the present and of the past.

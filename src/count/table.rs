@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The table of counters. A field `arp_requests` of a group `private_next_hop` is the leaf
-//! `gateway-state/private-next-hop/arp-requests`.
+//! `gateway-state/private-next-hop/arp-requests`. What is counted of each route and each SA stands here too.
 
 use super::Counter;
 
@@ -23,13 +23,12 @@ macro_rules! groups {
 }
 
 macro_rules! counters {
-    ($($member:ident: $group:ident,)*) => {
-        /// All counters of one worker, on cache lines of their own.
+    ($(#[$doc:meta])* $counters:ident { $($member:ident: $group:ident,)* }) => {
+        $(#[$doc])*
         #[derive(Default, Debug)]
-        #[repr(align(128))]
-        pub struct Counters { $(pub $member: $group),* }
+        pub struct $counters { $(pub $member: $group),* }
 
-        impl Counters {
+        impl $counters {
             /// Calls `each` with the group, leaf and value of every counter.
             pub fn visit(&self, mut each: impl FnMut(&str, &str, u64)) {
                 $(
@@ -42,24 +41,36 @@ macro_rules! counters {
 }
 
 counters! {
-    private_interface: Interface,
-    public_interface: Interface,
-    private_next_hop: NextHop,
-    public_next_hop: NextHop,
-    private_dispatch: PrivateDispatch,
-    public_dispatch: PublicDispatch,
-    inbound_dispatch: InboundDispatch,
-    outbound_ttl: Ttl,
-    inbound_ttl: Ttl,
-    private_router: PrivateRouter,
-    public_router: PublicRouter,
-    private_icmp4: Icmp4,
-    private_icmp6: Icmp6,
-    public_icmp4: Icmp4,
-    public_icmp6: Icmp6,
-    inbound_icmp4: Icmp4,
-    inbound_icmp6: Icmp6,
-    key_manager: KeyManager,
+    /// All counters of one worker, on cache lines of their own.
+    #[repr(align(128))]
+    Counters {
+        private_interface: Interface,
+        public_interface: Interface,
+        private_next_hop: NextHop,
+        public_next_hop: NextHop,
+        private_dispatch: PrivateDispatch,
+        public_dispatch: PublicDispatch,
+        inbound_dispatch: InboundDispatch,
+        outbound_ttl: Ttl,
+        inbound_ttl: Ttl,
+        private_router: PrivateRouter,
+        public_router: PublicRouter,
+        private_icmp4: Icmp4,
+        private_icmp6: Icmp6,
+        public_icmp4: Icmp4,
+        public_icmp6: Icmp6,
+        inbound_icmp4: Icmp4,
+        inbound_icmp6: Icmp6,
+        key_manager: KeyManager,
+    }
+}
+
+counters! {
+    /// What one worker counts of one route: `gateway-state/route`. Each direction has a cache line.
+    RouteCounters {
+        outbound: RouteOutbound,
+        inbound: RouteInbound,
+    }
 }
 
 groups! {
@@ -87,13 +98,19 @@ groups! {
     PublicRouter { route_errors protocol_errors }
     /// One inbound SA.
     InboundSa { rxerrors protocol_errors decrypt_errors inner_source_errors ecn_errors }
+    /// One route, towards its gateway: packets sealed and their bytes, and why others were not.
+    #[repr(align(64))]
+    RouteOutbound { packets bytes mtu_errors sa_errors sequence_errors }
+    /// One route, from its gateway: packets opened and their bytes, and why others were not.
+    #[repr(align(64))]
+    RouteInbound { packets bytes decrypt_errors protocol_errors inner_source_errors ecn_errors }
     /// ICMPv4 received, by type and code, and what was not answered because of the rate limit or the rules.
     Icmp4 {
         rxerrors protocol_errors type_not_implemented_errors code_not_implemented_errors
         destination_unreachable net_unreachable host_unreachable protocol_unreachable port_unreachable
         fragmentation_needed source_route_failed time_exceeded transit_ttl_exceeded
         fragment_reassembly_time_exceeded parameter_problem redirect redirect_net redirect_host
-        redirect_tos_net redirect_tos_host echo_request rate_limited answer_errors
+        redirect_tos_net redirect_tos_host echo_request rate_limited answer_errors quote_errors
     }
     /// The same of ICMPv6.
     Icmp6 {
@@ -101,7 +118,7 @@ groups! {
         destination_unreachable net_unreachable destination_denied scope_denied host_unreachable
         port_unreachable source_denied net_denied packet_too_big time_exceeded transit_hop_limit_exceeded
         fragment_reassembly_time_exceeded parameter_problem header_field_problem next_header_problem
-        option_problem echo_request rate_limited answer_errors
+        option_problem echo_request rate_limited answer_errors quote_errors
     }
     /// The key exchange.
     KeyManager {

@@ -28,13 +28,14 @@ pub use outbound::{OutboundSa, Unsealed};
 pub use replay::{WINDOW, Window};
 
 use crate::aead::Key;
-pub use crate::aead::{Aead, Job};
+pub use crate::aead::{Aead, Job, Secret};
 
 /// What the two ends agreed on for one direction. Wiped when dropped.
 #[derive(zeroize::ZeroizeOnDrop)]
 pub struct Parameters {
     pub spi: u32,
-    pub key: [u8; 16],
+    /// AES-128-GCM or AES-256-GCM, whichever it is for.
+    pub key: Secret,
     pub salt: [u8; 4],
 }
 

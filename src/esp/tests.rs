@@ -19,7 +19,7 @@ fn vectors() -> Vec<Value> {
 fn parameters(vector: &Value) -> Parameters {
     Parameters {
         spi: vector["spi"].as_u64().unwrap() as u32,
-        key: bytes(vector, "key").try_into().unwrap(),
+        key: aead::Secret::Aes128(bytes(vector, "key").try_into().unwrap()),
         salt: bytes(vector, "salt").try_into().unwrap(),
     }
 }
@@ -83,7 +83,7 @@ fn we_seal_as_deployed_gateways_do_but_for_iv_and_padding() {
 }
 
 fn pair() -> (OutboundSa, InboundSa) {
-    let parameters = Parameters { spi: 300, key: [9; 16], salt: [4; 4] };
+    let parameters = Parameters { spi: 300, key: [9; 16].into(), salt: [4; 4] };
     (OutboundSa::new(&parameters, aead::preferred()), InboundSa::new(&parameters, aead::preferred()))
 }
 

@@ -37,7 +37,7 @@ impl Pool {
                 std::ptr::null_mut(),
                 size,
                 libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
                 -1,
                 0,
             )
@@ -46,6 +46,11 @@ impl Pool {
             return Err(io::Error::last_os_error());
         }
         let memory = NonNull::new(memory.cast()).ok_or_else(|| io::Error::other("mmap gave address 0"))?;
+        if let Err(source) = populate(memory, size) {
+            // SAFETY: just mapped, and nobody else knows of it.
+            unsafe { libc::munmap(memory.as_ptr().cast(), size) };
+            return Err(source);
+        }
         let inner = Inner {
             memory,
             chunks,
@@ -120,6 +125,23 @@ impl Pool {
     fn inner(&self) -> &Inner {
         // SAFETY: freed only by Drop of the pool.
         unsafe { self.inner.as_ref() }
+    }
+}
+
+/// Has the kernel back the mapping with memory now, in huge pages where it has them: each packet lies in a page of its own,
+/// and a worker's thousands of small pages are more than a CPU keeps translations of.
+fn populate(memory: NonNull<u8>, size: usize) -> io::Result<()> {
+    // SAFETY: advice about a mapping of ours changes none of its contents.
+    let advise = |advice| unsafe { libc::madvise(memory.as_ptr().cast(), size, advice) };
+    // A kernel without huge pages says so, and gives small ones.
+    advise(libc::MADV_HUGEPAGE);
+    if advise(libc::MADV_POPULATE_WRITE) == 0 {
+        return Ok(());
+    }
+    match io::Error::last_os_error() {
+        // Before Linux 5.14: pages come when they are first touched, at the latest when AF_XDP pins them.
+        unknown if unknown.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+        error => Err(error),
     }
 }
 

@@ -16,6 +16,7 @@ mod dispatch;
 mod exchange;
 mod icmp;
 mod next_hop;
+mod path;
 mod policy;
 mod router;
 mod ttl;
@@ -25,6 +26,7 @@ pub use dispatch::{InboundDispatch, PrivateDispatch, PublicDispatch};
 pub use exchange::{Datagram, collect, datagram_frame};
 pub use icmp::{Icmp, IcmpCount, Problem};
 pub use next_hop::{Neighbour, NextHop, Resolved};
+pub use path::PathMtu;
 pub use router::{PrivateRouter, PublicRouter};
 pub use ttl::decrement;
 pub use tunnel::{Inbound, Open, Outbound, Tunnel};
@@ -46,6 +48,9 @@ pub enum Event {
     ForbiddenSource { spi: u32, inner_source: IpAddr, inner_destination: IpAddr, peer: IpAddr },
     /// An ICMP error about a packet of ours, and the first bytes of that packet.
     Icmp { source: IpAddr, kind: u8, code: u8, excerpt: arrayvec::ArrayVec<u8, EXCERPT> },
+    /// The path to the gateway of the route with this number is narrower than was known: what it carries, and the
+    /// longest inner packet that fits.
+    PathMtu { route: u32, path_mtu: u16, inner_mtu: u16 },
     /// A next hop has a new address.
     NextHop { ip: IpAddr, mac: crate::wire::Mac },
 }

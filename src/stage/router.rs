@@ -40,12 +40,14 @@ impl PrivateRouter {
             };
             // What has no tunnel is told so in the next stage.
             let tunnel = tunnels.get(route as usize).and_then(Option::as_ref);
-            let mtu = tunnel.map_or(u16::MAX, |tunnel| tunnel.mtu);
-            if len > usize::from(mtu) {
+            if let Some(tunnel) = tunnel
+                && len > usize::from(tunnel.mtu)
+            {
+                tunnel.told.counters.outbound.mtu_errors.add(1);
                 count.mtu_errors.add(1);
                 count.rxerrors.add(1);
                 if !fragmentable {
-                    frame.mark = mtu.into();
+                    frame.mark = tunnel.mtu.into();
                     too_big.push(frame);
                 }
                 continue;

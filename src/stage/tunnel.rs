@@ -21,11 +21,31 @@ pub struct Tunnel {
     outer: Outer,
     /// The traffic class of the outer header, by that of the inner packet.
     marking: Marking,
-    /// The largest inner packet, in bytes.
-    pub mtu: u16,
+    /// The largest inner packet at present, in bytes.
+    pub(super) mtu: u16,
     /// Whether shorter packets are extended to that (traffic flow confidentiality).
     tfc: bool,
-    pub sa: Option<Box<OutboundSa>>,
+    sa: Option<Box<OutboundSa>>,
+    /// What is told of the route.
+    pub told: Arc<count::Route>,
+    path: Path,
+}
+
+/// What is seldom looked at.
+struct Path {
+    /// The largest inner packet unless the path is narrower.
+    widest: u16,
+    narrow: Option<Narrow>,
+    /// That of the association before the present one: packets sealed with it are still on their way.
+    spi_before: Option<u32>,
+}
+
+/// A path that carries less than our own interface does.
+#[derive(Clone, Copy)]
+struct Narrow {
+    /// In bytes, outer header included.
+    mtu: u16,
+    until_ns: u64,
 }
 
 /// The header in front of ESP, but for what depends on the packet.
@@ -51,6 +71,8 @@ pub struct Inbound {
     /// The number of its route.
     pub route: u32,
     pub count: Arc<SaCounters>,
+    /// What is told of the route that it belongs to.
+    pub told: Arc<count::Route>,
 }
 
 /// Opens what the router marked with an association's place.
@@ -99,16 +121,132 @@ impl Tunnel {
             }
             _ => return None,
         };
-        Some(Tunnel { outer, marking: Marking::new(Dscp::None), mtu, tfc, sa: None })
+        let path = Path { widest: mtu, narrow: None, spi_before: None };
+        let marking = Marking::new(Dscp::None);
+        Some(Tunnel { outer, marking, mtu, tfc, sa: None, told: Arc::default(), path })
     }
 
     /// The same with another rule for the outer DSCP, which is 0 otherwise.
     pub fn with_dscp(self, dscp: Dscp) -> Tunnel {
         Tunnel { marking: Marking::new(dscp), ..self }
     }
+
+    /// Makes an association the one that packets are sealed with, or none. Gives back the one before.
+    pub fn activate(&mut self, sa: Option<Box<OutboundSa>>) -> Option<Box<OutboundSa>> {
+        let old = std::mem::replace(&mut self.sa, sa);
+        self.path.spi_before = self.sa.as_ref().and(old.as_ref()).map(|old| old.spi());
+        old
+    }
+
+    /// Goes on where another tunnel of the same route, if there was one, stops: with its keys; and, if it led to the same
+    /// gateway, with what is known of the path.
+    pub fn take_over(&mut self, old: Option<&mut Tunnel>) {
+        let told_before = match old {
+            Some(old) => {
+                self.sa = old.sa.take();
+                self.path.spi_before = old.path.spi_before.take();
+                if self.outer.destination() == old.outer.destination() {
+                    let fits = |narrow: &Narrow| self.outer.inner_mtu(narrow.mtu) < self.path.widest;
+                    self.path.narrow = old.path.narrow.filter(fits);
+                }
+                Arc::ptr_eq(&self.told, &old.told).then_some(old.path.narrow.map(|narrow| narrow.mtu))
+            }
+            None => None,
+        };
+        // With thousands of routes and nothing new, their memory is left alone.
+        if told_before != Some(self.path.narrow.map(|narrow| narrow.mtu)) || self.path.narrow.is_some() {
+            self.set_mtu();
+        }
+    }
+
+    /// Whether a packet that begins like this was sent here, with an association that is in use.
+    pub(super) fn has_sent(&self, quote: &[u8]) -> bool {
+        let spi = self.outer.quoted_spi(quote);
+        let present = self.sa.as_ref().map(|sa| sa.spi());
+        spi.is_some() && (spi == present || spi == self.path.spi_before)
+    }
+
+    /// Believes that the path carries no more than this, outer header included, until a time. Gives what is believed
+    /// from now on if it is less than before.
+    pub(super) fn narrow(&mut self, reported: u32, until_ns: u64) -> Option<u16> {
+        let mtu = u16::try_from(reported).unwrap_or(u16::MAX).max(self.outer.smallest_mtu());
+        let is_less = match self.path.narrow {
+            Some(narrow) => mtu < narrow.mtu,
+            None => self.outer.inner_mtu(mtu) < self.path.widest,
+        };
+        let is_confirmed = self.path.narrow.is_some_and(|narrow| narrow.mtu == mtu);
+        if is_less || is_confirmed {
+            self.path.narrow = Some(Narrow { mtu, until_ns });
+            self.set_mtu();
+        }
+        is_less.then_some(mtu)
+    }
+
+    /// Forgets what was believed until now. Gives the time until which something still is.
+    pub(super) fn widen(&mut self, now_ns: u64) -> Option<u64> {
+        let narrow = self.path.narrow?;
+        if now_ns < narrow.until_ns {
+            return Some(narrow.until_ns);
+        }
+        self.path.narrow = None;
+        self.set_mtu();
+        None
+    }
+
+    fn set_mtu(&mut self) {
+        let path_mtu = self.path.narrow.map_or(0, |narrow| narrow.mtu);
+        self.mtu = self.path.narrow.map_or(self.path.widest, |narrow| self.outer.inner_mtu(narrow.mtu));
+        self.told.path_mtu.set(path_mtu.into());
+    }
 }
 
 impl Outer {
+    fn destination(&self) -> &[u8] {
+        match self {
+            Outer::V4 { header, .. } => &header[16..],
+            Outer::V6 { header } => &header[24..],
+        }
+    }
+
+    fn inner_mtu(&self, outer: u16) -> u16 {
+        let header = match self {
+            Outer::V4 { .. } => ipv4::HEADER,
+            Outer::V6 { .. } => ipv6::HEADER,
+        };
+        // It is less than the outer one, which has this type.
+        esp::inner_mtu(outer.into(), header) as u16
+    }
+
+    /// Less is not believed, so that nobody can choke a tunnel: what every host of IPv4 takes (RFC 791 section 3.1), what
+    /// every link of IPv6 carries (RFC 8200 section 5).
+    fn smallest_mtu(&self) -> u16 {
+        match self {
+            Outer::V4 { .. } => 576,
+            Outer::V6 { .. } => 1280,
+        }
+    }
+
+    /// The SPI in what is quoted of a packet, if that has this header but for what differs by packet and hop.
+    fn quoted_spi(&self, quote: &[u8]) -> Option<u32> {
+        let (is_same, esp) = match self {
+            Outer::V4 { header, .. } => {
+                let (quoted, esp) = quote.split_first_chunk::<{ ipv4::HEADER }>()?;
+                let is_whole = quoted[6] & 0x1f == 0 && quoted[7] == 0;
+                let is_same =
+                    quoted[0] == header[0] && quoted[9] == header[9] && quoted[12..] == header[12..];
+                (is_same && is_whole, esp)
+            }
+            Outer::V6 { header } => {
+                let (quoted, esp) = quote.split_first_chunk::<{ ipv6::HEADER }>()?;
+                let is_same =
+                    quoted[0] >> 4 == header[0] >> 4 && quoted[6] == header[6] && quoted[8..] == header[8..];
+                (is_same, esp)
+            }
+        };
+        let spi = u32::from_be_bytes(*esp.first_chunk()?);
+        is_same.then_some(spi)
+    }
+
     /// False if there was no room.
     #[inline]
     fn write(&self, class: u8, frame: &mut Frame) -> bool {
@@ -149,32 +287,40 @@ impl Outbound {
         // Of the outer headers to come, in the order of `sealed`: by then the inner ones cannot be read any more.
         let mut classes: ArrayVec<u8, BATCH> = ArrayVec::new();
         for mut frame in input.drain(..) {
-            let tunnel = self.tunnels.get_mut(frame.mark as usize).and_then(Option::as_mut);
-            let ready = tunnel.and_then(|tunnel| {
-                let padded = if tunnel.tfc { tunnel.mtu.into() } else { 0 };
-                Some((tunnel.sa.as_mut()?, padded, tunnel.marking))
-            });
-            let Some((sa, padded, marking)) = ready else {
+            let Some(tunnel) = self.tunnels.get_mut(frame.mark as usize).and_then(Option::as_mut) else {
                 count.sa_errors.add(1);
                 count.rxerrors.add(1);
                 continue;
             };
+            let of_route = &tunnel.told.counters.outbound;
+            let Some(sa) = &mut tunnel.sa else {
+                of_route.sa_errors.add(1);
+                count.sa_errors.add(1);
+                count.rxerrors.add(1);
+                continue;
+            };
+            let padded = if tunnel.tfc { tunnel.mtu.into() } else { 0 };
+            let len = frame.len();
             let next_header = match Family::of_packet(frame.data()) {
                 Some(Family::V6) => PROTOCOL_IPV6,
                 // The router has parsed it: it is one or the other.
                 _ => PROTOCOL_IPIP,
             };
-            let class = marking.outer(class::of(frame.data()));
+            let class = tunnel.marking.outer(class::of(frame.data()));
             match sa.encapsulate(&mut frame, next_header, padded) {
                 Ok(()) => {
+                    of_route.packets.add(1);
+                    of_route.bytes.add(len as u64);
                     classes.push(class);
                     sealed.push(frame);
                 }
                 Err(Unsealed::SequenceExhausted) => {
+                    of_route.sequence_errors.add(1);
                     count.sequence_errors.add(1);
                     count.rxerrors.add(1);
                 }
                 Err(Unsealed::NoRoom) => {
+                    of_route.mtu_errors.add(1);
                     count.mtu_errors.add(1);
                     count.rxerrors.add(1);
                 }
@@ -268,7 +414,18 @@ impl Open {
                 }
             };
             match self.admit(next_header, outer_class, inbound.route, &mut frame) {
-                Ok(()) => opened.push(frame),
+                Ok(()) => {
+                    let of_route = &inbound.told.counters.inbound;
+                    match Ip::parse(frame.data()) {
+                        Ok(inner) => {
+                            of_route.packets.add(1);
+                            of_route.bytes.add(inner.total_len() as u64);
+                        }
+                        // The next stage drops it.
+                        Err(_) => of_route.protocol_errors.add(1),
+                    }
+                    opened.push(frame);
+                }
                 Err(reason) => {
                     // The audit record names the outer addresses: uncover what was just cut.
                     frame.prepend(offset + esp::HEADER);
@@ -316,13 +473,15 @@ impl Open {
         inbound: &Inbound,
         events: &mut Events,
     ) {
-        let leaf = match reason {
-            Unopened::BadNextHeader => &inbound.count.protocol_errors,
-            Unopened::ForbiddenSource => &inbound.count.inner_source_errors,
-            Unopened::Congestion => &inbound.count.ecn_errors,
-            _ => &inbound.count.decrypt_errors,
+        let of_route = &inbound.told.counters.inbound;
+        let (leaf, of_route) = match reason {
+            Unopened::BadNextHeader => (&inbound.count.protocol_errors, &of_route.protocol_errors),
+            Unopened::ForbiddenSource => (&inbound.count.inner_source_errors, &of_route.inner_source_errors),
+            Unopened::Congestion => (&inbound.count.ecn_errors, &of_route.ecn_errors),
+            _ => (&inbound.count.decrypt_errors, &of_route.decrypt_errors),
         };
         leaf.add(1);
+        of_route.add(1);
         inbound.count.rxerrors.add(1);
         if !events.is_full()
             && let Some(event) = audit(reason, frame, inbound)

@@ -28,6 +28,8 @@ pub struct Site {
     pub graph: Graph,
     pub counters: Arc<Counters>,
     pub inbound: Arc<SaCounters>,
+    /// Of its one route.
+    pub route: Arc<vita::count::Route>,
     pub private: Memory,
     pub public: Memory,
     pub exchange: Vec<Datagram>,
@@ -117,7 +119,11 @@ fn outside6(near: u8) -> (Ipv6Addr, Ipv6Addr) {
 }
 
 impl Site {
-    pub fn new(plan: Plan) -> Site {
+    pub fn new(mut plan: Plan) -> Site {
+        let route = Arc::<vita::count::Route>::default();
+        for tunnel in plan.tunnels.iter_mut().flatten() {
+            tunnel.told = route.clone();
+        }
         let counters = Arc::new(Counters::default());
         let pool = Rc::new(Pool::new(512).unwrap());
         let graph = Graph::new(pool, counters.clone(), vita::aead::preferred(), plan);
@@ -125,6 +131,7 @@ impl Site {
             graph,
             counters,
             inbound: Arc::default(),
+            route,
             private: Memory::default(),
             public: Memory::default(),
             exchange: Vec::new(),
@@ -136,7 +143,12 @@ impl Site {
     pub fn with_keys(mut self, seal: &Parameters, open: &Parameters) -> Site {
         let aead = vita::aead::preferred();
         assert!(self.graph.activate(0, Some(Box::new(OutboundSa::new(seal, aead)))).is_none());
-        let inbound = Inbound { sa: InboundSa::new(open, aead), route: 0, count: self.inbound.clone() };
+        let inbound = Inbound {
+            sa: InboundSa::new(open, aead),
+            route: 0,
+            count: self.inbound.clone(),
+            told: self.route.clone(),
+        };
         assert!(self.graph.install(Box::new(inbound)).is_none());
         self
     }
@@ -189,6 +201,16 @@ impl Site {
         assert_eq!(moved, expected);
     }
 
+    /// Asserts that exactly these counters of the route are not zero.
+    #[track_caller]
+    pub fn counted_of_route(&self, expected: &[(&str, u64)]) {
+        let mut moved = Vec::new();
+        self.route.counters.visit(|group, leaf, value| moved.push((format!("{group}/{leaf}"), value)));
+        moved.retain(|(_, value)| *value > 0);
+        let expected: Vec<_> = expected.iter().map(|(name, n)| (name.to_string(), *n)).collect();
+        assert_eq!(moved, expected);
+    }
+
     /// Asserts that every buffer is back in the pool.
     #[track_caller]
     pub fn leaked_nothing(&mut self) {
@@ -214,8 +236,8 @@ pub fn pair_of(plan: impl Fn(u8, u8) -> Plan) -> (Site, Site) {
 
 pub fn keys() -> [Parameters; 2] {
     [
-        Parameters { spi: 1000, key: [0x31; 16], salt: [1; 4] },
-        Parameters { spi: 2000, key: [0x32; 16], salt: [2; 4] },
+        Parameters { spi: 1000, key: [0x31; 16].into(), salt: [1; 4] },
+        Parameters { spi: 2000, key: [0x32; 16].into(), salt: [2; 4] },
     ]
 }
 

@@ -8,6 +8,8 @@
 //!   2001:db8:31::50     ::20, 2001:db8:ffff::31  ::32, ::20                      2001:db8:32::50
 //! ```
 
+#![allow(dead_code, reason = "every test file uses its own part of this")]
+
 use crate::netns::Netns;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
@@ -18,6 +20,8 @@ use std::time::{Duration, Instant};
 pub struct TwoSites {
     hosts: [Netns; 2],
     gateways: [Netns; 2],
+    /// Between the gateways, if they are not on one cable.
+    router: Option<Netns>,
     daemons: Vec<Child>,
     directory: tempfile::TempDir,
     _turn: MutexGuard<'static, ()>,
@@ -29,6 +33,16 @@ pub const SITES: [u8; 2] = [31, 32];
 impl TwoSites {
     /// Raises both sites; `configuration` is that of a gateway, by its number and the other one's.
     pub fn raise(configuration: impl Fn(u8, u8) -> String) -> TwoSites {
+        TwoSites::raise_on(None, configuration)
+    }
+
+    /// As [`TwoSites::raise`], with a router of Linux where the cable was: it is 192.0.N.1 and 2001:db8:ffNN::1 to gateway
+    /// N, which is .2 and ::2. Its link to site 32 carries packets of this size.
+    pub fn raise_apart(far_mtu: u16, configuration: impl Fn(u8, u8) -> String) -> TwoSites {
+        TwoSites::raise_on(Some(far_mtu), configuration)
+    }
+
+    fn raise_on(far_mtu: Option<u16>, configuration: impl Fn(u8, u8) -> String) -> TwoSites {
         // One at a time: the gateways of the test that runs need the few cores there are.
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let hosts = SITES.map(|_| Netns::new());
@@ -43,14 +57,17 @@ impl TwoSites {
             // The gateway takes packets as the device hands them over: with checksums, one by one.
             host.run("ethtool -K lan tx off tso off gso off");
         }
-        gateways[0].veth("wan", &gateways[1], "wan", 1);
+        let router = far_mtu.map(|far_mtu| router_between(&gateways, far_mtu));
+        if router.is_none() {
+            gateways[0].veth("wan", &gateways[1], "wan", 1);
+        }
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let mut sites = TwoSites { hosts, gateways, daemons: Vec::new(), directory, _turn: turn };
+        let mut sites = TwoSites { hosts, gateways, router, daemons: Vec::new(), directory, _turn: turn };
         for (place, number) in SITES.into_iter().enumerate() {
             let [_, other] = [SITES[place], SITES[1 - place]];
             let file = sites.directory.path().join(format!("{number}.conf"));
             std::fs::write(&file, configuration(number, other)).expect("the directory can be written");
-            let log = std::fs::File::create(sites.log(number)).expect("the directory can be written");
+            let log = std::fs::File::create(sites.log_file(number)).expect("the directory can be written");
             // Dies with the test, however that ends.
             let mut command = sites.gateways[place].command("setpriv");
             command
@@ -69,6 +86,15 @@ impl TwoSites {
         &self.hosts[place(number)]
     }
 
+    /// What a gateway has written to its log so far.
+    pub fn log(&self, number: u8) -> String {
+        std::fs::read_to_string(self.log_file(number)).unwrap_or_default()
+    }
+
+    pub fn router(&self) -> &Netns {
+        self.router.as_ref().expect("the sites are apart")
+    }
+
     /// Until the host of site 31 reaches that of 32 at this address, and the other way round.
     pub fn await_tunnel(&self, address: impl Fn(u8) -> String) {
         for (here, there) in [(31, 32), (32, 31)] {
@@ -83,15 +109,20 @@ impl TwoSites {
 
     /// What a gateway prints of its state at a path.
     pub fn state(&self, number: u8, path: &str) -> String {
+        self.state_in("yang", number, path)
+    }
+
+    /// The same in another format.
+    pub fn state_in(&self, format: &str, number: u8, path: &str) -> String {
         let mut command = self.gateways[place(number)].command("timeout");
         command
-            .args(["60", VITA, "config", "get-state", &format!("v{number}"), path])
+            .args(["60", VITA, "config", "get-state", "--format", format, &format!("v{number}"), path])
             .env("SNABB_SHM_ROOT", self.directory.path().join("run"));
         let output = command.output().expect("timeout is installed");
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).trim().to_string()
     }
 
-    fn log(&self, number: u8) -> PathBuf {
+    fn log_file(&self, number: u8) -> PathBuf {
         self.directory.path().join(format!("{number}.log"))
     }
 }
@@ -104,11 +135,26 @@ impl Drop for TwoSites {
         }
         if std::thread::panicking() {
             for number in SITES {
-                let log = std::fs::read_to_string(self.log(number)).unwrap_or_default();
-                eprintln!("--- the log of vita {number}:\n{log}");
+                eprintln!("--- the log of vita {number}:\n{}", self.log(number));
             }
         }
     }
+}
+
+fn router_between(gateways: &[Netns; 2], far_mtu: u16) -> Netns {
+    let router = Netns::new();
+    for (gateway, number) in gateways.iter().zip(SITES) {
+        let link = format!("to{number}");
+        router.veth(&link, gateway, "wan", 1);
+        router.run(&format!("sysctl -q -w net.ipv6.conf.{link}.disable_ipv6=0"));
+        router.run(&format!("ip address add 192.0.{number}.1/24 dev {link}"));
+        router.run(&format!("ip -6 address add 2001:db8:ff{number}::1/64 dev {link} nodad"));
+        router.run(&format!("ethtool -K {link} tx off tso off gso off gro off"));
+    }
+    // Only the router knows: the gateway at the other end may think that it can send more.
+    router.run(&format!("ip link set dev to{} mtu {far_mtu}", SITES[1]));
+    router.run("sysctl -q -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1");
+    router
 }
 
 fn place(number: u8) -> usize {

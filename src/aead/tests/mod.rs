@@ -11,8 +11,8 @@ mod random;
 mod vectors;
 
 /// One packet through one implementation, with associated data of any length.
-fn seal(aead: &dyn Aead, key: &[u8; 16], nonce: &[u8; 12], associated: &[u8], data: &mut [u8]) {
-    let key = aead.expand(key);
+fn seal(aead: &dyn Aead, key: &[u8], nonce: &[u8; 12], associated: &[u8], data: &mut [u8]) {
+    let key = aead.expand(&secret(key));
     if let Ok(associated) = associated.try_into() {
         return aead.seal(&mut [Job { key: &key, nonce: *nonce, associated, data, authentic: false }]);
     }
@@ -23,8 +23,8 @@ fn seal(aead: &dyn Aead, key: &[u8; 16], nonce: &[u8; 12], associated: &[u8], da
     }
 }
 
-fn open(aead: &dyn Aead, key: &[u8; 16], nonce: &[u8; 12], associated: &[u8], data: &mut [u8]) -> bool {
-    let key = aead.expand(key);
+fn open(aead: &dyn Aead, key: &[u8], nonce: &[u8; 12], associated: &[u8], data: &mut [u8]) -> bool {
+    let key = aead.expand(&secret(key));
     if let Ok(associated) = associated.try_into() {
         let mut jobs = [Job { key: &key, nonce: *nonce, associated, data, authentic: false }];
         aead.open(&mut jobs);
@@ -44,11 +44,22 @@ fn width(aead: &dyn Aead) -> X86 {
 }
 
 /// What the `aes-gcm` crate makes of a text.
-fn expected(key: &[u8; 16], nonce: &[u8; 12], associated: &[u8], text: &[u8]) -> Vec<u8> {
+fn expected(key: &[u8], nonce: &[u8; 12], associated: &[u8], text: &[u8]) -> Vec<u8> {
     let mut data = [text, &[0; ICV]].concat();
     seal(&Portable, key, nonce, associated, &mut data);
     data
 }
+
+/// Of 16 or 32 bytes.
+fn secret(key: &[u8]) -> Secret {
+    match <[u8; 16]>::try_from(key) {
+        Ok(key) => key.into(),
+        Err(_) => <[u8; 32]>::try_from(key).unwrap().into(),
+    }
+}
+
+/// One of each size.
+const KEYS: [&[u8]; 2] = [&[5; 16], &[5; 32]];
 
 /// Bytes without pattern, the same in every run.
 fn noise(len: usize, seed: u64) -> Vec<u8> {
@@ -66,7 +77,9 @@ fn noise(len: usize, seed: u64) -> Vec<u8> {
 #[test]
 fn expanded_keys_wipe_themselves() {
     fn wipes<T: zeroize::ZeroizeOnDrop>() {}
+    wipes::<Secret>();
     wipes::<aes_gcm::Aes128Gcm>();
+    wipes::<aes_gcm::Aes256Gcm>();
     #[cfg(target_arch = "x86_64")]
     wipes::<x86::Table>();
 }

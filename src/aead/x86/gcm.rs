@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! AES-128-GCM (NIST SP 800-38D) over one packet, for any width of vector.
+//! AES-GCM (NIST SP 800-38D) over one packet, for any width of vector.
 //!
 //! ```text
 //!   counters    1    2    3    4 │  5    6    7    8 │  9   10   11   12 │
@@ -13,7 +13,7 @@
 //! reduced once at the end, or whenever a long packet has used up the table.
 
 use super::ghash::Sum;
-use super::table::{POWERS, ROUNDS, Table};
+use super::table::{POWERS, Table};
 use super::vector::{Vector, WIDEST};
 use std::arch::x86_64::*;
 
@@ -61,7 +61,7 @@ impl<V: Vector> Unfinished<V> {
     ) -> Unfinished<V> {
         let len = data.len() - ICV;
         // SAFETY: `len` bytes of text and the ICV behind are exclusively ours.
-        unsafe { Packet::<V>::new(table, nonce).run::<true>(associated, data.as_mut_ptr(), len) }
+        unsafe { run::<V, true>(table, nonce, associated, data.as_mut_ptr(), len) }
     }
 
     /// Decrypts what `seal` encrypted, and leaves the ICV as it is.
@@ -80,7 +80,7 @@ impl<V: Vector> Unfinished<V> {
         // SAFETY: `len` bytes of text and the ICV behind are exclusively ours.
         unsafe {
             let icv = _mm_loadu_si128(text.add(len).cast());
-            let packet = Packet::<V>::new(table, nonce).run::<false>(associated, text, len);
+            let packet = run::<V, false>(table, nonce, associated, text, len);
             // The last store of text may have overwritten it.
             _mm_storeu_si128(text.add(len).cast(), icv);
             Unfinished { mask: _mm_xor_si128(packet.mask, icv), ..packet }
@@ -112,187 +112,313 @@ impl<V: Vector> Unfinished<V> {
     }
 }
 
-/// AES in counter mode under one key and nonce.
-struct Packet<'a, V> {
-    table: &'a Table,
-    rounds: [V; ROUNDS + 1],
-    /// The next counter blocks, with the counter itself in little-endian order.
-    counters: V,
-    /// Puts the counters in big-endian order.
-    to_counter: V,
-    /// Reverses all bytes of a block.
-    to_hash: V,
+/// # Safety
+/// As for `Unfinished::seal`; `len` bytes of text and 16 bytes behind are ours.
+#[inline(always)]
+unsafe fn run<V: Vector, const SEAL: bool>(
+    table: &Table,
+    nonce: &[u8; 12],
+    associated: Associated,
+    text: *mut u8,
+    len: usize,
+) -> Unfinished<V> {
+    // SAFETY: the caller's.
+    unsafe {
+        if table.is_aes256() {
+            Packet::<V, 14>::new(table, nonce, associated, text, len).run::<SEAL>(associated.length)
+        } else {
+            Packet::<V, 10>::new(table, nonce, associated, text, len).run::<SEAL>(associated.length)
+        }
+    }
 }
 
-impl<'a, V: Vector> Packet<'a, V> {
+/// A packet in work: AES of so many rounds in counter mode, and GHASH.
+struct Packet<'a, V, const ROUNDS: usize> {
+    table: &'a Table,
+    nonce: &'a [u8; 12],
+    /// The round keys of AES-128 but the first two, for which there are registers; AES-256 loads the others.
+    rounds: [V; 9],
+    /// The block of the nonce and counter 0 after the first round.
+    begun: V,
+    /// That of the next block.
+    counter: usize,
+    /// What of the text is still to be loaded.
+    text: *mut u8,
+    len: usize,
+    associated: __m128i,
+    /// What encrypts the hash to the ICV.
+    mask: __m128i,
+    sum: Sum<V>,
+    /// That of H by which the next block is multiplied.
+    power: usize,
+    /// Blocks still to be hashed, that of the lengths included.
+    left: usize,
+}
+
+impl<'a, V: Vector, const ROUNDS: usize> Packet<'a, V, ROUNDS> {
     /// # Safety
-    /// As for `seal`.
+    /// As for `run`.
     #[inline(always)]
-    unsafe fn new(table: &'a Table, nonce: &[u8; 12]) -> Packet<'a, V> {
-        // SAFETY: the caller's; the tables have the widths that are loaded.
+    unsafe fn new(
+        table: &'a Table,
+        nonce: &'a [u8; 12],
+        associated: Associated,
+        text: *mut u8,
+        len: usize,
+    ) -> Packet<'a, V, ROUNDS> {
+        // SAFETY: the caller's; the table has the rounds.
         unsafe {
-            let mut rounds = [V::splat(_mm_setzero_si128()); ROUNDS + 1];
-            for (round, keys) in rounds.iter_mut().enumerate() {
-                *keys = V::splat(_mm_loadu_si128(table.round(round)));
-            }
-            let counters = V::splat(padded(nonce)).add(V::load(FIRST_COUNTERS.0.as_ptr().cast()));
+            let none = V::splat(_mm_setzero_si128());
+            let key = |round| _mm_loadu_si128(table.round(round));
+            let begun = _mm_aesenc_si128(_mm_xor_si128(padded(nonce), key(0)), key(1));
+            // Those of the associated data and of the lengths are two.
+            let left = len.div_ceil(16) + 2;
+            let key = |round| V::splat(key(round));
             Packet {
+                rounds: [key(2), key(3), key(4), key(5), key(6), key(7), key(8), key(9), key(10)],
                 table,
-                rounds,
-                counters,
-                to_counter: V::splat(_mm_set_epi64x(0x0c0d_0e0f_0b0a_0908, 0x0706_0504_0302_0100)),
-                to_hash: V::splat(reversal()),
+                nonce,
+                begun: V::splat(begun),
+                counter: 1,
+                text,
+                len,
+                associated: associated.block,
+                mask: associated.block,
+                sum: Sum::of(none, none),
+                power: if left <= POWERS { left } else { Self::CHUNK },
+                left,
             }
         }
     }
 
-    /// Counter blocks after `N` vectors' rounds but the last.
+    const CHUNK: usize = (POWERS - 1) / (GROUP * V::BLOCKS) * (GROUP * V::BLOCKS);
+
+    /// Seals or opens the text.
     ///
     /// # Safety
-    /// As for `seal`.
+    /// As for `run`.
     #[inline(always)]
-    unsafe fn keystream<const N: usize>(&mut self) -> [V; N] {
-        let mut blocks = [self.counters; N];
-        for (i, block) in blocks.iter_mut().enumerate() {
-            // SAFETY: the caller's.
-            let ahead = unsafe { V::splat(_mm_set_epi32((i * V::BLOCKS) as i32, 0, 0, 0)) };
-            *block = block.add(ahead).shuffle(self.to_counter).xor(self.rounds[0]);
+    unsafe fn run<const SEAL: bool>(mut self, associated_length: __m128i) -> Unfinished<V> {
+        let mut vectors = (self.len + 16).div_ceil(V::BYTES);
+        // SAFETY: the caller's; each pass is over text of which there is enough.
+        unsafe {
+            let length = V::alone(_mm_set_epi64x(0, (self.len as i64) << 3));
+            if vectors <= GROUP {
+                match vectors {
+                    1 => self.last::<1, 0, true, SEAL>([]),
+                    2 => self.last::<2, 0, true, SEAL>([]),
+                    3 => self.last::<3, 0, true, SEAL>([]),
+                    _ => self.last::<4, 0, true, SEAL>([]),
+                }
+            } else {
+                let mut sealed = self.pass::<GROUP, 0, true, false, SEAL>([]);
+                vectors -= GROUP;
+                while vectors > GROUP {
+                    sealed = self.pass::<GROUP, GROUP, false, false, SEAL>(sealed);
+                    vectors -= GROUP;
+                }
+                match vectors {
+                    1 => self.last::<1, GROUP, false, SEAL>(sealed),
+                    2 => self.last::<2, GROUP, false, SEAL>(sealed),
+                    3 => self.last::<3, GROUP, false, SEAL>(sealed),
+                    _ => self.last::<4, GROUP, false, SEAL>(sealed),
+                }
+            }
+            let sum = self.sum.plus(Sum::of_halves(length, V::load(self.table.power(1))));
+            Unfinished { sum: sum.plus_element(associated_length), mask: self.mask }
         }
+    }
+
+    /// The last pass.
+    ///
+    /// # Safety
+    /// As for `pass`.
+    #[inline(always)]
+    unsafe fn last<const N: usize, const BEHIND: usize, const FIRST: bool, const SEAL: bool>(
+        &mut self,
+        sealed: [V; BEHIND],
+    ) {
         // SAFETY: the caller's.
-        let passed = unsafe { V::splat(_mm_set_epi32((N * V::BLOCKS) as i32, 0, 0, 0)) };
-        self.counters = self.counters.add(passed);
-        for round in 1..ROUNDS {
-            for block in &mut blocks {
-                *block = block.round(self.rounds[round]);
+        unsafe {
+            let sealed = self.pass::<N, BEHIND, FIRST, true, SEAL>(sealed);
+            if SEAL {
+                self.hash(sealed);
+            }
+        }
+    }
+
+    /// The next `N` vectors of text. If they are the `FIRST`, the text begins in the second lane; if they are the
+    /// `LAST`, the last of them has what remains, else all are full.
+    ///
+    /// What is opened is hashed at once; but of what is sealed, the vectors that the pass before has `sealed`, so that
+    /// nothing waits for AES.
+    ///
+    /// # Safety
+    /// As for `run`; there is so much text.
+    #[inline(always)]
+    unsafe fn pass<
+        const N: usize,
+        const BEHIND: usize,
+        const FIRST: bool,
+        const LAST: bool,
+        const SEAL: bool,
+    >(
+        &mut self,
+        sealed: [V; BEHIND],
+    ) -> [V; N] {
+        // SAFETY: the caller's.
+        unsafe {
+            let mut blocks = self.begin::<N>();
+            let text = self.text;
+            let mut len = self.len;
+            let mut inputs = blocks;
+            for (i, input) in inputs.iter_mut().enumerate() {
+                *input = match (FIRST && i == 0, LAST && i == N - 1) {
+                    (true, ends) => V::load_behind(self.text, Self::part(true, ends, len)),
+                    (_, true) => V::load_some(self.text, len),
+                    _ => V::load(self.text),
+                };
+                let part = Self::part(FIRST && i == 0, LAST && i == N - 1, len);
+                self.text = self.text.add(part);
+                len -= part;
+            }
+            let hashed = if SEAL { inputs } else { self.whole::<N, FIRST, LAST>(inputs) };
+            for round in 2..ROUNDS {
+                let key = self.key(round);
+                for block in &mut blocks {
+                    *block = block.round(key);
+                }
+            }
+            let key = self.key(ROUNDS);
+            let mut to = text;
+            let mut len = self.len;
+            for (i, (block, input)) in blocks.iter_mut().zip(inputs).enumerate() {
+                *block = block.last_round(key.xor(input));
+                let part = Self::part(FIRST && i == 0, LAST && i == N - 1, len);
+                match (FIRST && i == 0, LAST && i == N - 1) {
+                    (true, _) => block.store_behind(to, part),
+                    (_, true) => block.store_some(to, part),
+                    _ => block.store(to),
+                }
+                to = to.add(part);
+                len -= part;
+            }
+            if FIRST {
+                self.mask = blocks[0].first();
+            }
+            if SEAL {
+                self.hash(sealed);
+            } else {
+                self.hash(hashed);
+            }
+            let outputs = if SEAL { self.whole::<N, FIRST, LAST>(blocks) } else { blocks };
+            self.len = len;
+            outputs
+        }
+    }
+
+    /// Bytes of text that a vector takes.
+    #[inline(always)]
+    fn part(begins: bool, ends: bool, len: usize) -> usize {
+        match (begins, ends) {
+            (_, true) => len,
+            (true, _) => V::BYTES - 16,
+            _ => V::BYTES,
+        }
+    }
+
+    /// The sealed text of a pass as GHASH takes it: behind the associated data, and zeros behind it.
+    ///
+    /// # Safety
+    /// As for `run`.
+    #[inline(always)]
+    unsafe fn whole<const N: usize, const FIRST: bool, const LAST: bool>(
+        &self,
+        mut sealed: [V; N],
+    ) -> [V; N] {
+        let mut len = self.len;
+        for (i, vector) in sealed.iter_mut().enumerate() {
+            let part = Self::part(FIRST && i == 0, LAST && i == N - 1, len);
+            if FIRST && i == 0 {
+                // SAFETY: the caller's.
+                *vector = vector.keep_behind(part).xor(unsafe { V::alone(self.associated) });
+            } else if LAST && i == N - 1 {
+                *vector = vector.keep(part);
+            }
+            len -= part;
+        }
+        sealed
+    }
+
+    /// Of a round from 2 on.
+    ///
+    /// # Safety
+    /// As for `run`.
+    #[inline(always)]
+    unsafe fn key(&self, round: usize) -> V {
+        // SAFETY: the caller's; the table has the rounds.
+        match self.rounds.get(round - 2) {
+            Some(key) => *key,
+            None => unsafe { V::splat(_mm_loadu_si128(self.table.round(round))) },
+        }
+    }
+
+    /// The next counter blocks after the first round.
+    ///
+    /// # Safety
+    /// As for `run`.
+    #[inline(always)]
+    unsafe fn begin<const N: usize>(&mut self) -> [V; N] {
+        let first = self.counter;
+        self.counter += N * V::BLOCKS;
+        let mut blocks = [self.begun; N];
+        // SAFETY: the caller's; the table has vectors for the counters that it covers.
+        unsafe {
+            if self.counter <= POWERS + 1 {
+                for (i, block) in blocks.iter_mut().enumerate() {
+                    *block = block.xor(V::load(self.table.begun(first + i * V::BLOCKS)));
+                }
+            } else {
+                let key = |round| V::splat(_mm_loadu_si128(self.table.round(round)));
+                let nonce = V::splat(padded(self.nonce)).xor(key(0));
+                let to_big_endian = V::splat(_mm_set_epi64x(0x0c0d_0e0f_ffff_ffff, !0));
+                let mut counters = V::load(COUNTERS.0.as_ptr().cast());
+                counters = counters.add(V::splat(_mm_set_epi32(first as i32, 0, 0, 0)));
+                for block in &mut blocks {
+                    *block = counters.shuffle(to_big_endian).xor(nonce).round(key(1));
+                    counters = counters.add(V::splat(_mm_set_epi32(V::BLOCKS as i32, 0, 0, 0)));
+                }
             }
         }
         blocks
     }
 
-    /// The next `N` vectors. If they are the `FIRST`, the text begins in the second lane; if they are the `LAST`, the
-    /// last of them has what remains, else all are full.
+    /// Adds the next vectors of sealed text to the hash. If the powers are used up, all that was summed first moves on
+    /// by the power that the next block has.
     ///
     /// # Safety
-    /// As for `seal`; the text is ours, and the table has powers for it.
+    /// As for `run`.
     #[inline(always)]
-    unsafe fn pass<const N: usize, const FIRST: bool, const LAST: bool, const SEAL: bool>(
-        &mut self,
-        rest: &mut Rest<V>,
-    ) {
+    unsafe fn hash<const N: usize>(&mut self, sealed: [V; N]) {
+        if N == 0 {
+            return;
+        }
         // SAFETY: the caller's.
         unsafe {
-            let powers = self.table.power(rest.power);
-            let blocks = self.keystream::<N>();
-            for (i, block) in blocks.into_iter().enumerate() {
-                let (begins, ends) = (FIRST && i == 0, LAST && i == N - 1);
-                let room = if begins { V::BYTES - 16 } else { V::BYTES };
-                let len = if ends { rest.len } else { room };
-                let input = match (begins, ends) {
-                    (true, _) => V::load_behind(rest.text, len),
-                    (_, true) => V::load_some(rest.text, len),
-                    _ => V::load(rest.text),
-                };
-                let output = block.last_round(self.rounds[ROUNDS].xor(input));
-                match (begins, ends) {
-                    (true, _) => output.store_behind(rest.text, len),
-                    (_, true) => output.store_some(rest.text, len),
-                    _ => output.store(rest.text),
-                }
-                let sealed = if SEAL { output } else { input };
-                let sealed = match (begins, ends) {
-                    (true, _) => sealed.keep_behind(len),
-                    (_, true) => sealed.keep(len),
-                    _ => sealed,
-                };
-                let sealed = if begins { sealed.xor(V::alone(rest.associated)) } else { sealed };
-                if begins {
-                    rest.mask = output.first();
-                }
-                let product = Sum::of(sealed.shuffle(self.to_hash), V::load(powers.add(i * V::BYTES)));
-                rest.sum = if begins { product } else { rest.sum.plus(product) };
-                rest.text = rest.text.add(len);
-                rest.len -= len;
+            if self.power == 0 {
+                self.power = if self.left <= POWERS { self.left } else { Self::CHUNK };
+                let carried = V::alone(self.sum.reduced());
+                self.sum = Sum::of(carried, V::load(self.table.power(self.power)));
             }
-            rest.power = rest.power.wrapping_sub(N * V::BLOCKS);
-        }
-    }
-
-    /// Seals or opens the text.
-    ///
-    /// # Safety
-    /// As for `seal`; `len` bytes of text and 16 bytes behind are ours.
-    #[inline(always)]
-    unsafe fn run<const SEAL: bool>(
-        mut self,
-        associated: Associated,
-        text: *mut u8,
-        len: usize,
-    ) -> Unfinished<V> {
-        const GROUP: usize = 4;
-        let group = GROUP * V::BLOCKS;
-        let chunk = (POWERS - 1) / group * group;
-        // Those of the associated data and of the lengths are two.
-        let mut left = len.div_ceil(16) + 2;
-        let mut vectors = (len + 16).div_ceil(V::BYTES);
-
-        // SAFETY: the caller's; each pass is over text of which there is enough.
-        unsafe {
-            let none = V::splat(_mm_setzero_si128());
-            let mut rest = Rest {
-                text,
-                len,
-                power: if left <= POWERS { left } else { chunk },
-                associated: associated.block,
-                mask: associated.block,
-                sum: Sum::of(none, none),
-            };
-            if vectors <= GROUP {
-                match vectors {
-                    1 => self.pass::<1, true, true, SEAL>(&mut rest),
-                    2 => self.pass::<2, true, true, SEAL>(&mut rest),
-                    3 => self.pass::<3, true, true, SEAL>(&mut rest),
-                    _ => self.pass::<4, true, true, SEAL>(&mut rest),
-                }
-            } else {
-                self.pass::<GROUP, true, false, SEAL>(&mut rest);
-                loop {
-                    vectors -= GROUP;
-                    left -= group;
-                    if rest.power == 0 {
-                        // All that was summed moves on by the power that the next block has.
-                        rest.power = if left <= POWERS { left } else { chunk };
-                        let carried = V::alone(rest.sum.reduced());
-                        rest.sum = Sum::of(carried, V::load(self.table.power(rest.power)));
-                    }
-                    if vectors <= GROUP {
-                        break;
-                    }
-                    self.pass::<GROUP, false, false, SEAL>(&mut rest);
-                }
-                match vectors {
-                    1 => self.pass::<1, false, true, SEAL>(&mut rest),
-                    2 => self.pass::<2, false, true, SEAL>(&mut rest),
-                    3 => self.pass::<3, false, true, SEAL>(&mut rest),
-                    _ => self.pass::<4, false, true, SEAL>(&mut rest),
-                }
+            let powers = self.table.power(self.power);
+            for (i, vector) in sealed.into_iter().enumerate() {
+                let power = V::load(powers.add(i * V::BYTES));
+                self.sum = self.sum.plus(Sum::of(vector.shuffle(V::splat(reversal())), power));
             }
-            let length = V::alone(_mm_set_epi64x(0, (len as i64) << 3));
-            let sum = rest.sum.plus(Sum::of_halves(length, V::load(self.table.power(1))));
-            Unfinished { sum: sum.plus_element(associated.length), mask: rest.mask }
         }
+        self.power = self.power.wrapping_sub(N * V::BLOCKS);
+        self.left = self.left.wrapping_sub(N * V::BLOCKS);
     }
-}
-
-/// What of a packet is still to do.
-struct Rest<V> {
-    text: *mut u8,
-    len: usize,
-    /// That of H by which the next block is multiplied.
-    power: usize,
-    associated: __m128i,
-    /// What encrypts the hash to the ICV.
-    mask: __m128i,
-    sum: Sum<V>,
 }
 
 impl Associated {
@@ -354,7 +480,9 @@ unsafe fn reversal() -> __m128i {
 #[repr(align(64))]
 struct Counters([[u32; 4]; 4]);
 
-/// The counter is the last word of its block.
-static FIRST_COUNTERS: Counters = Counters([[0, 0, 0, 1], [0, 0, 0, 2], [0, 0, 0, 3], [0, 0, 0, 4]]);
+/// What the lanes of a vector add to its first counter, which is the last word of its block.
+static COUNTERS: Counters = Counters([[0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 2], [0, 0, 0, 3]]);
 
+/// Vectors whose rounds are done together: as many as hide the latency of a round.
+const GROUP: usize = 4;
 const ICV: usize = super::super::ICV;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! AES-128-GCM on the AES and carry-less multiplication instructions of x86-64, in three widths.
+//! AES-GCM on the AES and carry-less multiplication instructions of x86-64, in three widths.
 //!
 //! ```text
 //!   zmm  ymm  xmm     one, two or four blocks
@@ -30,7 +30,7 @@ mod zmm;
 pub(super) use table::Table;
 
 use super::key::{self, Expanded};
-use super::{Aead, ICV, Job, Key, Portable};
+use super::{Aead, ICV, Job, Key, Portable, Secret};
 use std::arch::is_x86_feature_detected as has;
 
 /// A width that this CPU has.
@@ -71,9 +71,9 @@ impl Aead for X86 {
         }
     }
 
-    fn expand(&self, key: &[u8; 16]) -> Key {
+    fn expand(&self, secret: &Secret) -> Key {
         // SAFETY: every width implies AES-NI, PCLMULQDQ and AVX.
-        Key(Expanded::Table(unsafe { Table::expand(key) }))
+        Key(Expanded::Table(unsafe { Table::expand(secret) }))
     }
 
     fn seal(&self, jobs: &mut [Job<'_>]) {

@@ -1,45 +1,53 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What is computed once per key: the AES key schedule and powers of the GHASH key. All backends share its form.
+//! What is computed once per key: the AES key schedule, the first round of counters, and powers of the GHASH key. All
+//! widths share its form.
 
+use super::super::Secret;
 use super::ghash;
 use std::arch::x86_64::*;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-/// Wiped when dropped. Small packets use the end of `powers` and the key schedule, which lie side by side.
+/// Wiped when dropped. Small packets use the end of `powers`, the round keys and the beginning of `begun`, which lie
+/// side by side.
 #[repr(C, align(64))]
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub(in super::super) struct Table {
     /// H to the power of `POWERS`, …, H², H; then zeros, since vectors reach beyond the end.
     powers: [u128; POWERS + BEYOND],
-    rounds: [u128; ROUNDS + 1],
+    rounds: [u128; MOST_ROUNDS + 1],
+    /// What counters from 1 to `POWERS` add to a block of which the first round is done. The last byte of a counter
+    /// block goes through the S-box alone, and what follows in the round is linear: so the round of all other bytes
+    /// is done once per packet, and that of the counter once per key.
+    begun: [u128; POWERS],
     /// What the length of 12 bytes of associated data adds to every hash.
     associated_length: u128,
+    aes256: bool,
 }
 
 impl Table {
     /// # Safety
     /// The CPU has AES-NI, PCLMULQDQ and AVX.
     #[target_feature(enable = "aes,pclmulqdq,avx")]
-    pub(super) unsafe fn expand(key: &[u8; 16]) -> Box<Table> {
-        let mut table =
-            Box::new(Table { powers: [0; POWERS + BEYOND], rounds: [0; ROUNDS + 1], associated_length: 0 });
-        table.rounds[0] = u128::from_le_bytes(*key);
-        table.expand_round::<1, 0x01>();
-        table.expand_round::<2, 0x02>();
-        table.expand_round::<3, 0x04>();
-        table.expand_round::<4, 0x08>();
-        table.expand_round::<5, 0x10>();
-        table.expand_round::<6, 0x20>();
-        table.expand_round::<7, 0x40>();
-        table.expand_round::<8, 0x80>();
-        table.expand_round::<9, 0x1b>();
-        table.expand_round::<10, 0x36>();
+    pub(super) unsafe fn expand(secret: &Secret) -> Box<Table> {
+        let mut table = Box::new(Table {
+            powers: [0; POWERS + BEYOND],
+            rounds: [0; MOST_ROUNDS + 1],
+            begun: [0; POWERS],
+            associated_length: 0,
+            aes256: matches!(secret, Secret::Aes256(_)),
+        });
+        match secret {
+            Secret::Aes128(key) => table.expand_128(key),
+            Secret::Aes256(key) => table.expand_256(key),
+        }
+        table.begin_counters();
 
+        let rounds = if table.aes256 { MOST_ROUNDS } else { 10 };
         let mut block = as_vector(table.rounds[0]);
-        for round in &table.rounds[1..ROUNDS] {
+        for round in &table.rounds[1..rounds] {
             block = _mm_aesenc_si128(block, as_vector(*round));
         }
-        let hash_key = as_number(_mm_aesenclast_si128(block, as_vector(table.rounds[ROUNDS])));
+        let hash_key = as_number(_mm_aesenclast_si128(block, as_vector(table.rounds[rounds])));
         let first = as_vector(times_x(hash_key.swap_bytes()));
         let mut power = first;
         for to in table.powers[..POWERS].iter_mut().rev() {
@@ -52,9 +60,21 @@ impl Table {
         table
     }
 
-    /// The key that was expanded: the first round key of AES-128.
-    pub(in super::super) fn cipher_key(&self) -> [u8; 16] {
-        self.rounds[0].to_le_bytes()
+    /// The key that was expanded is the beginning of the round keys.
+    pub(in super::super) fn secret(&self) -> Secret {
+        let mut bytes = Zeroizing::new([0; 32]);
+        let (first, second) = bytes.split_at_mut(16);
+        first.copy_from_slice(&self.rounds[0].to_le_bytes());
+        second.copy_from_slice(&self.rounds[1].to_le_bytes());
+        match first.try_into() {
+            Ok(first) if !self.aes256 => Secret::Aes128(first),
+            _ => Secret::Aes256(*bytes),
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn is_aes256(&self) -> bool {
+        self.aes256
     }
 
     /// Where a vector of powers is loaded from whose first lane is H to this power, at most [`POWERS`].
@@ -75,14 +95,81 @@ impl Table {
         unsafe { _mm_loadu_si128((&raw const self.associated_length).cast()) }
     }
 
-    /// FIPS 197 section 5.2: each word is the sum of those before it and the rotated, substituted last one.
+    /// Where a vector of that is loaded from for counters from this one on, at least 1.
+    #[inline(always)]
+    pub(super) fn begun(&self, counter: usize) -> *const u8 {
+        debug_assert!((1..=POWERS).contains(&counter));
+        self.begun.as_ptr().wrapping_add(counter - 1).cast()
+    }
+
+    /// Brings what a packet of so many blocks will use near the core: it lies in one piece.
+    #[inline(always)]
+    pub(super) fn fetch(&self, blocks: usize) {
+        let blocks = blocks.clamp(1, POWERS);
+        let (start, end) = (self.power(blocks), self.begun(blocks));
+        for line in (0..=end.addr() - start.addr()).step_by(64) {
+            // SAFETY: a table exists only where the CPU has AVX, and a prefetch reads nothing.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(line).cast()) };
+        }
+    }
+
     #[target_feature(enable = "aes,avx")]
-    fn expand_round<const ROUND: usize, const CONSTANT: i32>(&mut self) {
-        let before = as_vector(self.rounds[ROUND - 1]);
-        let last = _mm_shuffle_epi32::<0xff>(_mm_aeskeygenassist_si128::<CONSTANT>(before));
+    fn expand_128(&mut self, key: &[u8; 16]) {
+        self.rounds[0] = u128::from_le_bytes(*key);
+        self.expand_round::<1, 1, 0x01, ROTATED>();
+        self.expand_round::<2, 1, 0x02, ROTATED>();
+        self.expand_round::<3, 1, 0x04, ROTATED>();
+        self.expand_round::<4, 1, 0x08, ROTATED>();
+        self.expand_round::<5, 1, 0x10, ROTATED>();
+        self.expand_round::<6, 1, 0x20, ROTATED>();
+        self.expand_round::<7, 1, 0x40, ROTATED>();
+        self.expand_round::<8, 1, 0x80, ROTATED>();
+        self.expand_round::<9, 1, 0x1b, ROTATED>();
+        self.expand_round::<10, 1, 0x36, ROTATED>();
+    }
+
+    #[target_feature(enable = "aes,avx")]
+    fn expand_256(&mut self, key: &[u8; 32]) {
+        let (halves, _) = key.as_chunks::<16>();
+        for (round, half) in self.rounds.iter_mut().zip(halves) {
+            *round = u128::from_le_bytes(*half);
+        }
+        self.expand_round::<2, 2, 0x01, ROTATED>();
+        self.expand_round::<3, 2, 0x00, PLAIN>();
+        self.expand_round::<4, 2, 0x02, ROTATED>();
+        self.expand_round::<5, 2, 0x00, PLAIN>();
+        self.expand_round::<6, 2, 0x04, ROTATED>();
+        self.expand_round::<7, 2, 0x00, PLAIN>();
+        self.expand_round::<8, 2, 0x08, ROTATED>();
+        self.expand_round::<9, 2, 0x00, PLAIN>();
+        self.expand_round::<10, 2, 0x10, ROTATED>();
+        self.expand_round::<11, 2, 0x00, PLAIN>();
+        self.expand_round::<12, 2, 0x20, ROTATED>();
+        self.expand_round::<13, 2, 0x00, PLAIN>();
+        self.expand_round::<14, 2, 0x40, ROTATED>();
+    }
+
+    /// FIPS 197 section 5.2: each word is the sum of those before it, as far back as the key is long, and the
+    /// substituted last one.
+    #[target_feature(enable = "aes,avx")]
+    fn expand_round<const ROUND: usize, const BACK: usize, const CONSTANT: i32, const WORD: i32>(&mut self) {
+        let before = as_vector(self.rounds[ROUND - BACK]);
+        let last = _mm_aeskeygenassist_si128::<CONSTANT>(as_vector(self.rounds[ROUND - 1]));
+        let last = _mm_shuffle_epi32::<WORD>(last);
         let sum = _mm_xor_si128(before, _mm_slli_si128::<4>(before));
         let sum = _mm_xor_si128(sum, _mm_slli_si128::<8>(sum));
         self.rounds[ROUND] = as_number(_mm_xor_si128(sum, last));
+    }
+
+    #[target_feature(enable = "aes,avx")]
+    fn begin_counters(&mut self) {
+        let none = _mm_setzero_si128();
+        let last = self.rounds[0] & LAST_BYTE;
+        let without = _mm_aesenc_si128(as_vector(last), none);
+        for (counter, begun) in (1..).zip(&mut self.begun) {
+            let with = _mm_aesenc_si128(as_vector(last ^ counter << 120), none);
+            *begun = as_number(_mm_xor_si128(with, without));
+        }
     }
 }
 
@@ -104,12 +191,18 @@ fn as_number(vector: __m128i) -> u128 {
     u128::from(high) << 64 | u128::from(low)
 }
 
-/// Enough for a packet of 1,500 bytes with one reduction, while the table stays below 2 KiB, so that thousands of
-/// security associations fit the cache.
+/// Enough for a packet of 1,500 bytes with one reduction, while the table stays below 3.5 KiB, so that thousands of
+/// security associations fit the cache. The same number of counters is begun.
 pub(super) const POWERS: usize = 96;
 /// A vector of four lanes that begins at H.
 const BEYOND: usize = 3;
-pub(super) const ROUNDS: usize = 10;
+/// Those of AES-256.
+pub(super) const MOST_ROUNDS: usize = 14;
+/// The word of AESKEYGENASSIST that is rotated after substitution, in all places; and the one that is not.
+const ROTATED: i32 = 0xff;
+const PLAIN: i32 = 0xaa;
+/// Of a block, in memory.
+const LAST_BYTE: u128 = 0xff << 120;
 /// x^128 + x^127 + x^126 + x^121 + 1, without its leading term.
 const FIELD: u128 = 0xc2 << 120 | 1;
-const _: () = assert!(size_of::<Table>() <= 2048);
+const _: () = assert!(size_of::<Table>() <= 3456 && POWERS < 256);

@@ -53,25 +53,28 @@ impl Icmp {
         self.own
     }
 
-    /// Handles packets to the gateway itself. Answers are IP packets.
+    /// Handles packets to the gateway itself. Answers are IP packets; reports of packets that were too big on their way
+    /// go to `too_big`, sound but for what they quote.
     pub fn receive(
         &mut self,
         now_ns: u64,
         input: &mut Batch,
         answers: &mut Batch,
+        too_big: &mut Batch,
         count: IcmpCount<'_>,
         events: &mut Events,
     ) {
         for frame in input.drain(..) {
-            match (Family::of_packet(frame.data()), &mut self.v4, &mut self.v6) {
-                (Some(Family::V4), Some(speaker), _) => {
-                    answers.extend(speaker.receive(now_ns, frame, count.v4, events));
-                }
-                (Some(Family::V6), _, Some(speaker)) => {
-                    answers.extend(speaker.receive(now_ns, frame, count.v6, events));
-                }
+            let outcome = match (Family::of_packet(frame.data()), &mut self.v4, &mut self.v6) {
+                (Some(Family::V4), Some(speaker), _) => speaker.receive(now_ns, frame, count.v4, events),
+                (Some(Family::V6), _, Some(speaker)) => speaker.receive(now_ns, frame, count.v6, events),
                 // Dispatch lets no packet get here but those to an address of ours.
-                _ => {}
+                _ => None,
+            };
+            match outcome {
+                Some(Outcome::Answer(frame)) => answers.push(frame),
+                Some(Outcome::TooBig(frame)) => too_big.push(frame),
+                None => {}
             }
         }
     }
@@ -138,8 +141,17 @@ enum Sort {
     /// An error about a packet of ours, and how that begins.
     Error {
         excerpt: arrayvec::ArrayVec<u8, EXCERPT>,
+        is_too_big: bool,
     },
     Other,
+}
+
+/// What is left to do with a message that was received.
+enum Outcome {
+    /// It was turned into the answer.
+    Answer(Frame),
+    /// It says that a packet was too big.
+    TooBig(Frame),
 }
 
 /// Leaves that both versions have.
@@ -150,6 +162,7 @@ struct Common<'a> {
     code_not_implemented_errors: &'a Counter,
     rate_limited: &'a Counter,
     answer_errors: &'a Counter,
+    quote_errors: &'a Counter,
 }
 
 /// The leaf of a type, if there is one, and that of the code: `None` for a code that has none.
@@ -186,14 +199,16 @@ impl<V: Version> Speaker<V> {
         mut frame: Frame,
         count: &V::Count,
         events: &mut Events,
-    ) -> Option<Frame> {
+    ) -> Option<Outcome> {
         let common = V::common(count);
         let (kind, code, source, sort) = match V::hear(&frame) {
             Heard::Broken => {
                 error(&common, common.protocol_errors);
                 return None;
             }
-            Heard::UnknownProtocol => return self.report(now_ns, Problem::UnknownProtocol, frame, count),
+            Heard::UnknownProtocol => {
+                return self.report(now_ns, Problem::UnknownProtocol, frame, count).map(Outcome::Answer);
+            }
             Heard::Message { kind, code, source, sort } => (kind, code, source, sort),
         };
         let budget = if let Sort::Question { .. } = sort { &mut self.echoes } else { &mut self.received };
@@ -210,16 +225,16 @@ impl<V: Version> Speaker<V> {
         }
         leaves.of_code.unwrap_or(common.code_not_implemented_errors).add(1);
         match sort {
-            Sort::Question { answerable: true } => V::reply(&mut frame).map(|()| frame),
+            Sort::Question { answerable: true } => V::reply(&mut frame).map(|()| Outcome::Answer(frame)),
             Sort::Question { answerable: false } => {
                 common.answer_errors.add(1);
                 None
             }
-            Sort::Error { excerpt } => {
+            Sort::Error { excerpt, is_too_big } => {
                 if !events.is_full() && self.reported.spend(now_ns) {
                     events.push(Event::Icmp { source, kind, code, excerpt });
                 }
-                None
+                is_too_big.then_some(Outcome::TooBig(frame))
             }
             Sort::Other => None,
         }
@@ -236,6 +251,17 @@ impl<V: Version> Speaker<V> {
             return None;
         }
         V::error(self.address, problem, &mut frame).map(|()| frame)
+    }
+}
+
+impl IcmpCount<'_> {
+    /// Counts a report of a packet of ESP that was too big, but not one of ours.
+    pub(super) fn misquoted(&self, report: &Frame) {
+        let common = match Family::of_packet(report.data()) {
+            Some(Family::V6) => v6::Icmpv6::common(self.v6),
+            _ => v4::Icmpv4::common(self.v4),
+        };
+        common.quote_errors.add(1);
     }
 }
 

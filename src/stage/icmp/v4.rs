@@ -32,7 +32,8 @@ impl Version for Icmpv4 {
             if message.body().len() < ipv4::HEADER {
                 return Heard::Broken;
             }
-            Sort::Error { excerpt: message.body().iter().copied().take(EXCERPT).collect() }
+            let is_too_big = (kind, code) == (icmpv4::DESTINATION_UNREACHABLE, icmpv4::FRAGMENTATION_NEEDED);
+            Sort::Error { excerpt: message.body().iter().copied().take(EXCERPT).collect(), is_too_big }
         } else if (kind, code) == (icmpv4::ECHO_REQUEST, 0) {
             Sort::Question { answerable: icmpv4::is_single_host(ip.source()) }
         } else {
@@ -87,6 +88,7 @@ impl Version for Icmpv4 {
             code_not_implemented_errors: &count.code_not_implemented_errors,
             rate_limited: &count.rate_limited,
             answer_errors: &count.answer_errors,
+            quote_errors: &count.quote_errors,
         }
     }
 

@@ -31,7 +31,8 @@ impl Version for Icmpv6 {
             if message.body().len() < ipv6::HEADER {
                 return Heard::Broken;
             }
-            Sort::Error { excerpt: message.body().iter().copied().take(super::EXCERPT).collect() }
+            let excerpt = message.body().iter().copied().take(super::EXCERPT).collect();
+            Sort::Error { excerpt, is_too_big: kind == icmpv6::PACKET_TOO_BIG }
         } else if (kind, code) == (icmpv6::ECHO_REQUEST, 0) {
             Sort::Question { answerable: icmpv6::is_single_host(ip.source()) }
         } else {
@@ -81,6 +82,7 @@ impl Version for Icmpv6 {
             code_not_implemented_errors: &count.code_not_implemented_errors,
             rate_limited: &count.rate_limited,
             answer_errors: &count.answer_errors,
+            quote_errors: &count.quote_errors,
         }
     }
 

@@ -1,0 +1,454 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Paths between the gateways that are narrower than their interfaces, as routers on the way tell: which of them are
+//! believed, what follows, and for how long.
+
+#[path = "support/netns.rs"]
+mod netns;
+#[path = "support/site.rs"]
+mod site;
+#[path = "support/two_sites.rs"]
+mod two_sites;
+
+use etherparse::{Icmpv4Type, Icmpv6Type, PacketBuilder, icmpv4};
+use site::*;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use two_sites::TwoSites;
+use vita::esp::{OutboundSa, Parameters};
+use vita::graph::{Plan, Reroute};
+use vita::stage::{Event, Tunnel};
+use vita::wire::checksum;
+use vita::wire::ip::Family;
+
+const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+
+/// A site with IPv4 inside and tunnels of this family.
+fn plan_over(outer: Family, near: u8, far: u8) -> Plan {
+    match outer {
+        Family::V4 => plan(near, far),
+        Family::V6 => dual(near, far, Family::V6),
+    }
+}
+
+fn paris(outer: Family) -> Site {
+    let [to_tokyo, to_paris] = keys();
+    Site::new(plan_over(outer, 31, 32)).with_keys(&to_tokyo, &to_paris)
+}
+
+fn outside(outer: Family, host: u8) -> String {
+    match outer {
+        Family::V4 => format!("192.0.2.{host}"),
+        Family::V6 => format!("2001:db8:ffff::{host}"),
+    }
+}
+
+/// A packet from Paris to Tokyo of this length, which must not be fragmented.
+fn inner(len: u16) -> Vec<u8> {
+    udp("172.31.1.50", "172.32.1.50", 64, &vec![0; usize::from(len) - 28])
+}
+
+/// What a router quotes of a packet from Paris to Tokyo.
+fn quote(outer: Family, paris: &mut Site) -> Vec<u8> {
+    paris.arrive_private(&inner(500));
+    let sealed = paris.sent_public().remove(0);
+    let quoted = if outer == Family::V4 { 28 } else { sealed.len() - 14 };
+    sealed[14..14 + quoted].to_vec()
+}
+
+/// A router says that a packet was too big.
+fn report(outer: Family, mtu: u16, quote: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    let builder = PacketBuilder::ethernet2(HOST_MAC, [2, 0, 0, 0, 31, 2]);
+    match outer {
+        Family::V4 => {
+            let needed = icmpv4::DestUnreachableHeader::FragmentationNeeded { next_hop_mtu: mtu };
+            builder
+                .ipv4(address("198.51.100.7"), address(&outside(outer, 31)), 64)
+                .icmpv4(Icmpv4Type::DestinationUnreachable(needed))
+                .write(&mut frame, quote)
+        }
+        Family::V6 => builder
+            .ipv6(address6("2001:db8:7::7"), address6(&outside(outer, 31)), 64)
+            .icmpv6(Icmpv6Type::PacketTooBig { mtu: mtu.into() })
+            .write(&mut frame, quote),
+    }
+    .unwrap();
+    frame
+}
+
+/// The MTU that a sender of a packet of the configured one is told; that one itself if the packet passes.
+fn told(paris: &mut Site) -> u16 {
+    paris.arrive_private(&inner(MTU));
+    let (answers, sealed) = (paris.sent_private(), paris.sent_public());
+    match (answers.as_slice(), sealed.len()) {
+        ([], 1) => MTU,
+        ([answer], 0) => {
+            assert_eq!(answer[34..36], [3, 4], "fragmentation needed");
+            u16::from_be_bytes([answer[40], answer[41]])
+        }
+        outcome => panic!("{outcome:?}"),
+    }
+}
+
+fn inner_mtu(outer: Family, path_mtu: u16) -> u16 {
+    let headers = if outer == Family::V4 { 20 + 16 + 16 } else { 40 + 16 + 16 };
+    (path_mtu - headers) / 4 * 4 - 2
+}
+
+#[test]
+fn a_router_on_the_way_lowers_what_fits_and_senders_are_told() {
+    for outer in FAMILIES {
+        let mut paris = paris(outer);
+        let quote = quote(outer, &mut paris);
+        assert_eq!(told(&mut paris), MTU);
+        for path_mtu in [1400, 1399, 1301] {
+            paris.arrive_public(&report(outer, path_mtu, &quote));
+            let fits = inner_mtu(outer, path_mtu);
+            assert_eq!(told(&mut paris), fits);
+            assert_eq!(paris.route.path_mtu.value(), u64::from(path_mtu));
+            paris.arrive_private(&inner(fits));
+            let sealed = paris.sent_public().remove(0);
+            assert!((path_mtu - 3..=path_mtu).contains(&(sealed.len() as u16 - 14)), "{}", sealed.len());
+            paris.arrive_private(&inner(fits + 1));
+            assert!(paris.sent_public().is_empty());
+            assert_eq!(paris.sent_private().len(), 1);
+        }
+        // What may be fragmented is dropped: nothing is fragmented here.
+        let mut fragmentable = inner(MTU);
+        fragmentable[20] = 0;
+        fragmentable[24..26].fill(0);
+        let sum = checksum::internet(&fragmentable[14..34]);
+        fragmentable[24..26].copy_from_slice(&sum.to_be_bytes());
+        paris.arrive_private(&fragmentable);
+        assert!(paris.sent_private().is_empty() && paris.sent_public().is_empty());
+        let version = if outer == Family::V4 { 4 } else { 6 };
+        let leaves: &[&str] = match outer {
+            Family::V4 => &["destination-unreachable", "fragmentation-needed"],
+            Family::V6 => &["packet-too-big"],
+        };
+        let mut expected: Vec<_> =
+            leaves.iter().map(|leaf| (format!("public-icmp{version}/{leaf}"), 3)).collect();
+        expected.extend(["mtu-errors", "rxerrors"].map(|leaf| (format!("private-router/{leaf}"), 7)));
+        let expected: Vec<_> = expected.iter().map(|(leaf, count)| (leaf.as_str(), *count)).collect();
+        paris.counted(&expected);
+        let lowered = paris.graph.events.iter().filter_map(|event| match event {
+            Event::PathMtu { route: 0, path_mtu, inner_mtu } => Some((*path_mtu, *inner_mtu)),
+            _ => None,
+        });
+        let expected = [1400, 1399, 1301].map(|path_mtu| (path_mtu, inner_mtu(outer, path_mtu)));
+        assert_eq!(lowered.collect::<Vec<_>>(), expected);
+        paris.leaked_nothing();
+    }
+}
+
+#[test]
+fn padding_ends_at_what_the_path_carries() {
+    for outer in FAMILIES {
+        let mut paris = paris(outer);
+        let mut padding = plan_over(outer, 31, 32);
+        padding.tunnels = if outer == Family::V4 { tunnels4(31, 32, true) } else { tunnels6(31, 32, true) };
+        paris.graph.replan(padding);
+        let quote = quote(outer, &mut paris);
+        paris.arrive_public(&report(outer, 1300, &quote));
+        paris.arrive_private(&inner(28));
+        assert_eq!(paris.sent_public()[0].len(), 14 + 1300);
+    }
+}
+
+#[test]
+fn a_report_about_what_is_no_packet_of_ours_changes_nothing() {
+    for outer in FAMILIES {
+        let mut paris = paris(outer);
+        let sound = quote(outer, &mut paris);
+        let (protocol, source, destination, spi) =
+            if outer == Family::V4 { (9, 15, 19, 23) } else { (6, 23, 39, 43) };
+        let mut forged = Vec::new();
+        for (place, flip) in [(source, 1), (destination, 1), (spi, 1)] {
+            let mut quote = sound.clone();
+            quote[place] ^= flip;
+            forged.push(quote);
+        }
+        if outer == Family::V4 {
+            // Options, and the rest of a fragment: we send neither.
+            for (place, flip) in [(0, 3), (7, 1)] {
+                let mut quote = sound.clone();
+                quote[place] ^= flip;
+                forged.push(quote);
+            }
+        }
+        // The SPI that we receive by.
+        let mut inbound = sound.clone();
+        inbound[spi - 3..=spi].copy_from_slice(&2000u32.to_be_bytes());
+        forged.push(inbound);
+        forged.push(sound[..spi].to_vec());
+        for quote in &forged {
+            paris.arrive_public(&report(outer, 1300, quote));
+            assert_eq!(told(&mut paris), MTU, "{quote:02x?}");
+        }
+        let version = if outer == Family::V4 { 4 } else { 6 };
+        let counted = |paris: &Site, leaf: &str| {
+            let name = format!("public-icmp{version}/{leaf}");
+            paris.moved().iter().find(|(moved, _)| *moved == name).map_or(0, |(_, count)| *count)
+        };
+        let count = forged.len() as u64;
+        let received = if outer == Family::V4 { "fragmentation-needed" } else { "packet-too-big" };
+        let received_and_refused = |paris: &Site| [received, "quote-errors"].map(|leaf| counted(paris, leaf));
+        assert_eq!(received_and_refused(&paris), [count; 2]);
+        // What is about no ESP at all is of no interest.
+        for (place, flip) in [(0, 0x20), (protocol, 1)] {
+            let mut quote = sound.clone();
+            quote[place] ^= flip;
+            paris.arrive_public(&report(outer, 1300, &quote));
+            assert_eq!(told(&mut paris), MTU);
+        }
+        assert_eq!(received_and_refused(&paris), [count + 2, count]);
+
+        // A message that was damaged is not read at all.
+        let mut damaged = report(outer, 1300, &sound);
+        *damaged.last_mut().unwrap() ^= 1;
+        paris.arrive_public(&damaged);
+        assert_eq!(told(&mut paris), MTU);
+        assert!(!paris.graph.events.iter().any(|event| matches!(event, Event::PathMtu { .. })));
+        // The sound one still is believed.
+        paris.arrive_public(&report(outer, 1300, &sound));
+        assert_eq!(told(&mut paris), inner_mtu(outer, 1300));
+        paris.leaked_nothing();
+    }
+}
+
+#[test]
+fn a_report_about_the_key_exchange_or_an_echo_reply_changes_nothing() {
+    for outer in FAMILIES {
+        let mut paris = paris(outer);
+        let builder = || PacketBuilder::ethernet2(HOST_MAC, HOST_MAC);
+        let [mut exchange, mut reply] = [Vec::new(), Vec::new()];
+        let [near, far] = [31, 32].map(|host| outside(outer, host));
+        match outer {
+            Family::V4 => {
+                let ip = || builder().ipv4(address(&near), address(&far), 64);
+                ip().udp(303, 303).write(&mut exchange, &[0; 88]).unwrap();
+                ip().icmpv4_echo_reply(1, 1).write(&mut reply, &[0; 88]).unwrap();
+            }
+            Family::V6 => {
+                let ip = || builder().ipv6(address6(&near), address6(&far), 64);
+                ip().udp(303, 303).write(&mut exchange, &[0; 88]).unwrap();
+                ip().icmpv6_echo_reply(1, 1).write(&mut reply, &[0; 88]).unwrap();
+            }
+        }
+        for packet in [exchange, reply] {
+            paris.arrive_public(&report(outer, 1300, &packet[14..]));
+            assert_eq!(told(&mut paris), MTU);
+        }
+    }
+}
+
+#[test]
+fn nothing_below_the_smallest_mtu_of_the_protocol_is_believed_and_nothing_is_raised() {
+    for (outer, smallest) in [(Family::V4, 576), (Family::V6, 1280)] {
+        let mut paris = paris(outer);
+        let quote = quote(outer, &mut paris);
+        // More than we send is no news.
+        paris.arrive_public(&report(outer, 1520, &quote));
+        assert_eq!((told(&mut paris), paris.route.path_mtu.value()), (MTU, 0));
+        paris.arrive_public(&report(outer, 1400, &quote));
+        paris.arrive_public(&report(outer, 1450, &quote));
+        paris.arrive_public(&report(outer, u16::MAX, &quote));
+        assert_eq!(told(&mut paris), inner_mtu(outer, 1400));
+        paris.arrive_public(&report(outer, 68, &quote));
+        assert_eq!(told(&mut paris), inner_mtu(outer, smallest));
+    }
+}
+
+#[test]
+fn a_router_that_does_not_know_how_to_tell_is_understood() {
+    let mut paris = paris(Family::V4);
+    paris.arrive_private(&inner(MTU));
+    let quote = paris.sent_public()[0][14..42].to_vec();
+    paris.arrive_public(&report(Family::V4, 0, &quote));
+    // The next plateau (RFC 1191 section 7.1) below the 1496 bytes that were quoted.
+    assert_eq!(paris.route.path_mtu.value(), 1492);
+    let narrower = |paris: &mut Site, len: u16| {
+        let mut shorter = quote.clone();
+        shorter[2..4].copy_from_slice(&len.to_be_bytes());
+        paris.arrive_public(&report(Family::V4, 0, &shorter));
+        paris.route.path_mtu.value()
+    };
+    assert_eq!(narrower(&mut paris, 1492), 1006);
+    assert_eq!(narrower(&mut paris, 1006), 576);
+    assert_eq!(narrower(&mut paris, 100), 576, "no such router");
+}
+
+#[test]
+fn ten_minutes_after_the_last_report_all_is_as_before() {
+    for outer in FAMILIES {
+        let mut paris = paris(outer);
+        let quote = quote(outer, &mut paris);
+        let start = paris.now;
+        paris.arrive_public(&report(outer, 1400, &quote));
+        paris.now = start + 400 * SECOND;
+        paris.arrive_public(&report(outer, 1450, &quote));
+        paris.arrive_public(&report(outer, 1400, &quote));
+        paris.now = start + 999 * SECOND;
+        paris.run();
+        assert_eq!(told(&mut paris), inner_mtu(outer, 1400), "it was confirmed");
+        paris.now = start + 1000 * SECOND;
+        paris.run();
+        assert_eq!((told(&mut paris), paris.route.path_mtu.value()), (MTU, 0));
+        // Until the next one.
+        paris.arrive_public(&report(outer, 1300, &quote));
+        assert_eq!(told(&mut paris), inner_mtu(outer, 1300));
+        let port = || vita::frame::Memory::default();
+        let due = paris.graph.tick(paris.now, &mut port(), &mut port());
+        assert!(due <= start + 1600 * SECOND, "whoever sleeps is told when to look: {due}");
+        paris.now = start + 1600 * SECOND;
+        paris.run();
+        assert_eq!(told(&mut paris), MTU);
+    }
+}
+
+#[test]
+fn new_keys_and_plans_change_nothing_about_the_path() {
+    for outer in FAMILIES {
+        let mut paris = paris(outer);
+        let quote = quote(outer, &mut paris);
+        let rekey = |paris: &mut Site, spi: u32| {
+            let keys = Parameters { spi, key: [spi as u8; 16].into(), salt: [3; 4] };
+            let sa = OutboundSa::new(&keys, vita::aead::preferred());
+            assert!(paris.graph.activate(0, Some(Box::new(sa))).is_some());
+        };
+        rekey(&mut paris, 3000);
+        // A packet sealed with the key before was still on its way.
+        paris.arrive_public(&report(outer, 1400, &quote));
+        assert_eq!(told(&mut paris), inner_mtu(outer, 1400));
+        rekey(&mut paris, 4000);
+        paris.arrive_public(&report(outer, 1300, &quote));
+        assert_eq!(told(&mut paris), inner_mtu(outer, 1400), "that key is too old");
+
+        let told_of = paris.route.clone();
+        let again = || {
+            let mut plan = plan_over(outer, 31, 32);
+            plan.tunnels[0].as_mut().unwrap().told = told_of.clone();
+            plan
+        };
+        paris.graph.replan(again());
+        assert_eq!(told(&mut paris), inner_mtu(outer, 1400));
+        let same = again().tunnels.remove(0);
+        paris.graph.reroute(Box::new(Reroute { table: None, tunnels: vec![(0, same)] }));
+        assert_eq!((told(&mut paris), told_of.path_mtu.value()), (inner_mtu(outer, 1400), 1400));
+        // The key before is still known, too.
+        let present = self::quote(outer, &mut paris);
+        rekey(&mut paris, 5000);
+        paris.graph.replan(again());
+        paris.arrive_public(&report(outer, 1350, &present));
+        assert_eq!(told(&mut paris), inner_mtu(outer, 1350));
+
+        // Another gateway is another path.
+        let [near, elsewhere] = [31, 77].map(|host| outside(outer, host).parse().unwrap());
+        let mut moved = Tunnel::new(near, elsewhere, MTU, false);
+        moved.as_mut().unwrap().told = Arc::clone(&told_of);
+        paris.graph.reroute(Box::new(Reroute { table: None, tunnels: vec![(0, moved)] }));
+        assert_eq!((told(&mut paris), told_of.path_mtu.value()), (MTU, 0));
+    }
+}
+
+#[test]
+fn only_the_route_whose_packet_was_too_big_is_narrowed() {
+    let mut plan = plan(31, 32);
+    plan.tunnels.push(Tunnel::new([192, 0, 2, 31].into(), [192, 0, 2, 33].into(), MTU, false));
+    let prefixes = [("172.32.0.0/16", 0), ("172.33.0.0/16", 1)];
+    let prefixes = prefixes.map(|(net, number)| (net.parse().unwrap(), number));
+    plan.table = Arc::new(vita::route::PrefixTable::build(prefixes));
+    let [to_tokyo, to_paris] = keys();
+    let mut paris = Site::new(plan).with_keys(&to_tokyo, &to_paris);
+    let other = Parameters { spi: 1001, key: [9; 16].into(), salt: [9; 4] };
+    paris.graph.activate(1, Some(Box::new(OutboundSa::new(&other, vita::aead::preferred()))));
+    let quote = quote(Family::V4, &mut paris);
+    // The SPI of one route with the gateway of another is a forgery.
+    let mut mixed = quote.clone();
+    mixed[19] = 33;
+    paris.arrive_public(&report(Family::V4, 1300, &mixed));
+    assert_eq!(told(&mut paris), MTU);
+    paris.arrive_public(&report(Family::V4, 1300, &quote));
+    assert_eq!(told(&mut paris), inner_mtu(Family::V4, 1300));
+    let to_other = udp("172.31.1.50", "172.33.1.50", 64, &[0; MTU as usize - 28]);
+    paris.arrive_private(&to_other);
+    assert_eq!(paris.sent_public().len(), 1);
+}
+
+/// Two gateways with a router of Linux between them, IPv4 inside.
+fn apart_over(outer: Family) -> impl Fn(u8, u8) -> String {
+    move |near, far| {
+        let private =
+            format!("private-interface4 {{ ifname lan; ip 10.{near}.0.20; nexthop-ip 10.{near}.0.50; }}");
+        // A route has at least one network of its own family.
+        let (version, nets) = match outer {
+            Family::V4 => (4, format!("net \"10.{far}.0.0/16\";")),
+            Family::V6 => (6, format!("net \"2001:db8:{far}::/48\"; additional-net \"10.{far}.0.0/16\";")),
+        };
+        let outside = |site: u8, host: u8| match outer {
+            Family::V4 => format!("192.0.{site}.{host}"),
+            Family::V6 => format!("2001:db8:ff{site}::{host}"),
+        };
+        let (own, next_hop, gateway) = (outside(near, 2), outside(near, 1), outside(far, 2));
+        format!(
+            "{private}
+             public-interface{version} {{ ifname wan; ip {own}; nexthop-ip {next_hop}; }}
+             route{version} {{ id site{far}; spi 1031; preshared-key {KEY}; {nets}
+                       gateway {{ ip {gateway}; }} }}"
+        )
+    }
+}
+
+#[test]
+fn a_transfer_passes_a_router_with_a_narrow_link() {
+    for outer in FAMILIES {
+        let sites = TwoSites::raise_apart(1400, apart_over(outer));
+        sites.await_tunnel(|number| format!("10.{number}.0.50"));
+        let state = |leaf: &str| sites.state(31, &format!("/gateway-state/route[id=site32][queue=1]/{leaf}"));
+        let widest = if outer == Family::V4 { "1446" } else { "1426" };
+        assert_eq!(state("effective-mtu"), widest);
+        assert!(state("path-mtu").contains("has no value"), "{}", state("path-mtu"));
+        transfer(&sites);
+        assert_eq!(state("path-mtu"), "1400");
+        let fits = inner_mtu(outer, 1400);
+        assert_eq!(state("effective-mtu"), fits.to_string());
+        // The gateway as a whole can still send more.
+        assert_eq!(sites.state(31, "/gateway-state/effective-mtu"), widest);
+        let leaf = if outer == Family::V4 {
+            "public-icmp4/fragmentation-needed"
+        } else {
+            "public-icmp6/packet-too-big"
+        };
+        let heard: u64 = sites.state(31, &format!("/gateway-state/{leaf}")).parse().expect("a count");
+        assert!(heard >= 1);
+        // What Linux was told is what it believes.
+        let route = sites.host(31).run("ip route get 10.32.0.50");
+        assert!(route.contains(&format!("mtu {fits}")), "{route}");
+        let ping = |size: u16| {
+            sites.host(31).try_run(&format!("ping -M do -c 2 -i 0.2 -W 3 -s {} 10.32.0.50", size - 28))
+        };
+        ping(fits).unwrap();
+        let refused = ping(fits + 1).unwrap_err();
+        assert!(refused.contains(&fits.to_string()), "{refused}");
+        let log = sites.log(31);
+        let lines = log.lines().filter(|line| line.contains("the path to its gateway carries 1400 bytes"));
+        assert_eq!(lines.count(), 1, "{log}");
+    }
+}
+
+/// 10 MB from site 31 to 32, in segments as large as Linux thinks that they may be.
+fn transfer(sites: &TwoSites) {
+    let mut server = sites.host(32).command("setpriv");
+    server.args(["--pdeathsig", "KILL", "iperf3", "-s", "-1", "--forceflush"]);
+    let mut server = server.stdout(Stdio::null()).spawn().expect("iperf3 is installed");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while let Err(text) = sites.host(31).try_run("timeout 60 iperf3 -c 10.32.0.50 -n 10M") {
+        // The server takes a moment.
+        assert!(text.contains("Connection refused") && Instant::now() < deadline, "{text}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    server.wait().expect("it is our child");
+}
+
+const KEY: &str = "00000000000000000000000000000000000000000000000000000000000ACAB1";
