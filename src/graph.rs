@@ -258,8 +258,10 @@ impl<M: Meter> Graph<M> {
         let count = self.counters.clone();
         self.private_router.run(packets, &mut too_big, &self.outbound.tunnels, &count.private_router);
         self.meter.lap("outbound router");
-        self.outbound.run(packets, self.aead, &count.private_router, &mut self.meter);
-        self.public_next_hop.send(now_ns, packets, public, &count.public_next_hop);
+        let (ways, mut bare) = (self.public_next_hop.ways(), Batch::new());
+        self.outbound.run(packets, &mut bare, &ways, self.aead, &count.private_router, &mut self.meter);
+        public.transmit(packets);
+        self.public_next_hop.send(now_ns, &mut bare, public, &count.public_next_hop);
         self.meter.lap("outbound next hop");
         too_big
     }

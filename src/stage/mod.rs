@@ -27,7 +27,7 @@ pub use dispatch::{InboundDispatch, PrivateDispatch, PublicDispatch};
 pub use exchange::{Datagram, collect, datagram_frame};
 pub use icmp::{Icmp, IcmpCount, Problem};
 pub use meter::Meter;
-pub use next_hop::{Neighbour, NextHop, Resolved};
+pub use next_hop::{Neighbour, NextHop, Resolved, Ways};
 pub use path::PathMtu;
 pub use router::{PrivateRouter, PublicRouter};
 pub use ttl::decrement;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Sealing and opening, three passes over a batch each: prepare, cryptography, finish.
 
-use super::{Budget, Event, Events, Meter, policy};
+use super::{Budget, Event, Events, Meter, Ways, policy};
 use crate::count::{self, SaCounters};
 use crate::esp::{Aead, InboundSa, Job, OutboundSa, Unopened, Unsealed};
 use crate::frame::{BATCH, Batch, Frame};
@@ -9,6 +9,7 @@ use crate::route::{PrefixTable, SpiTable};
 use crate::wire::checksum;
 use crate::wire::class::{self, Dscp, Marking};
 use crate::wire::esp::{self, Esp};
+use crate::wire::ethernet;
 use crate::wire::ip::{Addresses, Family, Ip};
 use crate::wire::ipv4::{self, PROTOCOL_ESP, PROTOCOL_IPIP};
 use crate::wire::ipv6::{self, PROTOCOL_IPV6};
@@ -247,11 +248,12 @@ impl Outer {
         is_same.then_some(spi)
     }
 
-    /// Puts the header in front of ESP, and gives that. `None` if there was no room.
+    /// Puts the header in front of ESP, and that of Ethernet in front of it if there is a way. Gives ESP, and whether
+    /// there is no way; `None` if there was no room.
     #[inline(always)]
-    fn write<'a>(&self, class: u8, frame: &'a mut Frame) -> Option<&'a mut [u8]> {
+    fn write<'a>(&self, class: u8, ways: &Ways, frame: &'a mut Frame) -> Option<(&'a mut [u8], bool)> {
         let payload_len = frame.len() as u16;
-        match self {
+        let (way, header_len) = match self {
             Outer::V4 { header, sum } => {
                 let front = frame.prepend_chunk()?;
                 *front = *header;
@@ -261,35 +263,49 @@ impl Outer {
                 front[1] = class;
                 front[2..4].copy_from_slice(&len.to_be_bytes());
                 front[10..12].copy_from_slice(&checksum.to_be_bytes());
-                frame.data_mut().get_mut(ipv4::HEADER..)
+                (&ways.v4, ipv4::HEADER)
             }
             Outer::V6 { header } => {
                 let front = frame.prepend_chunk()?;
                 *front = *header;
                 front[4..6].copy_from_slice(&payload_len.to_be_bytes());
                 ipv6::set_traffic_class(front, class);
-                frame.data_mut().get_mut(ipv6::HEADER..)
+                (&ways.v6, ipv6::HEADER)
             }
+        };
+        match way {
+            Some(way) => {
+                *frame.prepend_chunk()? = *way;
+                Some((frame.data_mut().get_mut(ethernet::HEADER + header_len..)?, false))
+            }
+            None => Some((frame.data_mut().get_mut(header_len..)?, true)),
         }
     }
 }
 
 impl Outbound {
-    /// Turns inner packets into sealed outer ones, where they lie.
+    /// Turns inner packets into sealed outer ones, where they lie: Ethernet frames, except for those that there is no way
+    /// for yet, which go to `bare`.
     #[inline(never)]
     pub fn run(
         &self,
         packets: &mut Batch,
+        bare: &mut Batch,
+        ways: &Ways,
         aead: &dyn Aead,
         count: &count::PrivateRouter,
         meter: &mut impl Meter,
     ) {
         let mut jobs: ArrayVec<Job<'_>, BATCH> = ArrayVec::new();
         let mut refused: Marks = 0;
+        let mut wayless: Marks = 0;
         for (index, frame) in packets.iter_mut().enumerate() {
             let route = frame.mark;
-            match self.prepare(frame) {
-                Ok(job) => jobs.push(job),
+            match self.prepare(frame, ways) {
+                Ok((job, is_wayless)) => {
+                    wayless |= Marks::from(is_wayless) << index;
+                    jobs.push(job);
+                }
                 Err(stop) => {
                     refused |= 1 << index;
                     self.count_stop(stop, route, count);
@@ -299,16 +315,28 @@ impl Outbound {
         meter.lap("outbound prepare");
         aead.seal(&mut jobs);
         drop(jobs);
-        if refused != 0 {
-            let mut refused = (0..BATCH).map(|index| refused >> index & 1 != 0);
-            packets.retain(|_| refused.next() == Some(false));
+        if refused | wayless != 0 {
+            let mut indices = 0..BATCH;
+            packets.sift(
+                |_| {
+                    let index = indices.next().unwrap_or_default();
+                    let is = |marks: Marks| marks >> index & 1 != 0;
+                    if is(refused | wayless) { Err(is(wayless)) } else { Ok(()) }
+                },
+                |is_wayless, frame| {
+                    if is_wayless {
+                        bare.push(frame);
+                    }
+                },
+            );
         }
         meter.lap("outbound seal");
     }
 
-    /// All but the cryptography: headers in front, the trailer and room for the ICV behind.
+    /// All but the cryptography: headers in front, the trailer and room for the ICV behind. Tells too whether there is no
+    /// way to send the packet.
     #[inline(always)]
-    fn prepare<'a>(&'a self, frame: &'a mut Frame) -> Result<Job<'a>, Stop> {
+    fn prepare<'a>(&'a self, frame: &'a mut Frame, ways: &Ways) -> Result<(Job<'a>, bool), Stop> {
         let tunnel = self.tunnels.get(frame.mark as usize).and_then(Option::as_ref);
         let Some((tunnel, sa)) = tunnel.and_then(|tunnel| Some((tunnel, tunnel.sa.as_deref()?))) else {
             return Err(Stop::NoAssociation);
@@ -323,8 +351,9 @@ impl Outbound {
         // The inner one cannot be read any more once it is sealed.
         let class = tunnel.marking.outer(class::of(frame.data()));
         sa.encapsulate(frame, next_header, padded).map_err(Stop::Unsealed)?;
-        // Headroom for the outer header is never short: a frame starts with 256 bytes of it, of which ESP took 16.
-        let job = tunnel.outer.write(class, frame).and_then(|esp| sa.job(esp));
+        // Headroom for the outer headers is never short: a frame starts with 256 bytes of it, of which ESP took 16.
+        let written = tunnel.outer.write(class, ways, frame);
+        let job = written.and_then(|(esp, is_wayless)| Some((sa.job(esp)?, is_wayless)));
         let job = job.ok_or(Stop::Unsealed(Unsealed::NoRoom))?;
         let of_route = &tunnel.told.counters.outbound;
         of_route.packets.add(1);

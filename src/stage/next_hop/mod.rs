@@ -9,6 +9,9 @@
 //! The router of an interface may have another address for each family, and so may be two routers. When to ask, what to
 //! believe and what to do with packets that have to wait is the same for both.
 //!
+//! Sealing writes several headers in front of a packet, and while the way is known, that of Ethernet with them: see
+//! [`Ways`]. Then there is nothing left to do here.
+//!
 //! A question leaves every few seconds whether or not the answer is known. That is how a router that fails over without
 //! a word is found, and it takes the place of neighbour unreachability detection (RFC 4861 section 7.3).
 
@@ -266,8 +269,9 @@ impl NextHop {
         if self.waiting.is_empty() { due_ns } else { due_ns.min(now_ns + LOOK_AGAIN_NS) }
     }
 
+    /// Where packets go at this moment.
     #[inline]
-    fn ways(&self) -> Ways {
+    pub fn ways(&self) -> Ways {
         let way = |neighbour: &Option<Neighbour>, ethertype| {
             let mut front = [0; ethernet::HEADER];
             let destination = neighbour.as_ref()?.address.mac()?;
@@ -278,10 +282,10 @@ impl NextHop {
     }
 }
 
-/// The Ethernet headers of the moment.
-struct Ways {
-    v4: Option<[u8; ethernet::HEADER]>,
-    v6: Option<[u8; ethernet::HEADER]>,
+/// The Ethernet headers of the moment, as far as they are known.
+pub struct Ways {
+    pub(super) v4: Option<[u8; ethernet::HEADER]>,
+    pub(super) v6: Option<[u8; ethernet::HEADER]>,
 }
 
 /// There is no way yet.
