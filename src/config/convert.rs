@@ -49,6 +49,7 @@ pub(super) fn convert(root: &Container, before: Option<(&Container, &Config)>) -
         mtu: top.number("mtu")?,
         tfc: top.flag("tfc"),
         dscp: top.parsed("dscp")?.unwrap_or_default(),
+        ecn: top.flag("ecn"),
         check_inner_source: top.flag("check-inner-source"),
         protocol_port: top.number("protocol-port")?,
         negotiation_ttl: top.number("negotiation-ttl")?,

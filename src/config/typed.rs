@@ -24,6 +24,8 @@ pub struct Config {
     pub tfc: bool,
     /// Of outer headers.
     pub dscp: Dscp,
+    /// Whether outer headers have the ECN field of the packet inside.
+    pub ecn: bool,
     /// Whether what comes out of a tunnel has to come from its route's networks.
     pub check_inner_source: bool,
     pub protocol_port: u16,
