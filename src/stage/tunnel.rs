@@ -407,6 +407,12 @@ impl Open {
             }
             let (outer_class, len) = (class::of(frame.data()), frame.len());
             let next_header = match InboundSa::decapsulate(&mut frame, offset) {
+                //= RFC 4303 section 2.6: a receiver must be prepared to discard dummy packets.
+                Ok(esp::DUMMY) => {
+                    inbound.count.dummy_packets.add(1);
+                    inbound.told.counters.inbound.dummy_packets.add(1);
+                    continue;
+                }
                 Ok(next_header) => next_header,
                 Err(reason) => {
                     self.refuse(now_ns, reason, &frame, inbound, events);

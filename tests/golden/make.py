@@ -590,6 +590,11 @@ def tunnels(f):
     other = V6 if f is V4 else V4
     case.from_internet(coming(f, 1, other.udp(other.far_host, other.host))).from_internet(coming(f, 2, packet, protocol=17))
     case.count(inbound_sa="protocol-errors*2 rxerrors*2")
+    case = Case(f, "esp-dummy", "Sent to hide when there is traffic: whatever is inside, discarded silently (RFC 4303 section 2.6).")
+    for number, inside in enumerate([b"", bytes(1200), packet, b"\x45 no packet"], 1):
+        case.from_internet(coming(f, number, inside, protocol=59))
+    case.from_internet(coming(f, 5, packet)).to_host(arrived)
+    case.from_internet(coming(f, 4, b"", protocol=59)).count(inbound_sa="dummy-packets*4 decrypt-errors rxerrors")
     case = Case(f, "esp-pad-length", "More padding than packet.")
     case.from_internet(coming(f, 1, packet, pad_length=200)).count(inbound_sa="decrypt-errors rxerrors")
     case = Case(f, "esp-nothing-inside", "Padding and trailer, no packet.")

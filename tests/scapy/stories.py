@@ -188,6 +188,11 @@ def strange(world):
         same(world.exchange(sealed), [])
         expect(world, before, tunnel, protocol_errors=9)
 
+        # RFC 4303 section 2.6: dummy packets, which are no errors.
+        before = world.counters()
+        same(world.exchange([seal(inside, protocol=59) for inside in (inner[4], inner[6], bytes(100))]), [])
+        expect(world, before, tunnel, dummy_packets=3)
+
         # More padding than packet.
         before = world.counters()
         length = len(raw(IP() / UDP())) + 2
@@ -219,7 +224,8 @@ def expect(world, before, tunnel, **leaves):
     for leaf, count in leaves.items():
         leaf = leaf.replace("_", "-")
         expected |= {f"{association}/{leaf}": count, f"{tunnel.entry}/inbound/{leaf}": count}
-    expected[f"{association}/rxerrors"] = sum(leaves.values())
+    # Dummy packets are discarded, but not for an error.
+    expected[f"{association}/rxerrors"] = sum(leaves.values()) - leaves.get("dummy_packets", 0)
     expected = {path: count for path, count in expected.items() if count}
     assert moved == expected, f"{moved}, not {expected}"
 
