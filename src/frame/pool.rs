@@ -16,7 +16,9 @@ pub struct Frame {
     pool: NonNull<Inner>,
     data: NonNull<u8>,
     len: u16,
-    /// A note from one stage to a later one: what it means is between the two.
+    /// A note from one stage to a later one: where something is in the data.
+    pub offset: u16,
+    /// Another: what it means is between the two.
     pub mark: u32,
 }
 
@@ -69,7 +71,7 @@ impl Pool {
         let chunk = unsafe { &mut *inner.free.get() }.pop()?;
         // SAFETY: `chunk` < `chunks`, so the address lies inside the mapping.
         let data = unsafe { inner.memory.add(chunk as usize * CHUNK + HEADROOM) };
-        Some(Frame { pool: self.inner, data, len: 0, mark: 0 })
+        Some(Frame { pool: self.inner, data, len: 0, offset: 0, mark: 0 })
     }
 
     /// A frame that holds a copy of `bytes`; `None` when every chunk is in use or the bytes do not fit.
@@ -106,7 +108,7 @@ impl Pool {
         inner.in_kernel.set(inner.in_kernel.get() - 1);
         // SAFETY: the kernel returns addresses inside the memory it was given.
         let data = unsafe { inner.memory.add(address as usize) };
-        Frame { pool: self.inner, data, len: len as u16, mark: 0 }
+        Frame { pool: self.inner, data, len: len as u16, offset: 0, mark: 0 }
     }
 
     /// Puts a chunk that the kernel gives back on the free list.
@@ -209,6 +211,20 @@ impl Frame {
         Some(&mut self.data_mut()[..bytes])
     }
 
+    /// [`Frame::prepend`] of a length known beforehand.
+    #[inline]
+    pub fn prepend_chunk<const BYTES: usize>(&mut self) -> Option<&mut [u8; BYTES]> {
+        if BYTES > self.headroom() {
+            return None;
+        }
+        // SAFETY: stays inside the chunk, as just checked, and the bytes there are initialised: the pool is mapped memory.
+        unsafe {
+            self.data = self.data.sub(BYTES);
+            self.len += BYTES as u16;
+            Some(&mut *self.data.as_ptr().cast())
+        }
+    }
+
     /// Grows the data to the back and gives the new bytes, not cleared; `None` when the tailroom is too small.
     #[inline]
     pub fn append(&mut self, bytes: usize) -> Option<&mut [u8]> {
@@ -235,7 +251,9 @@ impl Frame {
     /// Cuts the data to `len` bytes, if it is longer.
     #[inline]
     pub fn truncate(&mut self, len: usize) {
-        self.len = self.len.min(len.min(CHUNK) as u16);
+        if len < self.len() {
+            self.len = len as u16;
+        }
     }
 
     /// Makes the frame empty again, with the usual headroom.
