@@ -76,7 +76,7 @@ fn a_frame_is_wrapped_and_sent_on_out_of_the_chunk_it_arrived_in() {
         send(&mut host, umem1.pool(), &inner);
         let mut batch: Batch = receive(&mut private, inner.len()).into_iter().collect();
         let before: Vec<usize> = batch.iter().map(|frame| frame.data().as_ptr() as usize / 4096).collect();
-        for frame in batch.iter_mut() {
+        for frame in &mut batch {
             assert_eq!(frame.headroom(), HEADROOM, "the kernel leaves this much in front of a frame");
             frame.prepend(outer.len()).unwrap().copy_from_slice(&outer);
             frame.append(16).unwrap().copy_from_slice(&[0x1c; 16]);

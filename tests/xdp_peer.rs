@@ -96,7 +96,7 @@ fn frames_made_and_checked_by_libxdp_pass_through_our_sockets() {
             (0..FRAMES).map(|n| frame(device.mac, 0x0800, n + round, 46 + 20 * n)).collect();
         generator.send(&frames);
         let mut batch: Batch = receive(&mut private, FRAMES).into_iter().collect();
-        for frame in batch.iter_mut() {
+        for frame in &mut batch {
             frame.prepend(20).unwrap().fill(0xee);
         }
         public.transmit(&mut batch);

@@ -29,6 +29,8 @@ pub enum Unopened {
     BadPadding,
     #[error("next header is not that of the tunnel")]
     BadNextHeader,
+    #[error("a dummy packet, which is no error")]
+    Dummy,
     #[error("packets to the inner source address would not go back through the same route")]
     ForbiddenSource,
     #[error(

@@ -96,6 +96,15 @@ impl IntoIterator for Batch {
     }
 }
 
+impl<'a> IntoIterator for &'a mut Batch {
+    type Item = &'a mut Frame;
+    type IntoIter = std::slice::IterMut<'a, Frame>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter_mut()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
