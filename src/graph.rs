@@ -71,7 +71,7 @@ pub struct Reroute {
 }
 
 /// One worker's packet path and everything it remembers.
-pub struct Graph {
+pub struct Graph<M = ()> {
     counters: Arc<Counters>,
     aead: &'static dyn Aead,
     protocol_port: u16,
@@ -93,10 +93,24 @@ pub struct Graph {
     pub events: Events,
     /// Last, because fields are dropped in order: packets that wait for a next hop go back to it.
     pub pool: Rc<Pool>,
+    pub meter: M,
 }
 
 impl Graph {
-    pub fn new(pool: Rc<Pool>, counters: Arc<Counters>, aead: &'static dyn Aead, mut plan: Plan) -> Graph {
+    pub fn new(pool: Rc<Pool>, counters: Arc<Counters>, aead: &'static dyn Aead, plan: Plan) -> Graph {
+        Graph::measured(pool, counters, aead, plan, ())
+    }
+}
+
+impl<M: Meter> Graph<M> {
+    /// A graph that tells `meter` of every step.
+    pub fn measured(
+        pool: Rc<Pool>,
+        counters: Arc<Counters>,
+        aead: &'static dyn Aead,
+        mut plan: Plan,
+        meter: M,
+    ) -> Graph<M> {
         for tunnel in plan.tunnels.iter_mut().flatten() {
             tunnel.take_over(None);
         }
@@ -122,6 +136,7 @@ impl Graph {
             public_next_hop: plan.public.next_hop(),
             events: Events::new(),
             pool,
+            meter,
         }
     }
 
@@ -129,21 +144,18 @@ impl Graph {
     pub fn outbound(&mut self, now_ns: u64, private: &mut impl Port, public: &mut impl Port) -> usize {
         let count = self.counters.clone();
         let icmp_count = IcmpCount { v4: &count.private_icmp4, v6: &count.private_icmp6 };
-        let [mut received, mut forward, mut local, mut neighbours] = batches();
-        private.receive(&mut received);
-        let work = received.len();
+        let [mut packets, mut local, mut neighbours] = batches();
+        private.receive(&mut packets);
+        let work = packets.len();
         if work == 0 {
             return 0;
         }
-        self.private_dispatch.run(
-            &mut received,
-            &mut forward,
-            &mut local,
-            &mut neighbours,
-            &count.private_dispatch,
-        );
-        let [mut alive, mut expired, mut answers, mut reports] = batches();
-        decrement(&mut forward, &mut alive, &mut expired, &count.outbound_ttl);
+        self.meter.lap("outbound receive");
+        self.private_dispatch.run(&mut packets, &mut local, &mut neighbours, &count.private_dispatch);
+        self.meter.lap("outbound dispatch");
+        let [mut expired, mut answers, mut reports] = batches();
+        decrement(&mut packets, &mut expired, &count.outbound_ttl);
+        self.meter.lap("outbound ttl");
         self.private_icmp.receive(
             now_ns,
             &mut local,
@@ -155,7 +167,7 @@ impl Graph {
         // Inside, nobody sees our ESP packets.
         self.path_mtu.learn(now_ns, &mut reports, &mut [], icmp_count, &mut self.events);
         self.private_icmp.report(now_ns, Problem::TimeExceeded, &mut expired, &mut answers, icmp_count);
-        let mut too_big = self.seal(now_ns, &mut alive, public);
+        let mut too_big = self.seal(now_ns, &mut packets, public);
         self.private_icmp.report(now_ns, Problem::TooBig, &mut too_big, &mut answers, icmp_count);
         self.private_next_hop.send(now_ns, &mut answers, private, &count.private_next_hop);
         self.private_next_hop.learn(&mut neighbours, private, &count.private_next_hop, &mut self.events);
@@ -171,36 +183,40 @@ impl Graph {
         deliver: impl FnMut(Datagram) -> bool,
     ) -> usize {
         let count = self.counters.clone();
-        let [mut received, mut esp, mut exchange, mut local, mut neighbours] = batches();
-        public.receive(&mut received);
-        let work = received.len();
+        let [mut packets, mut exchange, mut local, mut neighbours] = batches();
+        public.receive(&mut packets);
+        let work = packets.len();
         if work == 0 {
             return 0;
         }
+        self.meter.lap("inbound receive");
         self.public_dispatch.run(
-            &mut received,
-            &mut esp,
+            &mut packets,
             &mut exchange,
             &mut local,
             &mut neighbours,
             &count.public_dispatch,
         );
+        self.meter.lap("inbound dispatch");
         collect(&mut exchange, deliver, &count.key_manager);
 
-        let [mut associated, mut opened, mut forward, mut inner] = batches();
-        self.public_router.run(&mut esp, &mut associated, &self.associations, &count.public_router);
+        self.public_router.run(&mut packets, &self.associations, &count.public_router);
+        self.meter.lap("inbound router");
         self.open.run(
             now_ns,
-            &mut associated,
-            &mut opened,
+            &mut packets,
             &mut self.associations,
             self.aead,
             &mut self.events,
+            &mut self.meter,
         );
-        self.inbound_dispatch.run(&mut opened, &mut forward, &mut inner, &count.inbound_dispatch);
-        let [mut alive, mut expired, mut answers, mut reports] = batches();
-        decrement(&mut forward, &mut alive, &mut expired, &count.inbound_ttl);
-        self.private_next_hop.send(now_ns, &mut alive, private, &count.private_next_hop);
+        let [mut inner, mut expired, mut answers, mut reports] = batches();
+        self.inbound_dispatch.run(&mut packets, &mut inner, &count.inbound_dispatch);
+        self.meter.lap("inbound inner dispatch");
+        decrement(&mut packets, &mut expired, &count.inbound_ttl);
+        self.meter.lap("inbound ttl");
+        self.private_next_hop.send(now_ns, &mut packets, private, &count.private_next_hop);
+        self.meter.lap("inbound next hop");
 
         let icmp_count = IcmpCount { v4: &count.inbound_icmp4, v6: &count.inbound_icmp6 };
         self.inbound_icmp.receive(
@@ -235,17 +251,16 @@ impl Graph {
 
     /// Inner packets into their tunnels. Gives back those that are too big and may not be fragmented.
     fn seal(&mut self, now_ns: u64, packets: &mut Batch, public: &mut impl Port) -> Batch {
+        let mut too_big = Batch::new();
+        if packets.is_empty() {
+            return too_big;
+        }
         let count = self.counters.clone();
-        let [mut routed, mut sealed, mut too_big] = batches();
-        self.private_router.run(
-            packets,
-            &mut routed,
-            &mut too_big,
-            &self.outbound.tunnels,
-            &count.private_router,
-        );
-        self.outbound.run(&mut routed, &mut sealed, self.aead, &count.private_router);
-        self.public_next_hop.send(now_ns, &mut sealed, public, &count.public_next_hop);
+        self.private_router.run(packets, &mut too_big, &self.outbound.tunnels, &count.private_router);
+        self.meter.lap("outbound router");
+        self.outbound.run(packets, self.aead, &count.private_router, &mut self.meter);
+        self.public_next_hop.send(now_ns, packets, public, &count.public_next_hop);
+        self.meter.lap("outbound next hop");
         too_big
     }
 
@@ -390,5 +405,5 @@ impl<Address: Copy + Into<IpAddr>> Face<Address> {
 
 #[inline(always)]
 fn batches<const N: usize>() -> [Batch; N] {
-    [const { Batch::new_const() }; N]
+    [const { Batch::new() }; N]
 }

@@ -78,6 +78,18 @@ fn hops(sites: &TwoSites, options: &str, target: &str) -> Vec<String> {
     lines.filter_map(|line| line.split_whitespace().nth(1)).map(str::to_string).collect()
 }
 
+/// What tracepath says of the way to a host: the path MTU, and how many hops it has.
+fn path_mtu(sites: &TwoSites, from: u8, target: &str) -> (u16, u16) {
+    // Another process than ping may have learnt it before.
+    sites.host(from).run("ip route flush cache");
+    sites.host(from).run("ip -6 route flush cache");
+    let text = sites.host(from).run(&format!("tracepath -n -m 8 {target}"));
+    let resume = text.lines().find_map(|line| line.trim().strip_prefix("Resume: "));
+    let words: Vec<&str> = resume.unwrap_or_else(|| panic!("{text}")).split_whitespace().collect();
+    let after = |name: &str| words.iter().skip_while(|word| **word != name).nth(1)?.parse().ok();
+    (after("pmtu").unwrap_or_else(|| panic!("{text}")), after("hops").unwrap_or_else(|| panic!("{text}")))
+}
+
 #[test]
 fn two_ipv6_sites_reach_each_other_through_exactly_two_gateways() {
     let sites = TwoSites::raise(site6);
@@ -130,11 +142,20 @@ fn packets_of_both_families_pass_a_tunnel_of_either() {
         let sites = TwoSites::raise(configuration);
         sites.await_tunnel(host6);
         sites.await_tunnel(host4);
-        assert_eq!(
-            hops(&sites, "-6 --icmp", &host6(32)),
-            ["2001:db8:31::20", "2001:db8:32::20", "2001:db8:32::50"]
-        );
-        assert_eq!(hops(&sites, "-4 --icmp", &host4(32)), ["10.31.0.20", "10.32.0.20", "10.32.0.50"]);
+        for probe in ["--icmp", "--udp"] {
+            assert_eq!(
+                hops(&sites, &format!("-6 {probe}"), &host6(32)),
+                ["2001:db8:31::20", "2001:db8:32::20", "2001:db8:32::50"]
+            );
+            assert_eq!(
+                hops(&sites, &format!("-4 {probe}"), &host4(32)),
+                ["10.31.0.20", "10.32.0.20", "10.32.0.50"]
+            );
+        }
+        for (here, there) in [(31, 32), (32, 31)] {
+            assert_eq!(path_mtu(&sites, here, &host4(there)), (mtu, 3));
+            assert_eq!(path_mtu(&sites, here, &host6(there)), (mtu, 3));
+        }
         for (target, headers) in [(host4(32), 28), (host6(32), 48)] {
             let ping = |size: u16| {
                 sites.host(31).try_run(&format!("ping -M do -c 2 -i 0.2 -W 3 -s {size} {target}"))
@@ -165,6 +186,12 @@ fn each_family_may_have_its_own_tunnels_in_one_gateway() {
     ping(host6(32), 1426 - 48).unwrap();
     assert!(ping(host4(32), 1446 - 28 + 1).unwrap_err().contains("1446"));
     assert!(ping(host6(32), 1426 - 48 + 1).unwrap_err().contains("1426"));
+    for (here, there) in [(31, 32), (32, 31)] {
+        assert_eq!(path_mtu(&sites, here, &host4(there)), (1446, 3));
+        assert_eq!(path_mtu(&sites, here, &host6(there)), (1426, 3));
+    }
+    transfer(&sites, &host4(32));
+    transfer(&sites, &host6(32));
 }
 
 /// 32 MB there and back.

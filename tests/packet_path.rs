@@ -482,7 +482,7 @@ fn inner_packets_of_another_family_or_none_do_not_come_out() {
     let (mut paris, mut tokyo) = pair();
     // A peer that seals what is no IPv4 packet, and says that it is one; or says that it is IPv6.
     let [to_tokyo, _] = keys();
-    let mut sa = vita::esp::OutboundSa::new(&to_tokyo, vita::aead::preferred());
+    let sa = vita::esp::OutboundSa::new(&to_tokyo, vita::aead::preferred());
     for (inner, next_header) in
         [(&b"this is no packet at all"[..], 4), (&[0x60; 40][..], 41), (&[0; 8][..], 59)]
     {

@@ -91,7 +91,7 @@ impl Lane {
             let mut batch = Batch::new();
             self.sockets[from].receive(&mut batch);
             work += batch.len();
-            for frame in &mut batch {
+            for frame in batch.iter_mut() {
                 if let Some(addresses) = frame.data_mut().first_chunk_mut::<12>() {
                     addresses[..6].copy_from_slice(&self.sides[to].neighbour);
                     addresses[6..].copy_from_slice(&self.devices[to].mac);

@@ -55,14 +55,14 @@ impl InboundSa {
     }
 
     /// The full sequence number of a packet, if it is worth the cryptography.
-    #[inline]
+    #[inline(always)]
     pub fn inspect(&self, esp: &Esp<'_>) -> Result<u64, Unopened> {
         let sequence = self.window.infer(esp.sequence_low()).ok_or(Unopened::Replayed)?;
         if self.window.is_fresh(sequence) { Ok(sequence) } else { Err(Unopened::Replayed) }
     }
 
     /// The work to do on a packet that passed [`InboundSa::inspect`] with this sequence number. `esp` starts at the SPI.
-    #[inline]
+    #[inline(always)]
     pub fn job<'a>(&'a self, sequence: u64, esp: &'a mut [u8]) -> Option<Job<'a>> {
         let (header, data) = esp.split_first_chunk_mut::<HEADER>()?;
         let (_, iv) = header.split_last_chunk::<8>()?;
@@ -70,14 +70,14 @@ impl InboundSa {
     }
 
     /// Notes the number of an authentic packet. Fails for the second of two equal packets in one batch.
-    #[inline]
+    #[inline(always)]
     pub fn accept(&mut self, sequence: u64) -> Result<(), Unopened> {
         if self.window.accept(sequence) { Ok(()) } else { Err(Unopened::Replayed) }
     }
 
     /// Cuts an opened packet, whose ESP header starts at `offset`, down to the inner packet. Gives its next header.
     /// What traffic flow confidentiality added stays behind the inner packet, whose own length tells it apart.
-    #[inline]
+    #[inline(always)]
     pub fn decapsulate(frame: &mut Frame, offset: usize) -> Result<u8, Unopened> {
         let sealed = offset + HEADER..frame.len().saturating_sub(ICV);
         let text = frame.data().get(sealed).ok_or(Unopened::TooShort)?;

@@ -6,13 +6,14 @@ use super::{Cipher, LastNumber, Parameters};
 use crate::aead::{Aead, Job};
 use crate::frame::Frame;
 use crate::wire::esp::{HEADER, Header, ICV, Trailer};
+use std::cell::Cell;
 
 /// Seals inner packets. It alone draws sequence numbers under its key, and never draws one twice.
 pub struct OutboundSa {
     pub(super) cipher: Cipher,
     spi: u32,
     /// The number of the last packet sealed; 0 before the first.
-    sequence: u64,
+    sequence: Cell<u64>,
     will: Option<Will>,
 }
 
@@ -27,12 +28,17 @@ pub enum Unsealed {
 
 impl OutboundSa {
     pub fn new(parameters: &Parameters, aead: &dyn Aead) -> OutboundSa {
-        OutboundSa { cipher: Cipher::new(parameters, aead), spi: parameters.spi, sequence: 0, will: None }
+        OutboundSa {
+            cipher: Cipher::new(parameters, aead),
+            spi: parameters.spi,
+            sequence: Cell::new(0),
+            will: None,
+        }
     }
 
     /// Continues behind `sequence`, and leaves its own last number there.
     pub fn after(mut self, sequence: u64, last: &LastNumber) -> OutboundSa {
-        self.sequence = sequence;
+        self.sequence.set(sequence);
         self.will = Some(last.will());
         self
     }
@@ -43,8 +49,8 @@ impl OutboundSa {
 
     /// Puts the ESP header in front of an inner packet, trailer and room for the ICV behind. A packet shorter than
     /// `padded` bytes is extended with zeros first (traffic flow confidentiality, RFC 4303 section 2.7).
-    #[inline]
-    pub fn encapsulate(&mut self, frame: &mut Frame, next_header: u8, padded: usize) -> Result<(), Unsealed> {
+    #[inline(always)]
+    pub fn encapsulate(&self, frame: &mut Frame, next_header: u8, padded: usize) -> Result<(), Unsealed> {
         let confidentiality = padded.saturating_sub(frame.len());
         let trailer = Trailer::after(frame.len() + confidentiality, next_header);
         let behind = confidentiality + trailer.len() + ICV;
@@ -52,19 +58,25 @@ impl OutboundSa {
             return Err(Unsealed::NoRoom);
         }
         //= RFC 4303 section 3.3.3: the sequence number must not cycle.
-        self.sequence = self.sequence.checked_add(1).ok_or(Unsealed::SequenceExhausted)?;
+        let sequence = self.sequence.get().checked_add(1).ok_or(Unsealed::SequenceExhausted)?;
+        self.sequence.set(sequence);
         let added = frame.append(behind).ok_or(Unsealed::NoRoom)?;
-        let (text, _icv) = added.split_at_mut(behind - ICV);
-        text[..confidentiality].fill(0);
-        trailer.write(text);
-        let header = frame.prepend(HEADER).and_then(<[u8]>::first_chunk_mut).ok_or(Unsealed::NoRoom)?;
-        let iv = self.sequence.to_be_bytes();
-        Header { spi: self.spi, sequence_low: self.sequence as u32, iv }.write(header);
+        let text = if confidentiality > 0 {
+            let (zeros, text) = added.split_at_mut(confidentiality);
+            zeros.fill(0);
+            text
+        } else {
+            added
+        };
+        // The ICV takes more bytes than the trailer leaves of these.
+        *text.first_chunk_mut().ok_or(Unsealed::NoRoom)? = trailer.shortest();
+        let header = frame.prepend_chunk().ok_or(Unsealed::NoRoom)?;
+        Header { spi: self.spi, sequence_low: sequence as u32, iv: sequence.to_be_bytes() }.write(header);
         Ok(())
     }
 
     /// The work left to do on a packet that was encapsulated: `esp` starts at the SPI. `None` if it is no such packet.
-    #[inline]
+    #[inline(always)]
     pub fn job<'a>(&'a self, esp: &'a mut [u8]) -> Option<Job<'a>> {
         let (header, data) = esp.split_first_chunk_mut::<HEADER>()?;
         let (_, iv) = header.split_last_chunk::<8>()?;
@@ -75,7 +87,7 @@ impl OutboundSa {
 impl Drop for OutboundSa {
     fn drop(&mut self) {
         if let Some(will) = &self.will {
-            will.leave(self.sequence);
+            will.leave(self.sequence.get());
         }
     }
 }

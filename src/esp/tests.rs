@@ -66,7 +66,7 @@ fn we_seal_as_deployed_gateways_do_but_for_iv_and_padding() {
     for vector in vectors() {
         let sequence = vector["sequence"].as_u64().unwrap();
         let sa = OutboundSa::new(&parameters(&vector), aead::preferred());
-        let mut sa = sa.after(sequence - 1, &LastNumber::default());
+        let sa = sa.after(sequence - 1, &LastNumber::default());
         let mut frame = pool.copy_of(&bytes(&vector, "inner_ip_packet")).unwrap();
         sa.encapsulate(&mut frame, 4, 0).unwrap();
         let expected = &bytes(&vector, "outer_ip_packet")[20..];
@@ -143,7 +143,7 @@ fn a_packet_opens_once_and_a_forged_one_never() {
 #[test]
 fn a_pad_length_beyond_the_packet_is_refused() {
     let pool = Pool::new(1).unwrap();
-    let (mut outbound, mut inbound) = pair();
+    let (outbound, mut inbound) = pair();
     let mut frame = pool.copy_of(b"abcdef").unwrap();
     outbound.encapsulate(&mut frame, 4, 0).unwrap();
     let pad_length = frame.len() - ICV - TRAILER;
@@ -169,7 +169,7 @@ fn the_last_sequence_number_is_the_end() {
 #[test]
 fn a_frame_without_room_is_left_alone_and_costs_no_number() {
     let pool = Pool::new(1).unwrap();
-    let (mut outbound, _) = pair();
+    let (outbound, _) = pair();
     let mut frame = pool.copy_of(&[0; 4096 - 256]).unwrap();
     assert_eq!(outbound.encapsulate(&mut frame, 4, 0), Err(Unsealed::NoRoom));
     assert_eq!(frame.len(), 4096 - 256);

@@ -14,9 +14,11 @@
 //!
 //! Limits: a frame never spans chunks; pool and frames belong to one thread.
 
+mod batch;
 mod pool;
 mod port;
 
+pub use batch::Batch;
 pub use pool::{Frame, Pool};
 pub use port::{Memory, Port};
 
@@ -30,6 +32,3 @@ pub const HEADROOM: usize = 256;
 /// Frames that travel together. Large enough to spread the cost of a system call, small enough that
 /// headers and keys of a batch stay in the first-level cache.
 pub const BATCH: usize = 64;
-
-/// Frames on their way from one stage to the next.
-pub type Batch = arrayvec::ArrayVec<Frame, BATCH>;

@@ -16,7 +16,9 @@ pub struct Frame {
     pool: NonNull<Inner>,
     data: NonNull<u8>,
     len: u16,
-    /// A note from one stage to a later one: what it means is between the two.
+    /// A note from one stage to a later one: where something is in the data.
+    pub offset: u16,
+    /// Another: what it means is between the two.
     pub mark: u32,
 }
 
@@ -37,7 +39,7 @@ impl Pool {
                 std::ptr::null_mut(),
                 size,
                 libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
                 -1,
                 0,
             )
@@ -46,6 +48,11 @@ impl Pool {
             return Err(io::Error::last_os_error());
         }
         let memory = NonNull::new(memory.cast()).ok_or_else(|| io::Error::other("mmap gave address 0"))?;
+        if let Err(source) = populate(memory, size) {
+            // SAFETY: just mapped, and nobody else knows of it.
+            unsafe { libc::munmap(memory.as_ptr().cast(), size) };
+            return Err(source);
+        }
         let inner = Inner {
             memory,
             chunks,
@@ -64,7 +71,7 @@ impl Pool {
         let chunk = unsafe { &mut *inner.free.get() }.pop()?;
         // SAFETY: `chunk` < `chunks`, so the address lies inside the mapping.
         let data = unsafe { inner.memory.add(chunk as usize * CHUNK + HEADROOM) };
-        Some(Frame { pool: self.inner, data, len: 0, mark: 0 })
+        Some(Frame { pool: self.inner, data, len: 0, offset: 0, mark: 0 })
     }
 
     /// A frame that holds a copy of `bytes`; `None` when every chunk is in use or the bytes do not fit.
@@ -101,7 +108,7 @@ impl Pool {
         inner.in_kernel.set(inner.in_kernel.get() - 1);
         // SAFETY: the kernel returns addresses inside the memory it was given.
         let data = unsafe { inner.memory.add(address as usize) };
-        Frame { pool: self.inner, data, len: len as u16, mark: 0 }
+        Frame { pool: self.inner, data, len: len as u16, offset: 0, mark: 0 }
     }
 
     /// Puts a chunk that the kernel gives back on the free list.
@@ -120,6 +127,23 @@ impl Pool {
     fn inner(&self) -> &Inner {
         // SAFETY: freed only by Drop of the pool.
         unsafe { self.inner.as_ref() }
+    }
+}
+
+/// Has the kernel back the mapping with memory now, in huge pages where it has them: each packet lies in a page of its own,
+/// and a worker's thousands of small pages are more than a CPU keeps translations of.
+fn populate(memory: NonNull<u8>, size: usize) -> io::Result<()> {
+    // SAFETY: advice about a mapping of ours changes none of its contents.
+    let advise = |advice| unsafe { libc::madvise(memory.as_ptr().cast(), size, advice) };
+    // A kernel without huge pages says so, and gives small ones.
+    advise(libc::MADV_HUGEPAGE);
+    if advise(libc::MADV_POPULATE_WRITE) == 0 {
+        return Ok(());
+    }
+    match io::Error::last_os_error() {
+        // Before Linux 5.14: pages come when they are first touched, at the latest when AF_XDP pins them.
+        unknown if unknown.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+        error => Err(error),
     }
 }
 
@@ -187,6 +211,20 @@ impl Frame {
         Some(&mut self.data_mut()[..bytes])
     }
 
+    /// [`Frame::prepend`] of a length known beforehand.
+    #[inline]
+    pub fn prepend_chunk<const BYTES: usize>(&mut self) -> Option<&mut [u8; BYTES]> {
+        if BYTES > self.headroom() {
+            return None;
+        }
+        // SAFETY: stays inside the chunk, as just checked, and the bytes there are initialised: the pool is mapped memory.
+        unsafe {
+            self.data = self.data.sub(BYTES);
+            self.len += BYTES as u16;
+            Some(&mut *self.data.as_ptr().cast())
+        }
+    }
+
     /// Grows the data to the back and gives the new bytes, not cleared; `None` when the tailroom is too small.
     #[inline]
     pub fn append(&mut self, bytes: usize) -> Option<&mut [u8]> {
@@ -213,7 +251,9 @@ impl Frame {
     /// Cuts the data to `len` bytes, if it is longer.
     #[inline]
     pub fn truncate(&mut self, len: usize) {
-        self.len = self.len.min(len.min(CHUNK) as u16);
+        if len < self.len() {
+            self.len = len as u16;
+        }
     }
 
     /// Makes the frame empty again, with the usual headroom.

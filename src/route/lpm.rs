@@ -61,7 +61,7 @@ impl<const BYTES: usize> Trie<BYTES> {
         Trie { root: Vec::new(), nodes: Vec::new() }
     }
 
-    #[inline]
+    #[inline(always)]
     fn lookup(&self, address: [u8; BYTES]) -> Option<u32> {
         let mut slot = *self.root.get(usize::from(u16::from_be_bytes([address[0], address[1]])))?;
         for byte in &address[2..] {

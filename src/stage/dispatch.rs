@@ -32,176 +32,174 @@ pub struct InboundDispatch {
 }
 
 impl PrivateDispatch {
-    /// Deals out packets to forward and packets for the gateway itself, both without their Ethernet header, and what
-    /// neighbours say.
+    /// Keeps packets to forward, without their Ethernet header. Takes out packets for the gateway itself, likewise, and
+    /// what neighbours say.
     pub fn run(
         &self,
-        input: &mut Batch,
-        forward: &mut Batch,
+        packets: &mut Batch,
         local: &mut Batch,
         neighbours: &mut Batch,
         count: &count::PrivateDispatch,
     ) {
-        for mut frame in input.drain(..) {
-            match kind(&frame, &self.own) {
-                Kind::Ip => {
-                    frame.trim_front(ethernet::HEADER);
-                    // What is no IP packet after all, the next stage finds out.
-                    match Ip::parse(frame.data()) {
-                        Ok(ip) if self.own.contain_destination(&ip) => local.push(frame),
-                        Ok(ip) if !may_leave_link(&ip) => count.address_errors.add(1),
-                        _ => forward.push(frame),
-                    }
-                }
-                Kind::Neighbour => neighbours.push(frame),
-                Kind::Group => count.address_errors.add(1),
-                Kind::Other => count.ethertype_errors.add(1),
-            }
+        packets.sift(
+            |frame| self.judge(frame),
+            |other, frame| match other {
+                Other::Local => local.push(frame),
+                Other::Neighbour => neighbours.push(frame),
+                Other::Address => count.address_errors.add(1),
+                Other::Ethertype => count.ethertype_errors.add(1),
+            },
+        );
+    }
+
+    #[inline]
+    fn judge(&self, frame: &mut Frame) -> Result<(), Other> {
+        uncover(frame, &self.own)?;
+        // What is no IP packet after all, the next stage finds out.
+        match Ip::parse(frame.data()) {
+            Ok(ip) if self.own.contain_destination(&ip) => Err(Other::Local),
+            Ok(ip) if !may_leave_link(&ip) => Err(Other::Address),
+            _ => Ok(()),
         }
     }
 }
 
 impl PublicDispatch {
-    /// Deals out ESP, the key exchange, and other packets for the gateway itself, all without their Ethernet header,
-    /// and what neighbours say.
+    /// Keeps ESP, without the Ethernet header and what follows the packet, and notes where in it ESP starts. Takes out
+    /// the key exchange, other packets for the gateway itself, and what neighbours say.
     pub fn run(
         &self,
-        input: &mut Batch,
-        esp: &mut Batch,
+        packets: &mut Batch,
         exchange: &mut Batch,
         local: &mut Batch,
         neighbours: &mut Batch,
         count: &count::PublicDispatch,
     ) {
-        for mut frame in input.drain(..) {
-            let error = match kind(&frame, &self.own) {
-                Kind::Ip => {
-                    frame.trim_front(ethernet::HEADER);
-                    match self.classify(&frame) {
-                        Class::Esp => {
-                            esp.push(frame);
-                            continue;
-                        }
-                        Class::Exchange => {
-                            exchange.push(frame);
-                            continue;
-                        }
-                        Class::Local => {
-                            local.push(frame);
-                            continue;
-                        }
-                        Class::Fragment => &count.fragment_errors,
-                        Class::Other => &count.protocol_errors,
-                    }
-                }
-                Kind::Neighbour => {
-                    neighbours.push(frame);
-                    continue;
-                }
-                Kind::Group => &count.address_errors,
-                Kind::Other => &count.ethertype_errors,
-            };
-            error.add(1);
-            count.rxerrors.add(1);
-        }
+        packets.sift(
+            |frame| {
+                uncover(frame, &self.own).map_err(NotEsp::Other)?;
+                self.judge(frame)
+            },
+            |found, frame| {
+                let error = match found {
+                    NotEsp::Exchange => return exchange.push(frame),
+                    NotEsp::Other(Other::Local) => return local.push(frame),
+                    NotEsp::Other(Other::Neighbour) => return neighbours.push(frame),
+                    NotEsp::Other(Other::Address) => &count.address_errors,
+                    NotEsp::Other(Other::Ethertype) => &count.ethertype_errors,
+                    NotEsp::Fragment => &count.fragment_errors,
+                    NotEsp::Protocol => &count.protocol_errors,
+                };
+                error.add(1);
+                count.rxerrors.add(1);
+            },
+        );
     }
 
     #[inline]
-    fn classify(&self, frame: &Frame) -> Class {
-        let Ok(ip) = Ip::parse(frame.data()) else { return Class::Other };
+    fn judge(&self, frame: &mut Frame) -> Result<(), NotEsp> {
+        let ip = Ip::parse(frame.data()).map_err(|_| NotEsp::Protocol)?;
         let (protocol, offset) = match ip {
-            Ip::V4(ip) if ip.is_fragment() => return Class::Fragment,
+            Ip::V4(ip) if ip.is_fragment() => return Err(NotEsp::Fragment),
             Ip::V4(ip) => (ip.protocol(), ip.header_len()),
             Ip::V6(ip) => match ip.upper() {
-                Ok(upper) if upper.is_fragment => return Class::Fragment,
+                Ok(upper) if upper.is_fragment => return Err(NotEsp::Fragment),
                 Ok(upper) => (upper.protocol, upper.offset),
-                Err(_) => return Class::Other,
+                Err(_) => return Err(NotEsp::Protocol),
             },
         };
+        if protocol != PROTOCOL_ESP {
+            return Err(self.not_esp(&ip, protocol, offset));
+        }
+        // What follows the packet in its frame is not authenticated.
+        let total_len = ip.total_len();
+        frame.truncate(total_len);
+        frame.offset = offset as u16;
+        Ok(())
+    }
+
+    #[cold]
+    fn not_esp(&self, ip: &Ip<'_>, protocol: u8, offset: usize) -> NotEsp {
         let to_port = || {
             let udp = Udp::parse(ip.packet().get(offset..).unwrap_or_default());
             udp.is_ok_and(|udp| udp.destination_port() == self.protocol_port)
         };
         match protocol {
-            PROTOCOL_ESP => Class::Esp,
-            PROTOCOL_UDP if to_port() => {
-                if self.key_exchange {
-                    Class::Exchange
-                } else {
-                    Class::Other
-                }
-            }
-            _ if self.own.contain_destination(&ip) => Class::Local,
-            _ => Class::Other,
+            PROTOCOL_UDP if to_port() && self.key_exchange => NotEsp::Exchange,
+            PROTOCOL_UDP if to_port() => NotEsp::Protocol,
+            _ if self.own.contain_destination(ip) => NotEsp::Other(Other::Local),
+            _ => NotEsp::Protocol,
         }
     }
 }
 
 impl InboundDispatch {
-    /// Deals out inner packets to forward and inner packets for the gateway itself.
-    pub fn run(
-        &self,
-        input: &mut Batch,
-        forward: &mut Batch,
-        local: &mut Batch,
-        count: &count::InboundDispatch,
-    ) {
-        for frame in input.drain(..) {
-            match Ip::parse(frame.data()) {
-                Ok(ip) if self.own.contain_destination(&ip) => local.push(frame),
-                Ok(ip) if !may_leave_link(&ip) => count.protocol_errors.add(1),
-                Ok(_) => forward.push(frame),
+    /// Keeps inner packets to forward. Takes out inner packets for the gateway itself.
+    pub fn run(&self, packets: &mut Batch, local: &mut Batch, count: &count::InboundDispatch) {
+        packets.sift(
+            |frame| match Ip::parse(frame.data()) {
+                Ok(ip) if self.own.contain_destination(&ip) => Err(Inner::Local),
+                Ok(ip) if !may_leave_link(&ip) => Err(Inner::Unfit),
+                Ok(_) => Ok(()),
                 // What is wrong with a header is the next stage's to say.
-                Err(_) if Family::of_packet(frame.data()).is_some() => forward.push(frame),
-                Err(_) => count.protocol_errors.add(1),
-            }
-        }
+                Err(_) if Family::of_packet(frame.data()).is_some() => Ok(()),
+                Err(_) => Err(Inner::Unfit),
+            },
+            |found, frame| match found {
+                Inner::Local => local.push(frame),
+                Inner::Unfit => count.protocol_errors.add(1),
+            },
+        );
     }
 }
 
-enum Kind {
-    Ip,
+/// What a frame is that does not go through the gateway.
+enum Other {
+    /// A packet for the gateway itself.
+    Local,
     /// ARP, or neighbour discovery.
     Neighbour,
-    /// IP that was sent to a link-layer group address. RFC 1812 section 5.3.4: a router must not forward it; and
-    /// RFC 1122 section 3.2.2 forbids an error about it.
-    Group,
-    Other,
+    /// A packet with an address that none may have which is forwarded.
+    Address,
+    Ethertype,
 }
 
-enum Class {
-    Esp,
+/// What arrives on the public interface and is not in a tunnel.
+enum NotEsp {
     Exchange,
-    Local,
     Fragment,
-    Other,
+    Protocol,
+    Other(Other),
 }
 
+/// What an inner packet is that is not forwarded.
+enum Inner {
+    Local,
+    Unfit,
+}
+
+/// Cuts the Ethernet header off a packet of a family that the gateway has an address of.
 #[inline]
-fn kind(frame: &Frame, own: &Addresses) -> Kind {
-    let Ok(header) = Ethernet::parse(frame.data()) else { return Kind::Other };
-    let to_group = header.destination().is_multicast();
+fn uncover(frame: &mut Frame, own: &Addresses) -> Result<(), Other> {
+    let header = Ethernet::parse(frame.data()).map_err(|_| Other::Ethertype)?;
     match header.ethertype() {
-        ethernet::ETHERTYPE_IPV4 if own.v4.is_some() => {
-            if to_group {
-                Kind::Group
-            } else {
-                Kind::Ip
-            }
-        }
-        ethernet::ETHERTYPE_ARP if own.v4.is_some() => Kind::Neighbour,
+        ethernet::ETHERTYPE_IPV4 if own.v4.is_some() => {}
         ethernet::ETHERTYPE_IPV6 if own.v6.is_some() => {
             // Solicitations come to a group; advertisements may.
             if Ipv6::parse(header.payload()).is_ok_and(|ip| nd::is_neighbour_discovery(&ip)) {
-                Kind::Neighbour
-            } else if to_group {
-                Kind::Group
-            } else {
-                Kind::Ip
+                return Err(Other::Neighbour);
             }
         }
-        _ => Kind::Other,
+        ethernet::ETHERTYPE_ARP if own.v4.is_some() => return Err(Other::Neighbour),
+        _ => return Err(Other::Ethertype),
     }
+    // RFC 1812 section 5.3.4: a router must not forward what was sent to a link-layer group address; and RFC 1122
+    // section 3.2.2 forbids an error about it.
+    if header.destination().is_multicast() {
+        return Err(Other::Address);
+    }
+    frame.trim_front(ethernet::HEADER);
+    Ok(())
 }
 
 /// Whether a packet between these addresses may be forwarded. Groups are not routed here; the rest stays on its link or
@@ -209,15 +207,24 @@ fn kind(frame: &Frame, own: &Addresses) -> Kind {
 #[inline]
 fn may_leave_link(packet: &Ip<'_>) -> bool {
     match packet {
-        Ip::V4(packet) => [packet.source(), packet.destination()].iter().all(|address| {
-            let [network, ..] = address.octets();
-            !(network == 0 || network == 127 || address.is_multicast() || address.is_broadcast())
-        }),
+        Ip::V4(packet) => {
+            [packet.source(), packet.destination()].iter().all(|address| match address.octets() {
+                [1..=126 | 128..=223, ..] => true,
+                [0 | 127, ..] => false,
+                _ => !(address.is_multicast() || address.is_broadcast()),
+            })
+        }
         Ip::V6(packet) => [packet.source(), packet.destination()].iter().all(|address| {
-            !(address.is_unspecified()
-                || address.is_loopback()
-                || address.is_multicast()
-                || ipv6::is_link_local(address))
+            match address.octets() {
+                // Neither all zeros or a loopback, nor link-local or a group.
+                [1..=0xfd, ..] => true,
+                _ => {
+                    !(address.is_unspecified()
+                        || address.is_loopback()
+                        || address.is_multicast()
+                        || ipv6::is_link_local(address))
+                }
+            }
         }),
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The steps of the packet path, one file per kind of node. A stage takes a batch and deals its frames out to
-//! further batches; `graph.rs` wires them. What a frame starts with differs by place:
+//! The steps of the packet path, one file per kind of node. A stage goes over a batch: what goes on stays in it, what does
+//! not is taken out into further batches; `graph.rs` wires them. What a frame starts with differs by place:
 //!
 //! ```text
 //!   port ─[Ethernet]─► dispatch ─[IP]─► ttl, router, icmp, seal / open ─[IP]─► next hop ─[Ethernet]─► port
@@ -15,6 +15,7 @@
 mod dispatch;
 mod exchange;
 mod icmp;
+mod meter;
 mod next_hop;
 mod path;
 mod policy;
@@ -25,6 +26,7 @@ mod tunnel;
 pub use dispatch::{InboundDispatch, PrivateDispatch, PublicDispatch};
 pub use exchange::{Datagram, collect, datagram_frame};
 pub use icmp::{Icmp, IcmpCount, Problem};
+pub use meter::Meter;
 pub use next_hop::{Neighbour, NextHop, Resolved};
 pub use path::PathMtu;
 pub use router::{PrivateRouter, PublicRouter};

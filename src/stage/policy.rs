@@ -2,32 +2,36 @@
 //! Who may send through a tunnel: whom packets would go back to through the same route.
 
 use crate::route::PrefixTable;
-use crate::wire::ip::Ip;
-use crate::wire::{icmpv4, icmpv6};
+use crate::wire::ip::{Family, Ip};
+use crate::wire::{icmpv4, icmpv6, ipv4, ipv6};
 
 /// Whether a packet that came out of a tunnel of the route with this number may have its source (RFC 4301 section 5.2).
 ///
 /// Routers behind the other gateway, and that gateway itself, may have addresses outside of the networks of the route.
 /// Their ICMP errors pass if the packet that caused them was one of ours: it went to these networks, and the error is for
 /// who sent it (RFC 4301 section 6.2).
-#[inline]
-pub fn permits(table: &PrefixTable, route: u32, packet: &Ip<'_>) -> bool {
-    match packet {
-        Ip::V4(ip) => {
-            let is_own = |address| table.lookup4(address) == Some(route);
-            let is_about_own = || {
-                icmpv4::quoted(ip)
-                    .is_some_and(|(source, destination)| source == ip.destination() && is_own(destination))
-            };
-            is_own(ip.source()) || is_about_own()
-        }
-        Ip::V6(ip) => {
-            let is_own = |address| table.lookup6(address) == Some(route);
-            let is_about_own = || {
-                icmpv6::quoted(ip)
-                    .is_some_and(|(source, destination)| source == ip.destination() && is_own(destination))
-            };
-            is_own(ip.source()) || is_about_own()
-        }
+///
+/// What is no packet passes: another stage finds out what is wrong with it.
+#[inline(always)]
+pub fn permits(table: &PrefixTable, route: u32, packet: &[u8]) -> bool {
+    let found = match (Family::of_packet(packet), packet.first_chunk(), packet.first_chunk()) {
+        (Some(Family::V4), Some(header), _) => table.lookup4(ipv4::source(header)),
+        (Some(Family::V6), _, Some(header)) => table.lookup6(ipv6::source(header)),
+        _ => return true,
+    };
+    found == Some(route) || is_about_own(table, route, packet)
+}
+
+#[cold]
+#[inline(never)]
+fn is_about_own(table: &PrefixTable, route: u32, packet: &[u8]) -> bool {
+    match Ip::parse(packet) {
+        Ok(Ip::V4(ip)) => icmpv4::quoted(&ip).is_some_and(|(source, destination)| {
+            source == ip.destination() && table.lookup4(destination) == Some(route)
+        }),
+        Ok(Ip::V6(ip)) => icmpv6::quoted(&ip).is_some_and(|(source, destination)| {
+            source == ip.destination() && table.lookup6(destination) == Some(route)
+        }),
+        Err(_) => true,
     }
 }

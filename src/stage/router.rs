@@ -21,68 +21,79 @@ impl PrivateRouter {
     /// `too_big`, marked with the size that would have passed.
     pub fn run(
         &self,
-        input: &mut Batch,
-        routed: &mut Batch,
+        packets: &mut Batch,
         too_big: &mut Batch,
         tunnels: &[Option<Tunnel>],
         count: &count::PrivateRouter,
     ) {
-        for mut frame in input.drain(..) {
-            let (route, len, fragmentable) = match Ip::parse(frame.data()) {
-                Ok(Ip::V4(ip)) => (self.table.lookup4(ip.destination()), ip.total_len(), !ip.dont_fragment()),
-                Ok(Ip::V6(ip)) => (self.table.lookup6(ip.destination()), ip.total_len(), false),
-                Err(_) => (None, 0, false),
-            };
-            let Some(route) = route else {
-                count.route_errors.add(1);
-                count.rxerrors.add(1);
-                continue;
-            };
-            // What has no tunnel is told so in the next stage.
-            let tunnel = tunnels.get(route as usize).and_then(Option::as_ref);
-            if let Some(tunnel) = tunnel
-                && len > usize::from(tunnel.mtu)
-            {
-                tunnel.told.counters.outbound.mtu_errors.add(1);
-                count.mtu_errors.add(1);
-                count.rxerrors.add(1);
-                if !fragmentable {
+        packets.sift(
+            |frame| {
+                let (route, len, fragmentable) = match Ip::parse(frame.data()) {
+                    Ok(Ip::V4(ip)) => {
+                        (self.table.lookup4(ip.destination()), ip.total_len(), !ip.dont_fragment())
+                    }
+                    Ok(Ip::V6(ip)) => (self.table.lookup6(ip.destination()), ip.total_len(), false),
+                    Err(_) => (None, 0, false),
+                };
+                let route = route.ok_or(Stop::NoRoute)?;
+                // What has no tunnel is told so in the next stage.
+                let tunnel = tunnels.get(route as usize).and_then(Option::as_ref);
+                if let Some(tunnel) = tunnel
+                    && len > usize::from(tunnel.mtu)
+                {
+                    tunnel.told.counters.outbound.mtu_errors.add(1);
                     frame.mark = tunnel.mtu.into();
-                    too_big.push(frame);
+                    return Err(Stop::TooBig { fragmentable });
                 }
-                continue;
-            }
-            frame.mark = route;
-            routed.push(frame);
-        }
+                frame.mark = route;
+                Ok(())
+            },
+            |stop, frame| {
+                count.rxerrors.add(1);
+                match stop {
+                    Stop::NoRoute => count.route_errors.add(1),
+                    Stop::TooBig { fragmentable } => {
+                        count.mtu_errors.add(1);
+                        if !fragmentable {
+                            too_big.push(frame);
+                        }
+                    }
+                }
+            },
+        );
     }
+}
+
+/// Why a packet goes into no tunnel.
+enum Stop {
+    NoRoute,
+    TooBig { fragmentable: bool },
 }
 
 impl PublicRouter {
     /// Marks each packet with the place of its security association in the table.
     pub fn run(
         &self,
-        input: &mut Batch,
-        associated: &mut Batch,
+        packets: &mut Batch,
         associations: &SpiTable<Box<Inbound>>,
         count: &count::PublicRouter,
     ) {
-        for mut frame in input.drain(..) {
-            let ip = Ip::parse(frame.data()).ok();
-            let Some((spi, total_len)) = ip.and_then(|ip| Some((esp_of(&ip)?.0.spi(), ip.total_len())))
-            else {
-                count.protocol_errors.add(1);
-                continue;
-            };
-            // What follows the packet in its frame is not authenticated.
-            frame.truncate(total_len);
-            match associations.find(spi) {
-                Some(place) => {
-                    frame.mark = place;
-                    associated.push(frame);
-                }
-                None => count.route_errors.add(1),
-            }
-        }
+        packets.sift(
+            |frame| {
+                let esp = esp_of(frame).ok_or(Lost::NoEsp)?;
+                frame.mark = associations.find(esp.spi()).ok_or(Lost::NoAssociation)?;
+                Ok(())
+            },
+            |lost, _frame| match lost {
+                Lost::NoEsp => count.protocol_errors.add(1),
+                Lost::NoAssociation => count.route_errors.add(1),
+            },
+        );
     }
+}
+
+/// Why a packet has no security association.
+enum Lost {
+    NoEsp,
+    NoAssociation,
 }

@@ -6,9 +6,8 @@ use crate::frame::{Batch, Frame};
 use crate::wire::ip::Ip;
 use crate::wire::{ipv4, ipv6};
 
-/// What becomes of one packet.
-enum Ttl {
-    Alive,
+/// Why a packet goes no further.
+enum Stop {
     Expired,
     BadChecksum,
     Malformed,
@@ -16,23 +15,20 @@ enum Ttl {
 
 /// Takes one from the TTL of each packet and cuts what follows it in the frame. Packets whose TTL is used up go to
 /// `expired`, unchanged.
-pub fn decrement(input: &mut Batch, alive: &mut Batch, expired: &mut Batch, count: &count::Ttl) {
-    for mut frame in input.drain(..) {
-        match step(&mut frame) {
-            Ttl::Alive => alive.push(frame),
-            Ttl::Expired => expired.push(frame),
-            Ttl::BadChecksum => count.checksum_errors.add(1),
-            Ttl::Malformed => count.protocol_errors.add(1),
-        }
-    }
+pub fn decrement(packets: &mut Batch, expired: &mut Batch, count: &count::Ttl) {
+    packets.sift(step, |stop, frame| match stop {
+        Stop::Expired => expired.push(frame),
+        Stop::BadChecksum => count.checksum_errors.add(1),
+        Stop::Malformed => count.protocol_errors.add(1),
+    });
 }
 
 #[inline]
-fn step(frame: &mut Frame) -> Ttl {
+fn step(frame: &mut Frame) -> Result<(), Stop> {
     match Ip::parse(frame.data()) {
         Ok(Ip::V4(ip)) => {
             if !ip.checksum_ok() {
-                return Ttl::BadChecksum;
+                return Err(Stop::BadChecksum);
             }
             let (ttl, total_len) = (ip.ttl(), ip.total_len());
             age(frame, total_len, ttl, ipv4::decrement_ttl)
@@ -41,7 +37,7 @@ fn step(frame: &mut Frame) -> Ttl {
             let (hop_limit, total_len) = (ip.hop_limit(), ip.total_len());
             age(frame, total_len, hop_limit, ipv6::decrement_hop_limit)
         }
-        Err(_) => Ttl::Malformed,
+        Err(_) => Err(Stop::Malformed),
     }
 }
 
@@ -51,18 +47,18 @@ fn age<const HEADER: usize>(
     total_len: usize,
     left: u8,
     decrement: impl Fn(&mut [u8; HEADER]),
-) -> Ttl {
+) -> Result<(), Stop> {
     // Ethernet pads short frames, and traffic flow confidentiality extends packets.
     frame.truncate(total_len);
     //= RFC 1812 section 5.3.1, RFC 8200 section 3: a packet that arrives with 1 or 0 is not forwarded.
     if left <= 1 {
-        return Ttl::Expired;
+        return Err(Stop::Expired);
     }
     match frame.data_mut().first_chunk_mut() {
         Some(header) => {
             decrement(header);
-            Ttl::Alive
+            Ok(())
         }
-        None => Ttl::Malformed,
+        None => Err(Stop::Malformed),
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Sealing and opening, three passes over a batch each: prepare, cryptography, finish.
 
-use super::{Budget, Event, Events, policy};
+use super::{Budget, Event, Events, Meter, policy};
 use crate::count::{self, SaCounters};
 use crate::esp::{Aead, InboundSa, Job, OutboundSa, Unopened, Unsealed};
 use crate::frame::{BATCH, Batch, Frame};
@@ -247,110 +247,114 @@ impl Outer {
         is_same.then_some(spi)
     }
 
-    /// False if there was no room.
-    #[inline]
-    fn write(&self, class: u8, frame: &mut Frame) -> bool {
+    /// Puts the header in front of ESP, and gives that. `None` if there was no room.
+    #[inline(always)]
+    fn write<'a>(&self, class: u8, frame: &'a mut Frame) -> Option<&'a mut [u8]> {
+        let payload_len = frame.len() as u16;
         match self {
             Outer::V4 { header, sum } => {
-                let Some(front) = frame.prepend(ipv4::HEADER) else { return false };
-                front.copy_from_slice(header);
-                let len = frame.len() as u16;
+                let front = frame.prepend_chunk()?;
+                *front = *header;
+                let len = payload_len + ipv4::HEADER as u16;
                 // Version and header length are in the sum; the class is the low byte of the same word.
                 let checksum = checksum::fold(sum + u32::from(class) + u32::from(len));
-                let packet = frame.data_mut();
-                packet[1] = class;
-                packet[2..4].copy_from_slice(&len.to_be_bytes());
-                packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+                front[1] = class;
+                front[2..4].copy_from_slice(&len.to_be_bytes());
+                front[10..12].copy_from_slice(&checksum.to_be_bytes());
+                frame.data_mut().get_mut(ipv4::HEADER..)
             }
             Outer::V6 { header } => {
-                let payload_len = frame.len() as u16;
-                let Some(front) = frame.prepend(ipv6::HEADER) else { return false };
-                front.copy_from_slice(header);
+                let front = frame.prepend_chunk()?;
+                *front = *header;
                 front[4..6].copy_from_slice(&payload_len.to_be_bytes());
-                if let Some(front) = front.first_chunk_mut() {
-                    ipv6::set_traffic_class(front, class);
-                }
+                ipv6::set_traffic_class(front, class);
+                frame.data_mut().get_mut(ipv6::HEADER..)
             }
         }
-        true
     }
 }
 
 impl Outbound {
+    /// Turns inner packets into sealed outer ones, where they lie.
+    #[inline(never)]
     pub fn run(
-        &mut self,
-        input: &mut Batch,
-        sealed: &mut Batch,
+        &self,
+        packets: &mut Batch,
         aead: &dyn Aead,
         count: &count::PrivateRouter,
+        meter: &mut impl Meter,
     ) {
-        // Of the outer headers to come, in the order of `sealed`: by then the inner ones cannot be read any more.
-        let mut classes: ArrayVec<u8, BATCH> = ArrayVec::new();
-        for mut frame in input.drain(..) {
-            let Some(tunnel) = self.tunnels.get_mut(frame.mark as usize).and_then(Option::as_mut) else {
-                count.sa_errors.add(1);
-                count.rxerrors.add(1);
-                continue;
-            };
-            let of_route = &tunnel.told.counters.outbound;
-            let Some(sa) = &mut tunnel.sa else {
-                of_route.sa_errors.add(1);
-                count.sa_errors.add(1);
-                count.rxerrors.add(1);
-                continue;
-            };
-            let padded = if tunnel.tfc { tunnel.mtu.into() } else { 0 };
-            let len = frame.len();
-            let next_header = match Family::of_packet(frame.data()) {
-                Some(Family::V6) => PROTOCOL_IPV6,
-                // The router has parsed it: it is one or the other.
-                _ => PROTOCOL_IPIP,
-            };
-            let class = tunnel.marking.outer(class::of(frame.data()));
-            match sa.encapsulate(&mut frame, next_header, padded) {
-                Ok(()) => {
-                    of_route.packets.add(1);
-                    of_route.bytes.add(len as u64);
-                    classes.push(class);
-                    sealed.push(frame);
-                }
-                Err(Unsealed::SequenceExhausted) => {
-                    of_route.sequence_errors.add(1);
-                    count.sequence_errors.add(1);
-                    count.rxerrors.add(1);
-                }
-                Err(Unsealed::NoRoom) => {
-                    of_route.mtu_errors.add(1);
-                    count.mtu_errors.add(1);
-                    count.rxerrors.add(1);
+        let mut jobs: ArrayVec<Job<'_>, BATCH> = ArrayVec::new();
+        let mut refused: Marks = 0;
+        for (index, frame) in packets.iter_mut().enumerate() {
+            let route = frame.mark;
+            match self.prepare(frame) {
+                Ok(job) => jobs.push(job),
+                Err(stop) => {
+                    refused |= 1 << index;
+                    self.count_stop(stop, route, count);
                 }
             }
         }
-
-        let encapsulated = sealed.len();
-        let mut jobs: ArrayVec<Job<'_>, BATCH> = ArrayVec::new();
-        for frame in sealed.iter_mut() {
-            let tunnel = self.tunnels.get(frame.mark as usize).and_then(Option::as_ref);
-            jobs.extend(tunnel.and_then(|tunnel| tunnel.sa.as_ref()?.job(frame.data_mut())));
-        }
-        let complete = jobs.len() == encapsulated;
+        meter.lap("outbound prepare");
         aead.seal(&mut jobs);
         drop(jobs);
-        if !complete {
-            // `encapsulate` left room for a job in every frame. Should that ever be wrong, nothing goes out unsealed.
-            count.sa_errors.add(sealed.len() as u64);
-            count.rxerrors.add(sealed.len() as u64);
-            sealed.clear();
+        if refused != 0 {
+            let mut refused = (0..BATCH).map(|index| refused >> index & 1 != 0);
+            packets.retain(|_| refused.next() == Some(false));
         }
-
-        // Headroom for the outer header is never short: a frame starts with 256 bytes of it, of which ESP took 16.
-        let mut classes = classes.into_iter();
-        sealed.retain(|frame| {
-            let tunnel = self.tunnels.get(frame.mark as usize).and_then(Option::as_ref);
-            let class = classes.next().unwrap_or_default();
-            tunnel.is_some_and(|tunnel| tunnel.outer.write(class, frame))
-        });
+        meter.lap("outbound seal");
     }
+
+    /// All but the cryptography: headers in front, the trailer and room for the ICV behind.
+    #[inline(always)]
+    fn prepare<'a>(&'a self, frame: &'a mut Frame) -> Result<Job<'a>, Stop> {
+        let tunnel = self.tunnels.get(frame.mark as usize).and_then(Option::as_ref);
+        let Some((tunnel, sa)) = tunnel.and_then(|tunnel| Some((tunnel, tunnel.sa.as_deref()?))) else {
+            return Err(Stop::NoAssociation);
+        };
+        let padded = if tunnel.tfc { tunnel.mtu.into() } else { 0 };
+        let len = frame.len();
+        let next_header = match Family::of_packet(frame.data()) {
+            Some(Family::V6) => PROTOCOL_IPV6,
+            // The router has parsed it: it is one or the other.
+            _ => PROTOCOL_IPIP,
+        };
+        // The inner one cannot be read any more once it is sealed.
+        let class = tunnel.marking.outer(class::of(frame.data()));
+        sa.encapsulate(frame, next_header, padded).map_err(Stop::Unsealed)?;
+        // Headroom for the outer header is never short: a frame starts with 256 bytes of it, of which ESP took 16.
+        let job = tunnel.outer.write(class, frame).and_then(|esp| sa.job(esp));
+        let job = job.ok_or(Stop::Unsealed(Unsealed::NoRoom))?;
+        let of_route = &tunnel.told.counters.outbound;
+        of_route.packets.add(1);
+        of_route.bytes.add(len as u64);
+        Ok(job)
+    }
+
+    #[cold]
+    fn count_stop(&self, stop: Stop, route: u32, count: &count::PrivateRouter) {
+        let tunnel = self.tunnels.get(route as usize).and_then(Option::as_ref);
+        let of_route = tunnel.map(|tunnel| &tunnel.told.counters.outbound);
+        let (leaf, of_route) = match stop {
+            Stop::NoAssociation => (&count.sa_errors, of_route.map(|route| &route.sa_errors)),
+            Stop::Unsealed(Unsealed::SequenceExhausted) => {
+                (&count.sequence_errors, of_route.map(|route| &route.sequence_errors))
+            }
+            Stop::Unsealed(Unsealed::NoRoom) => (&count.mtu_errors, of_route.map(|route| &route.mtu_errors)),
+        };
+        leaf.add(1);
+        count.rxerrors.add(1);
+        if let Some(leaf) = of_route {
+            leaf.add(1);
+        }
+    }
+}
+
+/// Why a packet is not sealed.
+enum Stop {
+    NoAssociation,
+    Unsealed(Unsealed),
 }
 
 impl Open {
@@ -359,103 +363,123 @@ impl Open {
         Open { inside, policy, audit: Budget::per_second(5, 20) }
     }
 
+    /// Turns sealed outer packets into inner ones, where they lie.
+    #[inline(never)]
     pub fn run(
         &mut self,
         now_ns: u64,
-        input: &mut Batch,
-        opened: &mut Batch,
+        packets: &mut Batch,
         associations: &mut SpiTable<Box<Inbound>>,
         aead: &dyn Aead,
         events: &mut Events,
+        meter: &mut impl Meter,
     ) {
-        let mut sequences: ArrayVec<(u64, usize), BATCH> = ArrayVec::new();
-        let mut worth: Batch = Batch::new();
-        for frame in input.drain(..) {
+        // Jobs, numbers and verdicts are of the packets worth the cryptography, in their order.
+        let mut worth: Marks = 0;
+        let mut jobs: ArrayVec<Job<'_>, BATCH> = ArrayVec::new();
+        let mut sequences: ArrayVec<u64, BATCH> = ArrayVec::new();
+        for (index, frame) in packets.iter_mut().enumerate() {
             let Some(inbound) = associations.at(frame.mark) else { continue };
-            match inspect(inbound, &frame) {
-                Ok(found) => {
-                    sequences.push(found);
-                    worth.push(frame);
-                }
-                Err(reason) => self.refuse(now_ns, reason, &frame, inbound, events),
-            }
-        }
-
-        let worth_count = worth.len();
-        let mut authentic: ArrayVec<bool, BATCH> = ArrayVec::new();
-        {
-            let mut jobs: ArrayVec<Job<'_>, BATCH> = ArrayVec::new();
-            for (frame, (sequence, offset)) in worth.iter_mut().zip(&sequences) {
-                // `inspect` found the association and the ESP header, so there is a job for every frame.
-                let inbound = associations.at(frame.mark);
-                let esp = frame.data_mut().get_mut(*offset..);
-                jobs.extend(inbound.zip(esp).and_then(|(inbound, esp)| inbound.sa.job(*sequence, esp)));
-            }
-            // Verdicts belong to frames by position. Were a job missing, all would stay what they are: not authentic.
-            if jobs.len() == worth_count {
-                aead.open(&mut jobs);
-            }
-            authentic.extend(jobs.iter().map(|job| job.authentic));
-        }
-
-        for ((mut frame, (sequence, offset)), authentic) in worth.drain(..).zip(sequences).zip(authentic) {
-            let Some(inbound) = associations.at_mut(frame.mark) else { continue };
-            let accepted = if authentic { inbound.sa.accept(sequence) } else { Err(Unopened::Forged) };
-            if let Err(reason) = accepted {
-                self.refuse(now_ns, reason, &frame, inbound, events);
-                continue;
-            }
-            let (outer_class, len) = (class::of(frame.data()), frame.len());
-            let next_header = match InboundSa::decapsulate(&mut frame, offset) {
-                Ok(next_header) => next_header,
-                Err(reason) => {
-                    self.refuse(now_ns, reason, &frame, inbound, events);
-                    continue;
-                }
-            };
-            match self.admit(next_header, outer_class, inbound.route, &mut frame) {
-                Ok(()) => {
-                    let of_route = &inbound.told.counters.inbound;
-                    match Ip::parse(frame.data()) {
-                        Ok(inner) => {
-                            of_route.packets.add(1);
-                            of_route.bytes.add(inner.total_len() as u64);
-                        }
-                        // The next stage drops it.
-                        Err(_) => of_route.protocol_errors.add(1),
+            let sequence =
+                match esp_of(frame).ok_or(Unopened::TooShort).and_then(|esp| inbound.sa.inspect(&esp)) {
+                    Ok(sequence) => sequence,
+                    Err(reason) => {
+                        self.refuse(now_ns, reason, frame, inbound, events);
+                        continue;
                     }
-                    opened.push(frame);
-                }
-                Err(reason) => {
-                    // The audit record names the outer addresses: uncover what was just cut.
-                    frame.prepend(offset + esp::HEADER);
-                    frame.append(len - frame.len());
-                    self.refuse(now_ns, reason, &frame, inbound, events);
-                }
+                };
+            let offset = usize::from(frame.offset);
+            let esp = frame.data_mut().get_mut(offset..).unwrap_or_default();
+            if let Some(job) = inbound.sa.job(sequence, esp) {
+                worth |= 1 << index;
+                jobs.push(job);
+                sequences.push(sequence);
             }
         }
+        meter.lap("inbound inspect");
+        aead.open(&mut jobs);
+        let authentic = jobs.iter().rev().fold(0, |all: Marks, job| all << 1 | Marks::from(job.authentic));
+        drop(jobs);
+        meter.lap("inbound open");
+        let mut verdicts =
+            sequences.into_iter().enumerate().map(|(n, sequence)| (sequence, authentic >> n & 1 != 0));
+        let mut index = 0;
+        packets.sift(
+            |frame| {
+                let is_worth = worth >> index & 1 != 0;
+                index += 1;
+                let ((sequence, authentic), inbound) = is_worth
+                    .then(|| verdicts.next())
+                    .flatten()
+                    .zip(associations.at_mut(frame.mark))
+                    .ok_or(())?;
+                self.finish(frame, inbound, sequence, authentic)
+                    .map_err(|reason| self.refuse(now_ns, reason, frame, inbound, events))
+            },
+            // It has been counted where it was refused.
+            |(), _refused| {},
+        );
+        meter.lap("inbound decapsulate");
+    }
+
+    /// What is left to do with a packet after the cryptography. One that is refused is as it was.
+    #[inline(always)]
+    fn finish(
+        &self,
+        frame: &mut Frame,
+        inbound: &mut Inbound,
+        sequence: u64,
+        authentic: bool,
+    ) -> Result<(), Unopened> {
+        if !authentic {
+            return Err(Unopened::Forged);
+        }
+        inbound.sa.accept(sequence)?;
+        let (offset, len) = (usize::from(frame.offset), frame.len());
+        let outer_class = class::of(frame.data());
+        let next_header = InboundSa::decapsulate(frame, offset)?;
+        let Err(reason) = self.admit(next_header, outer_class, inbound, frame) else { return Ok(()) };
+        // The audit record names the outer addresses: uncover what was just cut.
+        frame.prepend(offset + esp::HEADER);
+        frame.append(len - frame.len());
+        Err(reason)
     }
 
     /// Whether an authentic packet may come inside; what its ECN field has to tell by then is in it.
-    #[inline]
-    fn admit(&self, next_header: u8, outer_class: u8, route: u32, frame: &mut Frame) -> Result<(), Unopened> {
+    #[inline(always)]
+    fn admit(
+        &self,
+        next_header: u8,
+        outer_class: u8,
+        inbound: &Inbound,
+        frame: &mut Frame,
+    ) -> Result<(), Unopened> {
         if !self.expects(next_header, frame) {
             return Err(Unopened::BadNextHeader);
         }
-        // What does not parse is told so in the next stage.
+        let len = Ip::parse(frame.data()).map(|inner| inner.total_len());
         if let Some(table) = &self.policy
-            && Ip::parse(frame.data()).is_ok_and(|ip| !policy::permits(table, route, &ip))
+            && !policy::permits(table, inbound.route, frame.data())
         {
             return Err(Unopened::ForbiddenSource);
         }
         if !class::decapsulate(frame.data_mut(), outer_class) {
             return Err(Unopened::Congestion);
         }
+        let of_route = &inbound.told.counters.inbound;
+        match len {
+            Ok(len) => {
+                of_route.packets.add(1);
+                of_route.bytes.add(len as u64);
+            }
+            // The next stage drops it.
+            Err(_) => of_route.protocol_errors.add(1),
+        }
         Ok(())
     }
 
     /// Whether the packet may be of the family that its next header announces.
-    #[inline]
+    #[inline(always)]
     fn expects(&self, next_header: u8, frame: &Frame) -> bool {
         let announced = match next_header {
             PROTOCOL_IPIP => Family::V4,
@@ -465,6 +489,7 @@ impl Open {
         self.inside.has(announced) && Family::of_packet(frame.data()).is_none_or(|found| found == announced)
     }
 
+    #[cold]
     fn refuse(
         &mut self,
         now_ns: u64,
@@ -492,37 +517,33 @@ impl Open {
     }
 }
 
-/// The sequence number of a packet and where in the frame its ESP header starts.
+/// The ESP of a packet, where dispatch saw it.
 #[inline]
-fn inspect(inbound: &Inbound, frame: &Frame) -> Result<(u64, usize), Unopened> {
-    let ip = Ip::parse(frame.data()).map_err(|_| Unopened::TooShort)?;
-    let (esp, offset) = esp_of(&ip).ok_or(Unopened::TooShort)?;
-    Ok((inbound.sa.inspect(&esp)?, offset))
-}
-
-/// The ESP of a packet, and where it starts.
-#[inline]
-pub(super) fn esp_of<'a>(ip: &Ip<'a>) -> Option<(Esp<'a>, usize)> {
-    let (_, offset) = ip.upper().ok()?;
-    Some((Esp::parse(ip.packet().get(offset..)?).ok()?, offset))
+pub(super) fn esp_of(frame: &Frame) -> Option<Esp<'_>> {
+    Esp::parse(frame.data().get(usize::from(frame.offset)..)?).ok()
 }
 
 fn audit(reason: Unopened, frame: &Frame, inbound: &Inbound) -> Option<Event> {
     let ip = Ip::parse(frame.data()).ok()?;
-    let (spi, esp) = (inbound.sa.spi(), esp_of(&ip));
-    if let (Unopened::ForbiddenSource, Some((_, offset))) = (reason, &esp) {
+    let spi = inbound.sa.spi();
+    if reason == Unopened::ForbiddenSource {
         // It has been decrypted in its place.
-        let inner = Ip::parse(frame.data().get(offset + esp::HEADER..)?).ok()?;
+        let inner = Ip::parse(frame.data().get(usize::from(frame.offset) + esp::HEADER..)?).ok()?;
         let (inner_source, inner_destination) = (inner.source(), inner.destination());
         return Some(Event::ForbiddenSource { spi, inner_source, inner_destination, peer: ip.source() });
     }
     Some(Event::Unopened {
         reason,
         spi,
-        sequence_low: esp.map_or(0, |(esp, _)| esp.sequence_low()),
+        sequence_low: esp_of(frame).map_or(0, |esp| esp.sequence_low()),
         source: ip.source(),
         destination: ip.destination(),
     })
 }
+
+/// A bit for each frame of a batch, the first one lowest.
+type Marks = u64;
+
+const _: () = assert!(BATCH <= Marks::BITS as usize);
 
 const TTL: u8 = 64;

@@ -41,9 +41,29 @@ pub fn internet(bytes: &[u8]) -> u16 {
 /// `internet` for an IPv4 header without options: no loop, no length to look at.
 #[inline]
 pub fn header(bytes: &[u8; 20]) -> u16 {
-    let (words, _) = bytes.as_chunks::<4>();
-    let total: u64 = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
-    fold(carry_around(total))
+    let total = header_sum(bytes);
+    fold(carry_around((total & 0xffff_ffff) + (total >> 32)))
+}
+
+/// Whether `header` of these bytes is 0, which is all that there is to know of a header that was received.
+#[inline]
+pub fn header_ok(bytes: &[u8; 20]) -> bool {
+    let total = header_sum(bytes);
+    // Of the one's complement sums only 0xffff is a multiple of itself, apart from that of nothing but zeros.
+    total.is_multiple_of(0xffff) && total != 0
+}
+
+/// The one's complement sum of native 64-bit words: as good as any of 16 bits, because 2^64 leaves 1 when divided by 0xffff.
+#[inline]
+fn header_sum(bytes: &[u8; 20]) -> u64 {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t] = *bytes;
+    let first = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
+    let second = u64::from_ne_bytes([i, j, k, l, m, n, o, p]);
+    let third = u64::from(u32::from_ne_bytes([q, r, s, t]));
+    let (sum, carry) = first.overflowing_add(second);
+    // Both fit: the third is far from the largest number.
+    let (sum, carry) = sum.overflowing_add(third + u64::from(carry));
+    sum + u64::from(carry)
 }
 
 /// The checksum after one 16-bit word of the covered bytes changed (RFC 1624 section 3, equation 3:
@@ -98,6 +118,7 @@ mod tests {
         assert_eq!(internet(&[0; 20]), 0xffff);
         assert_eq!(internet(&[0xff; 20]), 0);
         assert_eq!(header(&[0xff; 20]), 0);
+        assert!(header_ok(&[0xff; 20]) && !header_ok(&[0; 20]));
     }
 
     #[test]
@@ -116,6 +137,12 @@ mod tests {
         #[test]
         fn the_fixed_size_path_agrees_with_the_general_one(bytes: [u8; 20]) {
             prop_assert_eq!(header(&bytes), internet(&bytes));
+            prop_assert_eq!(header_ok(&bytes), internet(&bytes) == 0);
+            let mut sound = bytes;
+            sound[10..12].fill(0);
+            let checksum = header(&sound).to_be_bytes();
+            sound[10..12].copy_from_slice(&checksum);
+            prop_assert!(header_ok(&sound) || bytes.iter().all(|byte| *byte == 0));
         }
 
         #[test]

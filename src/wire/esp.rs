@@ -103,6 +103,15 @@ impl Trailer {
         self.pad_length as usize + TRAILER
     }
 
+    /// A trailer as [`Trailer::after`] makes it, and zeros behind it.
+    #[inline]
+    pub const fn shortest(&self) -> [u8; 8] {
+        let bits = self.pad_length as u64 % ALIGNMENT as u64 * 8;
+        let padding = 0x03_02_01 & ((1 << bits) - 1);
+        let end = (self.next_header as u64) << 8 | self.pad_length as u64;
+        (padding | end << bits).to_le_bytes()
+    }
+
     /// Fills the end of `plaintext`, which has room for it behind the inner packet; false, and nothing
     /// written, if it has not.
     #[inline]
@@ -251,6 +260,7 @@ mod tests {
             let mut plaintext = inner.clone();
             plaintext.resize(inner.len() + trailer.len(), 0);
             prop_assert!(trailer.write(&mut plaintext));
+            prop_assert_eq!(&plaintext[inner.len()..], &trailer.shortest()[..trailer.len()]);
             prop_assert_eq!(Trailer::split(&plaintext), Ok((&inner[..], trailer)));
         }
 

@@ -31,9 +31,9 @@ impl Family {
     /// What the first byte of a packet says.
     #[inline]
     pub fn of_packet(bytes: &[u8]) -> Option<Family> {
-        match bytes.first()? >> 4 {
-            4 => Some(Family::V4),
-            6 => Some(Family::V6),
+        match bytes.first()? & 0xf0 {
+            0x40 => Some(Family::V4),
+            0x60 => Some(Family::V6),
             _ => None,
         }
     }

@@ -18,13 +18,8 @@ impl<'a> Ipv4<'a> {
     #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<Ipv4<'a>, Malformed> {
         let fixed = bytes.first_chunk::<HEADER>().ok_or(Malformed::Truncated)?;
-        if fixed[0] >> 4 != VERSION {
-            return Err(Malformed::Version);
-        }
-        let header_len = usize::from(fixed[0] & 0x0f) * 4;
-        if header_len < HEADER {
-            return Err(Malformed::HeaderLength);
-        }
+        // Nearly every header is without options.
+        let header_len = if fixed[0] == PLAIN { HEADER } else { header_len(fixed[0])? };
         let total_len = usize::from(u16::from_be_bytes([fixed[2], fixed[3]]));
         if total_len < header_len {
             return Err(Malformed::TotalLength);
@@ -89,8 +84,7 @@ impl<'a> Ipv4<'a> {
 
     #[inline]
     pub fn source(&self) -> Ipv4Addr {
-        let [.., a, b, c, d, _, _, _, _] = *self.fixed;
-        Ipv4Addr::new(a, b, c, d)
+        source(self.fixed)
     }
 
     #[inline]
@@ -120,7 +114,7 @@ impl<'a> Ipv4<'a> {
     #[inline]
     pub fn checksum_ok(&self) -> bool {
         if self.header_len == HEADER {
-            checksum::header(self.fixed) == 0
+            checksum::header_ok(self.fixed)
         } else {
             checksum::internet(self.header()) == 0
         }
@@ -151,7 +145,7 @@ impl Header {
     pub fn write(&self, out: &mut [u8; HEADER]) {
         let total_len = self.payload_len.min(MAX_PAYLOAD) + HEADER as u16;
         let flags = if self.dont_fragment { DONT_FRAGMENT } else { 0 };
-        out[0] = VERSION << 4 | (HEADER / 4) as u8;
+        out[0] = PLAIN;
         out[1] = self.tos;
         out[2..4].copy_from_slice(&total_len.to_be_bytes());
         out[4..6].copy_from_slice(&self.id.to_be_bytes());
@@ -166,16 +160,33 @@ impl Header {
     }
 }
 
+#[inline]
+fn header_len(first: u8) -> Result<usize, Malformed> {
+    if first >> 4 != VERSION {
+        return Err(Malformed::Version);
+    }
+    let header_len = usize::from(first & 0x0f) * 4;
+    if header_len < HEADER { Err(Malformed::HeaderLength) } else { Ok(header_len) }
+}
+
+/// The source, where no more is to be known of a packet.
+#[inline]
+pub fn source(packet: &[u8; HEADER]) -> Ipv4Addr {
+    let [.., a, b, c, d, _, _, _, _] = *packet;
+    Ipv4Addr::new(a, b, c, d)
+}
+
 /// One hop less to live, and the checksum patched to match (RFC 1624); a header at zero stays as it is.
 ///
 /// The first 20 bytes suffice whether or not options follow.
 #[inline]
 pub fn decrement_ttl(packet: &mut [u8; HEADER]) {
-    let old = u16::from_be_bytes([packet[8], packet[9]]);
-    packet[8] = packet[8].saturating_sub(1);
-    let new = u16::from_be_bytes([packet[8], packet[9]]);
+    let Some(ttl) = packet[8].checked_sub(1) else { return };
+    packet[8] = ttl;
+    // One less in the high byte of a word makes `~m + m'` of equation 3 in RFC 1624 a constant. What is left of it: 0x100
+    // more, and a carry around; at the sum that equation 3 takes for a negative zero as well.
     let checksum = u16::from_be_bytes([packet[10], packet[11]]);
-    let checksum = checksum::update(checksum, old, new);
+    let checksum = checksum.wrapping_add(0x100 + u16::from(checksum >= 0xfeff));
     packet[10..12].copy_from_slice(&checksum.to_be_bytes());
 }
 
@@ -200,6 +211,8 @@ pub const PROTOCOL_UDP: u8 = 17;
 pub const PROTOCOL_ESP: u8 = 50;
 
 const VERSION: u8 = 4;
+/// The first byte of a header without options.
+const PLAIN: u8 = VERSION << 4 | (HEADER / 4) as u8;
 const DONT_FRAGMENT: u16 = 0x4000;
 const MORE_FRAGMENTS: u16 = 0x2000;
 const FRAGMENT_OFFSET: u16 = 0x1fff;
@@ -369,6 +382,18 @@ mod tests {
         let before = header;
         decrement_ttl(&mut header);
         assert_eq!(header, before);
+    }
+
+    #[test]
+    fn the_checksum_of_a_hop_less_is_that_of_rfc_1624() {
+        for old in 0..=u16::MAX {
+            let mut header = [0; HEADER];
+            header[8] = 64;
+            header[10..12].copy_from_slice(&old.to_be_bytes());
+            decrement_ttl(&mut header);
+            let new = checksum::update(old, 64 << 8, 63 << 8);
+            assert_eq!(header[8..12], [[63, 0], new.to_be_bytes()].concat()[..], "{old:x}");
+        }
     }
 
     #[test]

@@ -108,6 +108,9 @@ fn a_packet_too_big_for_the_tunnel_is_answered_with_the_mtu() {
     // The node has learned: what follows it cuts itself, and it arrives.
     let pings = lab.ping("paris", KUBE_TOKYO, &["-c", "5", "-i", "0.1", "-M", "want", "-s", "1472"]);
     pings.assert_none_lost();
+    lab.must("kube-node-paris", &["ip", "route", "flush", "cache"]);
+    let path = lab.must("kube-node-paris", &["tracepath", "-n", "-m", "8", KUBE_TOKYO]);
+    assert!(path.contains("Resume: pmtu 1440 hops 3"), "{path}");
 }
 
 fn start_iperf_server(lab: &mut Lab) {

@@ -168,27 +168,19 @@ impl NextHop {
             return;
         }
         let ways = self.ways();
-        if ways.all_known {
-            // Headroom is never short here: at most the outer IP and ESP headers were put in front.
-            packets.retain(|frame| ways.go(frame));
-            port.transmit(packets);
-            return;
-        }
-        let mut ready = Batch::new();
-        for mut frame in packets.drain(..) {
-            if ways.go(&mut frame) {
-                ready.push(frame);
-                continue;
-            }
-            if self.waiting.is_empty() {
-                self.waiting_since_ns = now_ns;
-            }
-            if let Err(refused) = self.waiting.try_push(frame) {
-                drop(refused);
-                count.unresolved_errors.add(1);
-            }
-        }
-        port.transmit(&mut ready);
+        packets.sift(
+            |frame| ways.go(frame),
+            |Unknown, frame| {
+                if self.waiting.is_empty() {
+                    self.waiting_since_ns = now_ns;
+                }
+                if let Err(refused) = self.waiting.try_push(frame) {
+                    drop(refused);
+                    count.unresolved_errors.add(1);
+                }
+            },
+        );
+        port.transmit(packets);
     }
 
     /// Takes what neighbours say, answers those that ask for our address, and learns from the next hop.
@@ -282,9 +274,7 @@ impl NextHop {
             ethernet::Header { destination, source: self.own_mac, ethertype }.write(&mut front);
             Some(front)
         };
-        let (v4, v6) = (way(&self.v4, ETHERTYPE_IPV4), way(&self.v6, ETHERTYPE_IPV6));
-        let all_known = v4.is_some() == self.v4.is_some() && v6.is_some() == self.v6.is_some();
-        Ways { v4, v6, all_known }
+        Ways { v4: way(&self.v4, ETHERTYPE_IPV4), v6: way(&self.v6, ETHERTYPE_IPV6) }
     }
 }
 
@@ -292,22 +282,24 @@ impl NextHop {
 struct Ways {
     v4: Option<[u8; ethernet::HEADER]>,
     v6: Option<[u8; ethernet::HEADER]>,
-    all_known: bool,
 }
 
+/// There is no way yet.
+struct Unknown;
+
 impl Ways {
-    /// Puts the header in front of an IP packet; false if there is none for it.
+    /// Puts the header in front of an IP packet. Headroom is never short: at most the outer IP and ESP headers were put
+    /// there before.
     #[inline]
-    fn go(&self, frame: &mut Frame) -> bool {
+    fn go(&self, frame: &mut Frame) -> Result<(), Unknown> {
         let way = match Family::of_packet(frame.data()) {
             Some(Family::V4) => &self.v4,
             Some(Family::V6) => &self.v6,
-            None => return false,
+            None => return Err(Unknown),
         };
-        let Some(way) = way else { return false };
-        let Some(front) = frame.prepend(ethernet::HEADER) else { return false };
-        front.copy_from_slice(way);
-        true
+        let Some(way) = way else { return Err(Unknown) };
+        *frame.prepend_chunk().ok_or(Unknown)? = *way;
+        Ok(())
     }
 }
 
