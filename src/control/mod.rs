@@ -38,7 +38,7 @@ pub use history::History;
 pub use impact::Impact;
 pub use transaction::{TransactionError, Transactions};
 
-use crate::config::{Config, Document, LiveAssociation, State};
+use crate::config::{Config, Document, LiveAssociation, Rejected, State};
 use crate::count::Totals;
 use crate::graph::Plan;
 use crate::wire::ip::Family;
@@ -404,8 +404,8 @@ impl Supervisor {
         }
     }
 
-    /// What `gateway-state` shows now.
-    pub fn state(&self) -> State {
+    /// What `gateway-state` shows now at a path.
+    pub fn state(&self, path: &str) -> Result<State, Rejected> {
         let running = state::Running {
             queues: &self.queues,
             config: self.document.config(),
@@ -413,7 +413,7 @@ impl Supervisor {
             mtus: self.mtus,
             mtu: self.mtu,
         };
-        state::gather(&running, self.ran.then_some(&self.past))
+        state::gather(&running, self.ran.then_some(&self.past), path)
     }
 }
 
