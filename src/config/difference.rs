@@ -65,7 +65,7 @@ impl<'a> Difference<'a> {
     }
 
     /// Whether nothing but routes and configured associations is different.
-    pub fn is_routes_only(&self) -> bool {
+    pub fn keeps_the_rest(&self) -> bool {
         let leaves = [
             !self.private.is_empty(),
             self.mtu,
@@ -83,7 +83,7 @@ impl<'a> Difference<'a> {
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.is_routes_only() && self.routes.is_empty() && !self.has_associations()
+        self.keeps_the_rest() && self.routes.is_empty() && !self.has_associations()
     }
 
     /// Whether configured associations are different.

@@ -26,6 +26,15 @@ pub struct Associations {
     outbound: BTreeMap<String, Held>,
 }
 
+/// What came of giving a worker what is configured.
+#[derive(Default)]
+pub struct Provided {
+    /// How many outbound associations begin with the first number of all.
+    pub first: usize,
+    /// How many could not be given, because their keys are in use elsewhere.
+    pub left_out: usize,
+}
+
 struct Held {
     route: String,
     sa: Parameters,
@@ -91,21 +100,19 @@ impl Associations {
     /// Ends those that are not configured just so, unless they are merely to be replaced by one of another key.
     pub fn withdraw(&mut self, worker: &mut Worker, config: &Config, numbers: &Numbers, ledger: &mut Ledger) {
         let wanted = |list| self::wanted(list, self.queue);
+        let keys = Keys::of(config);
         let by_spi: BTreeMap<_, _> = wanted(&config.inbound).map(|one| (one.spi, one)).collect();
         self.inbound.retain(|spi, (held, _)| {
-            held.settle(Direction::Inbound, ledger);
-            let stays = by_spi.get(spi).is_some_and(|wanted| held.is(wanted) || !held.has_key_of(wanted));
+            let is_used_again = held.settle(Direction::Inbound, &keys, ledger);
+            let stays = by_spi.get(spi).is_some_and(|wanted| held.is(wanted) || !is_used_again);
             if !stays {
                 worker.command(Command::Remove { spi: *spi });
             }
             stays
         });
         let by_route: BTreeMap<_, _> = wanted(&config.outbound).map(|one| (&*one.route, one)).collect();
-        let keys: HashSet<_> =
-            config.outbound.iter().map(|one| (one.key.bytes(), one.salt.bytes())).collect();
         self.outbound.retain(|route, held| {
-            held.settle(Direction::Outbound, ledger);
-            let is_used_again = keys.contains(&(held.sa.key.bytes(), &held.sa.salt));
+            let is_used_again = held.settle(Direction::Outbound, &keys, ledger);
             let stays = by_route.get(&**route).is_some_and(|wanted| held.is(wanted) || !is_used_again);
             if !stays {
                 if let Some(number) = numbers.of(route) {
@@ -117,39 +124,46 @@ impl Associations {
         });
     }
 
-    /// Gives the worker what is configured and it does not have. How many of these begin with the first number of all.
+    /// Gives the worker what is configured and it does not have.
     pub fn provide(
         &mut self,
         worker: &mut Worker,
         config: &Config,
         numbers: &Numbers,
         ledger: &mut Ledger,
-    ) -> usize {
+    ) -> Provided {
         let queue = self.queue;
+        let mut provided = Provided::default();
         for wanted in wanted(&config.inbound, queue) {
             if self.inbound.get(&wanted.spi).is_some_and(|(held, _)| held.is(wanted)) {
                 continue;
             }
             let sa = parameters(wanted);
-            let Some(number) = known(Direction::Inbound, wanted, &sa, ledger) else { continue };
+            let Some(number) = known(Direction::Inbound, wanted, &sa, ledger) else {
+                provided.left_out += 1;
+                continue;
+            };
             let last = LastNumber::default();
             let place = (&*wanted.route, queue);
+            // Every configured association is of a route that is configured.
             let Some(count) = install(worker, numbers, place, &sa, number, &last) else { continue };
             ledger.keep(Direction::Inbound, &sa, last);
             self.inbound.insert(wanted.spi, (Held::configured(wanted, sa), count));
         }
-        let mut first = 0;
         for wanted in wanted(&config.outbound, queue) {
             if self.outbound.get(&wanted.route).is_some_and(|held| held.is(wanted)) {
                 continue;
             }
             let sa = parameters(wanted);
-            let Some(number) = known(Direction::Outbound, wanted, &sa, ledger) else { continue };
+            let Some(number) = known(Direction::Outbound, wanted, &sa, ledger) else {
+                provided.left_out += 1;
+                continue;
+            };
             let Some(route) = numbers.of(&wanted.route) else { continue };
             let last = LastNumber::default();
             activate(worker, route, &sa, number, &last);
             ledger.keep(Direction::Outbound, &sa, last);
-            first += usize::from(number == 0);
+            provided.first += usize::from(number == 0);
             tracing::info!(
                 "route {}, queue {queue}: outbound SA {} goes on after number {number}",
                 wanted.route,
@@ -158,16 +172,17 @@ impl Associations {
             self.outbound.insert(wanted.route.clone(), Held::configured(wanted, sa));
         }
         worker.wake();
-        first
+        provided
     }
 
-    /// Hands over what tells where the numbers end, before the worker does.
-    pub fn end(self, ledger: &mut Ledger) {
+    /// Hands over what tells where the numbers end that this configuration needs; the worker ends.
+    pub fn end(self, config: &Config, ledger: &mut Ledger) {
+        let keys = Keys::of(config);
         for (mut held, _) in self.inbound.into_values() {
-            held.settle(Direction::Inbound, ledger);
+            held.settle(Direction::Inbound, &keys, ledger);
         }
         for mut held in self.outbound.into_values() {
-            held.settle(Direction::Outbound, ledger);
+            held.settle(Direction::Outbound, &keys, ledger);
         }
     }
 }
@@ -179,27 +194,47 @@ impl Held {
 
     /// Whether this is what is configured. A lower sequence number takes nothing back, so it is no difference.
     fn is(&self, association: &Association) -> bool {
-        let Association { spi, route, key, sequence, .. } = association;
-        (self.sa.spi, &self.route, algorithm(&self.sa.key)) == (*spi, route, key.aead())
-            && self.has_key_of(association)
-            && self.sequence >= *sequence
+        let Association { spi, route, key, salt, sequence, .. } = association;
+        let wanted = (*spi, route, key.aead(), key.bytes(), salt.bytes());
+        let Parameters { spi, key, salt } = &self.sa;
+        (*spi, &self.route, algorithm(key), key.bytes(), salt) == wanted && self.sequence >= *sequence
     }
 
-    fn has_key_of(&self, association: &Association) -> bool {
-        (self.sa.key.bytes(), &self.sa.salt) == (association.key.bytes(), association.salt.bytes())
-    }
-
-    /// Leaves it to the ledger to remember the last number.
-    fn settle(&mut self, direction: Direction, ledger: &mut Ledger) {
-        if let Some(last) = self.last.take() {
+    /// Whether the key is configured, for whichever worker. If so the ledger remembers the last number; negotiated keys
+    /// that are not configured are many, and must not displace from there those that are.
+    fn settle(&mut self, direction: Direction, keys: &Keys<'_>, ledger: &mut Ledger) -> bool {
+        let is_configured = keys.contain(direction, &self.sa);
+        if is_configured && let Some(last) = self.last.take() {
             ledger.keep(direction, &self.sa, last);
         }
+        is_configured
     }
 
     fn shown(&self, is_inbound: bool, queue: u16) -> LiveAssociation<'_> {
         let Parameters { spi, key, salt } = &self.sa;
         let (aead, key) = (algorithm(key).name(), key.bytes());
         LiveAssociation { is_inbound, spi: *spi, queue, route: &self.route, aead, key, salt }
+    }
+}
+
+/// Keys and salts that are configured, for all workers; inbound, with the SPI.
+struct Keys<'a> {
+    inbound: HashSet<(u32, &'a [u8], &'a [u8; 4])>,
+    outbound: HashSet<(&'a [u8], &'a [u8; 4])>,
+}
+
+impl Keys<'_> {
+    fn of(config: &Config) -> Keys<'_> {
+        let inbound = config.inbound.iter().map(|one| (one.spi, one.key.bytes(), one.salt.bytes()));
+        let outbound = config.outbound.iter().map(|one| (one.key.bytes(), one.salt.bytes()));
+        Keys { inbound: inbound.collect(), outbound: outbound.collect() }
+    }
+
+    fn contain(&self, direction: Direction, sa: &Parameters) -> bool {
+        match direction {
+            Direction::Inbound => self.inbound.contains(&(sa.spi, sa.key.bytes(), &sa.salt)),
+            Direction::Outbound => self.outbound.contains(&(sa.key.bytes(), &sa.salt)),
+        }
     }
 }
 
@@ -211,9 +246,13 @@ fn wanted(list: &[Arc<Association>], queue: u16) -> impl Iterator<Item = &Associ
 fn known(direction: Direction, wanted: &Association, sa: &Parameters, ledger: &mut Ledger) -> Option<u64> {
     let number = ledger.number(direction, sa);
     if number.is_none() {
+        let danger = match direction {
+            Direction::Inbound => "replays could pass",
+            Direction::Outbound => "nonces could repeat",
+        };
         tracing::error!(
             "route {}, queue {}: {direction} SA {} is not installed: its key is still in use elsewhere, so that \
-             nonces could repeat; configure another key",
+             {danger}; configure another key",
             wanted.route,
             wanted.queue,
             wanted.spi

@@ -183,6 +183,32 @@ fn no_two_associations_seal_with_the_same_nonces() {
 }
 
 #[test]
+fn a_key_is_for_one_direction_only() {
+    let both = INBOUND.replace("AB02", "AB01").replace("01020305", "01020304");
+    let message = Document::parse(&text().replace(INBOUND, &both)).unwrap_err().to_string();
+    assert!(
+        message.contains("/outbound-sa[queue=2][spi=300]/key: the same key and salt as that of /inbound-sa[queue=1][spi=301]"),
+        "{message}"
+    );
+    assert!(!message.contains("AB"), "{message}");
+    Document::parse(&text().replace(INBOUND, &both.replace("01020304", "01020305"))).unwrap();
+}
+
+#[test]
+fn no_two_workers_accept_the_same_packets() {
+    let same = INBOUND.replace("301;", "301; queue 2;");
+    let message = Document::parse(&(text() + &same)).unwrap_err().to_string();
+    assert!(
+        message.contains("/inbound-sa[queue=2][spi=301]/key: the same SPI, key and salt as those of /inbound-sa[queue=1][spi=301]"),
+        "{message}"
+    );
+    assert!(!message.contains("AB"), "{message}");
+    for (from, to) in [("01020305", "01020306"), ("AB02", "AB03"), ("301;", "302;")] {
+        Document::parse(&(text() + &same.replace(from, to))).unwrap();
+    }
+}
+
+#[test]
 fn associations_are_edited_one_by_one() {
     let document = manual();
     let added = document
@@ -191,7 +217,7 @@ fn associations_are_edited_one_by_one() {
     let changed = added.set("/inbound-sa[spi=301]/sequence-number", "4294967296").unwrap();
     let removed = changed.remove("/outbound-sa[queue=2][spi=300]").unwrap();
     let difference = Difference::between(document.config(), removed.config());
-    assert!(difference.is_routes_only() && difference.routes.is_empty() && !difference.is_empty());
+    assert!(difference.keeps_the_rest() && difference.routes.is_empty() && !difference.is_empty());
     assert_eq!(
         difference.to_string(),
         "- outbound-sa[queue=2][spi=300]: route tokyo, aes-gcm-16-icv, sequence-number 18446744073709551615\n\
