@@ -30,7 +30,7 @@ use vita::graph::{Face, Graph, Interface, Plan, Reroute};
 use vita::route::{PrefixTable, SpiTable};
 use vita::stage::{Datagram, Inbound, Resolved, Tunnel};
 use vita::wire::Mac;
-use vita::wire::class::Dscp;
+use vita::wire::class::{Dscp, Marking};
 use vita::wire::ip::Ip;
 
 pub fn graph(data: &[u8]) {
@@ -444,7 +444,7 @@ fn addresses(interface: &Interface) -> Vec<IpAddr> {
 fn tunnel(own: IpAddr, mtu: u16, tfc: bool) -> Tunnel {
     let peer: IpAddr = if own.is_ipv4() { packets::PEER4.into() } else { packets::PEER6.into() };
     let tunnel = Tunnel::new(own, peer, mtu, tfc).expect("both are of one family");
-    if tfc { tunnel.with_dscp(Dscp::Copy) } else { tunnel }
+    if tfc { tunnel.with_marking(Marking::new(Dscp::Copy, false)) } else { tunnel }
 }
 
 /// The last is beyond what a chunk has room for.

@@ -70,6 +70,13 @@ pub struct Reroute {
     pub tunnels: Vec<(u32, Option<Tunnel>)>,
 }
 
+/// What a worker no longer needs: memory to be freed, by someone who has the time.
+pub struct Leftover {
+    _router: PrivateRouter,
+    _tunnels: Vec<Option<Tunnel>>,
+    _associations: Option<SpiTable<Box<Inbound>>>,
+}
+
 /// One worker's packet path and everything it remembers.
 pub struct Graph<M = ()> {
     counters: Arc<Counters>,
@@ -368,16 +375,7 @@ impl Plan {
             key_exchange: self.key_exchange,
         }
     }
-}
 
-/// What a worker no longer needs: memory to be freed, by someone who has the time.
-pub struct Leftover {
-    _router: PrivateRouter,
-    _tunnels: Vec<Option<Tunnel>>,
-    _associations: Option<SpiTable<Box<Inbound>>>,
-}
-
-impl Plan {
     fn policy(&self) -> Option<Arc<PrefixTable>> {
         self.check_inner_source.then(|| self.table.clone())
     }

@@ -44,7 +44,7 @@
 //! | a window of 1984 packets | packets are received in batches of 64 and can overtake each other by several; see [`esp::WINDOW`] |
 //! | `mtu` 8923 | what deployed configurations assume where they are silent; it is cut to what the interfaces carry |
 //! | `tfc` off | padding each packet to the MTU multiplies the traffic of small ones |
-//! | outer header: DF, `dscp` none | gateways do not reassemble, and a copied DSCP would tell something about the inner packet. ECN is copied: it tells little, and senders need the answer (RFC 6040) |
+//! | outer header: DF, `dscp` none | gateways do not reassemble, and a copied DSCP would tell something about the inner packet. `ecn` true copies ECN: it tells little, and senders need the answer (RFC 6040) |
 //! | `check-inner-source` true | the prefixes that packets go to are known anyway, and RFC 4301 wants their senders held to them |
 //! | 100 messages of the key exchange a second and worker | enough to rekey a thousand routes in 20 s, and little work even if every one is forged |
 //! | 50 ICMP messages a second, 100 at once | enough for traceroute and path MTU discovery, too little to reflect a flood |
@@ -64,7 +64,8 @@
 //! * *Oracles.* Padding is looked at after the ICV that covers it, tags are compared in constant time, and why a packet or
 //!   message was refused is counted and logged, never answered.
 //! * *Fragments.* On the public side they are dropped, so there is no reassembly to poison.
-//! * *ICMP and redirects from the public side* change nothing: a forged "fragmentation needed" does not shrink the MTU.
+//! * *ICMP and redirects from the public side* change nothing, but for "too big" that quotes a packet sent lately. Who cannot
+//!   see our packets has to guess that, and no path is taken to be narrower than 576 bytes (IPv6: 1280).
 //! * *Clear packets that claim an inner source.* Nothing gets from the public side to the private one but out of ESP.
 //!
 //! # What it does not defend

@@ -10,7 +10,7 @@ use support::site::*;
 use vita::graph::Plan;
 use vita::stage::{Event, Tunnel};
 use vita::wire::checksum;
-use vita::wire::class::Dscp;
+use vita::wire::class::{Dscp, Marking};
 use vita::wire::ip::Family;
 
 /// Inner family, outer family.
@@ -73,8 +73,12 @@ fn pair_with(outer: Family, dscp: Dscp) -> (Site, Site) {
 }
 
 fn marked(plan: Plan, dscp: Dscp) -> Plan {
-    let tunnels = plan.tunnels.into_iter().map(|tunnel| tunnel.map(|tunnel: Tunnel| tunnel.with_dscp(dscp)));
-    Plan { tunnels: tunnels.collect(), ..plan }
+    with_marking(plan, Marking::new(dscp, true))
+}
+
+fn with_marking(plan: Plan, marking: Marking) -> Plan {
+    let mark = |tunnel: Option<Tunnel>| tunnel.map(|tunnel| tunnel.with_marking(marking));
+    Plan { tunnels: plan.tunnels.into_iter().map(mark).collect(), ..plan }
 }
 
 #[test]
@@ -122,6 +126,51 @@ fn the_outer_class_of_older_gateways_changes_nothing_inside() {
             assert_eq!(class(&only(tokyo.sent_private())), inner);
         }
         tokyo.counted(&[]);
+    }
+}
+
+#[test]
+fn without_ecn_nothing_on_the_way_may_mark_and_what_arrives_marked_is_understood_all_the_same() {
+    for (inner_family, outer_family) in SHAPES {
+        for (rule, dscp) in [(Dscp::None, 0), (Dscp::Copy, 0xb8), (Dscp::Fixed(10), 0x28)] {
+            let plan = |near, far| with_marking(dual(near, far, outer_family), Marking::new(rule, false));
+            let (mut paris, mut tokyo) = pair_of(plan);
+            for inner in [NOT_ECT, ECT_0, ECT_1, CE] {
+                paris.arrive_private(&packet(inner_family, 0xb8 | inner));
+                let sealed = only(paris.sent_public());
+                assert_eq!(class(&sealed), dscp | NOT_ECT, "RFC 6040 section 4.1, compatibility mode");
+                tokyo.arrive_public(&sealed);
+                assert_eq!(class(&only(tokyo.sent_private())), 0xb8 | inner);
+            }
+            // The other side copies, and its packets are marked on the way.
+            tokyo.graph.replan(marked(dual(32, 31, outer_family), Dscp::None));
+            let back = match inner_family {
+                Family::V4 => udp("172.32.1.50", "172.31.1.50", 64, b"marked"),
+                Family::V6 => udp6("2001:db8:32::50", "2001:db8:31::50", 64, b"marked"),
+            };
+            tokyo.arrive_private(&with_class(back, ECT_0));
+            paris.arrive_public(&with_class(only(tokyo.sent_public()), CE));
+            assert_eq!(class(&only(paris.sent_private())), CE);
+            paris.counted(&[]);
+            tokyo.counted(&[]);
+        }
+    }
+}
+
+#[test]
+fn ecn_is_switched_while_packets_pass_and_no_sequence_number_is_repeated() {
+    for outer in [Family::V4, Family::V6] {
+        let (mut paris, mut tokyo) = pair_with(outer, Dscp::None);
+        for (round, ecn) in [false, true, false, true].into_iter().enumerate() {
+            paris.graph.replan(with_marking(dual(31, 32, outer), Marking::new(Dscp::None, ecn)));
+            paris.arrive_private(&packet(Family::V4, ECT_1));
+            let sealed = only(paris.sent_public());
+            let header = if outer == Family::V4 { 20 } else { 40 };
+            assert_eq!(sealed[14 + header + 4..][..4], (round as u32 + 1).to_be_bytes());
+            assert_eq!(class(&sealed), if ecn { ECT_1 } else { NOT_ECT });
+            tokyo.arrive_public(&sealed);
+            assert_eq!(class(&only(tokyo.sent_private())), ECT_1);
+        }
     }
 }
 

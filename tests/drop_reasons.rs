@@ -271,6 +271,7 @@ fn dispatch() -> Vec<Driver> {
     let lldp = || [&[1, 0x80, 0xc2, 0, 0, 14][..], &HOST_MAC, &[0x88, 0xcc], &[0; 46]].concat();
     let to_everyone = || with_group(udp(HOST, FAR_HOST, 64, b"to everyone"));
     let to_stranger = || udp("198.51.100.7", "198.51.100.8", 64, b"not ours");
+    let from_afar = || udp(FAR_HOST, HOST, 64, b"from afar");
     vec![
         driver("private-dispatch/ethertype-errors", move |site| site.arrive_private(&lldp())),
         driver("private-dispatch/address-errors", move |site| site.arrive_private(&to_everyone())),
@@ -285,6 +286,19 @@ fn dispatch() -> Vec<Driver> {
         }),
         driver("public-dispatch/protocol-errors public-dispatch/rxerrors", move |site| {
             site.arrive_public(&to_stranger());
+        }),
+        // An outer header that was damaged on the way: that of ESP, of the key exchange, of a question to us.
+        driver("public-dispatch/protocol-errors public-dispatch/rxerrors", move |site| {
+            let sealed = Far::new().sealed(site, &from_afar()[14..], 4);
+            site.arrive_public(&damaged(sealed));
+            assert!(site.sent_private().is_empty());
+        }),
+        driver("public-dispatch/protocol-errors public-dispatch/rxerrors", |site| {
+            site.arrive_public(&damaged(knock()));
+            assert!(site.exchange.is_empty());
+        }),
+        driver("public-dispatch/protocol-errors public-dispatch/rxerrors", |site| {
+            site.arrive_public(&damaged(echo("192.0.2.7", "192.0.2.31", 64)));
         }),
         driver("public-dispatch/fragment-errors public-dispatch/rxerrors", move |site| {
             site.arrive_public(&with_header_byte(to_stranger(), 6, 0x20));
@@ -304,10 +318,6 @@ fn with_group(mut frame: Vec<u8>) -> Vec<u8> {
 fn ages() -> Vec<Driver> {
     let out = || udp(HOST, FAR_HOST, 64, b"damaged");
     let back = || udp(FAR_HOST, HOST, 64, b"damaged");
-    let damaged = |frame: Vec<u8>| {
-        let byte = frame[CHECKSUM];
-        with_byte(frame, CHECKSUM, byte ^ 0x55)
-    };
     vec![
         driver("outbound-ttl/checksum-errors", move |site| site.arrive_private(&damaged(out()))),
         driver("outbound-ttl/protocol-errors", move |site| site.arrive_private(&out()[..14 + 19])),
@@ -317,6 +327,12 @@ fn ages() -> Vec<Driver> {
         driver("inbound-ttl/protocol-errors", move |site| Far::new().send(site, &back()[14..14 + 24], 4)),
         driver("inbound-ttl/checksum-errors", move |site| Far::new().send(site, &damaged(back())[14..], 4)),
     ]
+}
+
+/// The frame with another IPv4 header checksum.
+fn damaged(frame: Vec<u8>) -> Vec<u8> {
+    let byte = frame[CHECKSUM];
+    with_byte(frame, CHECKSUM, byte ^ 0x55)
 }
 
 fn routers() -> Vec<Driver> {
@@ -366,6 +382,7 @@ fn associations() -> Vec<Driver> {
         driver("inbound-sa/protocol-errors inbound-sa/rxerrors", move |site| {
             Far::new().send(site, &packet(), 17)
         }),
+        driver("inbound-sa/dummy-packets", |site| Far::new().send(site, &[0; 30], 59)),
         driver("inbound-sa/inner-source-errors inbound-sa/rxerrors", move |site| {
             Far::new().send(site, &udp("172.33.1.50", HOST, 64, b"another's address")[14..], 4)
         }),
@@ -519,16 +536,18 @@ const KNOWN6: &[(u8, u8, &str)] = &[
     (4, 2, "parameter-problem option-problem"),
 ];
 
+/// A datagram of the key exchange.
+fn knock() -> Vec<u8> {
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2(HOST_MAC, [2, 0, 0, 0, 0, 1])
+        .ipv4(address("192.0.2.32"), address("192.0.2.31"), 64)
+        .udp(303, 303)
+        .write(&mut frame, b"knock")
+        .unwrap();
+    frame
+}
+
 fn key_exchange() -> Vec<Driver> {
-    let knock = || {
-        let mut frame = Vec::new();
-        PacketBuilder::ethernet2(HOST_MAC, [2, 0, 0, 0, 0, 1])
-            .ipv4(address("192.0.2.32"), address("192.0.2.31"), 64)
-            .udp(303, 303)
-            .write(&mut frame, b"knock")
-            .unwrap();
-        frame
-    };
     let without_exchange = || Plan { key_exchange: false, ..both_families() };
     vec![
         driver_of(

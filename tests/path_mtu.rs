@@ -15,7 +15,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use two_sites::TwoSites;
-use vita::esp::{OutboundSa, Parameters};
+use vita::esp::{LastNumber, OutboundSa, Parameters};
 use vita::graph::{Plan, Reroute};
 use vita::stage::{Event, Tunnel};
 use vita::wire::checksum;
@@ -255,10 +255,108 @@ fn nothing_below_the_smallest_mtu_of_the_protocol_is_believed_and_nothing_is_rai
         paris.arrive_public(&report(outer, 1450, &quote));
         paris.arrive_public(&report(outer, u16::MAX, &quote));
         assert_eq!(told(&mut paris), inner_mtu(outer, 1400));
-        paris.arrive_public(&report(outer, 68, &quote));
-        assert_eq!(told(&mut paris), inner_mtu(outer, smallest));
+        assert_eq!(refused(&paris, outer), 0);
+        match outer {
+            // Some take any path to be this wide (RFC 1191 section 3), and nobody shall choke a tunnel.
+            Family::V4 => {
+                paris.arrive_public(&report(outer, 68, &quote));
+                assert_eq!((told(&mut paris), refused(&paris, outer)), (inner_mtu(outer, smallest), 0));
+            }
+            // RFC 8201 section 4: it must be discarded.
+            Family::V6 => {
+                for (count, mtu) in [0, 68, smallest - 1].into_iter().enumerate() {
+                    paris.arrive_public(&report(outer, mtu, &quote));
+                    assert_eq!(told(&mut paris), inner_mtu(outer, 1400), "{mtu}");
+                    assert_eq!(
+                        (paris.route.path_mtu.value(), refused(&paris, outer)),
+                        (1400, count as u64 + 1)
+                    );
+                }
+                paris.arrive_public(&report(outer, smallest, &quote));
+                assert_eq!(told(&mut paris), inner_mtu(outer, smallest));
+            }
+        }
     }
 }
+
+/// Reports that were refused for what they quote or say.
+fn refused(paris: &Site, outer: Family) -> u64 {
+    let name = format!("public-icmp{}/quote-errors", if outer == Family::V4 { 4 } else { 6 });
+    paris.moved().iter().find(|(moved, _)| *moved == name).map_or(0, |(_, count)| *count)
+}
+
+/// The quote with the low half of another sequence number.
+fn numbered(outer: Family, quote: &[u8], number: u64) -> Vec<u8> {
+    let place = if outer == Family::V4 { 24 } else { 44 };
+    let mut quote = quote.to_vec();
+    quote[place..place + 4].copy_from_slice(&(number as u32).to_be_bytes());
+    quote
+}
+
+#[test]
+fn whoever_knows_addresses_and_spi_but_no_number_that_was_sent_is_not_believed() {
+    // The last number before the next packet is sealed: low, in the middle, around the turn of the low half.
+    for outer in FAMILIES {
+        for before in
+            [0u64, 5, 70_000, 1 << 20, (1 << 32) - 1, (1 << 32) + 3, (7 << 32) + 65_534, (1 << 40) + 99_999]
+        {
+            let fresh = || {
+                let [seal, open] = keys();
+                let mut paris = Site::new(plan_over(outer, 31, 32)).with_keys(&seal, &open);
+                let sa =
+                    OutboundSa::new(&seal, vita::aead::preferred()).after(before, &LastNumber::default());
+                paris.graph.activate(0, Some(Box::new(sa)));
+                let quote = quote(outer, &mut paris);
+                (paris, quote)
+            };
+            let last = before + 1;
+            let (mut paris, quote) = fresh();
+            let earliest = last.saturating_sub(LATE - 1).max(1);
+            let forged = [
+                last + 1,
+                last + 2,
+                last + LATE,
+                last + (1 << 31),
+                earliest.wrapping_sub(1),
+                earliest.wrapping_sub(50),
+            ];
+            for (count, number) in forged.into_iter().enumerate() {
+                paris.arrive_public(&report(outer, 1300, &numbered(outer, &quote, number)));
+                assert_eq!(paris.route.path_mtu.value(), 0, "{number} after {last}");
+                assert_eq!(refused(&paris, outer), count as u64 + 1);
+            }
+            for number in [last, earliest, last - (last - earliest) / 2] {
+                let (mut paris, quote) = fresh();
+                paris.arrive_public(&report(outer, 1300, &numbered(outer, &quote, number)));
+                assert_eq!(
+                    (paris.route.path_mtu.value(), refused(&paris, outer)),
+                    (1300, 0),
+                    "{number} after {last}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn of_the_key_before_the_numbers_count_as_well() {
+    for outer in FAMILIES {
+        let mut paris = paris(outer);
+        let before = quote(outer, &mut paris);
+        let next = Parameters { spi: 3000, key: [7; 16].into(), salt: [3; 4] };
+        paris.graph.activate(0, Some(Box::new(OutboundSa::new(&next, vita::aead::preferred()))));
+        for _ in 0..5 {
+            quote(outer, &mut paris);
+        }
+        paris.arrive_public(&report(outer, 1300, &numbered(outer, &before, 2)));
+        assert_eq!((told(&mut paris), refused(&paris, outer)), (MTU, 1), "it was sent with the new key only");
+        paris.arrive_public(&report(outer, 1300, &before));
+        assert_eq!(told(&mut paris), inner_mtu(outer, 1300));
+    }
+}
+
+/// By how many packets a report may be late.
+const LATE: u64 = 1 << 16;
 
 #[test]
 fn a_router_that_does_not_know_how_to_tell_is_understood() {

@@ -410,6 +410,13 @@ fn measure(count: u32) -> Vec<(&'static str, f64)> {
         let told = Difference::between(document.config(), removed.config()).summary();
         assert_eq!(told, "1 route added (new), 1 route removed (r50)");
         step("difference, in words");
+        let state = |path: &str| supervisor.state(path).and_then(|state| state.get(path, false)).unwrap();
+        assert_eq!(state("/gateway-state").matches(" id ").count(), 2 * count as usize);
+        step("state: all of it");
+        state("/gateway-state/route[id=r51][queue=2]");
+        step("state: one route");
+        state("/gateway-state/private-router/route-errors");
+        step("state: one leaf");
         assert_eq!(supervisor.document(), &removed);
         best = match best.len() {
             0 => steps,

@@ -184,11 +184,9 @@ impl Handler for Requests<'_> {
     }
 
     fn get_state(&mut self, path: &str, format: Format, print_default: bool) -> Result<String, String> {
-        self.transactions
-            .supervisor
-            .state()
-            .print(path, format, print_default)
-            .map_err(|error| error.to_string())
+        let state = self.transactions.supervisor.state(path);
+        let printed = state.and_then(|state| state.print(path, format, print_default));
+        printed.map_err(|error| error.to_string())
     }
 
     fn set_config(&mut self, path: &str, config: &str) -> Result<(), String> {

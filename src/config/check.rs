@@ -15,6 +15,8 @@ use std::sync::Arc;
 pub enum Refusal {
     #[error("{path}/aead {aead}: expected an algorithm that is supported, {}", supported_aeads())]
     Aead { path: String, aead: String },
+    #[error("{path}/key: expected the {expected} bytes of a key of {aead}, found {found} bytes (not shown)")]
+    KeyLength { path: String, aead: &'static str, expected: usize, found: usize },
     #[error("{path}/route {route}: expected the id of a route")]
     NoSuchRoute { path: String, route: String },
     #[error(
@@ -22,6 +24,16 @@ pub enum Refusal {
          expected another key (or salt)"
     )]
     SameNonces { path: String, other: String },
+    #[error(
+        "{path}/key: the same key and salt as that of {other}, by which packets arrive, so that both gateways seal with \
+         the same nonces; expected another key (or salt) in each direction"
+    )]
+    SameBothWays { path: String, other: String },
+    #[error(
+        "{path}/key: the same SPI, key and salt as those of {other}, so that what one worker received could be replayed \
+         to the other; expected another key, salt or SPI for each worker"
+    )]
+    SameReplays { path: String, other: String },
     #[error("{path}: expected ifname with the name of a network interface (or pci 00:00.0 for no device)")]
     NoDevice { path: String },
     #[error(
@@ -64,7 +76,10 @@ impl Refusal {
         match self {
             Refusal::Aead { path, .. } => format!("{path}/aead"),
             Refusal::NoSuchRoute { path, .. } => format!("{path}/route"),
-            Refusal::SameNonces { path, .. } => format!("{path}/key"),
+            Refusal::SameNonces { path, .. }
+            | Refusal::SameBothWays { path, .. }
+            | Refusal::SameReplays { path, .. }
+            | Refusal::KeyLength { path, .. } => format!("{path}/key"),
             Refusal::Pci { path, .. } => format!("{path}/pci"),
             Refusal::NoSuchQueue { path, .. } => format!("{path}/queue"),
             Refusal::NotAHost { path, leaf, .. } => format!("{path}/{leaf}"),
@@ -215,7 +230,8 @@ fn no_such_queue(config: &Config, path: String, queue: u16, family: Family) -> R
     Refusal::NoSuchQueue { path, queue, expected }
 }
 
-/// Each serves a route, on a worker that there is, and no two seal by the same nonces.
+/// Each serves a route, on a worker that there is. No two seal by the same key and salt, even by other algorithms, those of
+/// the peer included, and no two accept the same packets.
 fn associations(config: &Config) -> Result<(), Refusal> {
     let outbound = config.outbound.iter().map(|association| ("outbound-sa", association));
     let inbound = config.inbound.iter().map(|association| ("inbound-sa", association));
@@ -230,9 +246,21 @@ fn associations(config: &Config) -> Result<(), Refusal> {
     }
     let mut keys = HashMap::with_capacity(config.outbound.len());
     for association in &config.outbound {
-        if let Some(other) = keys.insert((&association.key, &association.salt), association) {
+        if let Some(other) = keys.insert((association.key.bytes(), &association.salt), association) {
             let [path, other] = [association, other].map(|one| association_path("outbound-sa", one));
             return Err(Refusal::SameNonces { path, other });
+        }
+    }
+    let mut received = HashMap::with_capacity(config.inbound.len());
+    for association in &config.inbound {
+        if let Some(outbound) = keys.get(&(association.key.bytes(), &association.salt)) {
+            let other = association_path("inbound-sa", association);
+            return Err(Refusal::SameBothWays { path: association_path("outbound-sa", outbound), other });
+        }
+        let name = (association.spi, association.key.bytes(), &association.salt);
+        if let Some(other) = received.insert(name, association) {
+            let [path, other] = [association, other].map(|one| association_path("inbound-sa", one));
+            return Err(Refusal::SameReplays { path, other });
         }
     }
     Ok(())

@@ -46,6 +46,7 @@ impl Difference<'_> {
         change(&mut leaves, "mtu", &old.mtu, &new.mtu);
         change(&mut leaves, "tfc", &old.tfc, &new.tfc);
         change(&mut leaves, "dscp", &old.dscp, &new.dscp);
+        change(&mut leaves, "ecn", &old.ecn, &new.ecn);
         change(&mut leaves, "check-inner-source", &old.check_inner_source, &new.check_inner_source);
         change(&mut leaves, "protocol-port", &old.protocol_port, &new.protocol_port);
         change(&mut leaves, "negotiation-ttl", &old.negotiation_ttl, &new.negotiation_ttl);
@@ -175,9 +176,9 @@ fn route_changes(old: &Route, new: &Route) -> (String, Vec<String>) {
 }
 
 fn association(list: &str, association: &Association) -> String {
-    let Association { route, aead, sequence, .. } = association;
+    let Association { route, key, sequence, .. } = association;
     let after = if *sequence > 0 { format!(", sequence-number {sequence}") } else { String::new() };
-    format!("{}: route {route}, {}{after}", association_name(list, association), aead.name())
+    format!("{}: route {route}, {}{after}", association_name(list, association), key.aead().name())
 }
 
 fn association_name(list: &str, association: &Association) -> String {
@@ -187,7 +188,7 @@ fn association_name(list: &str, association: &Association) -> String {
 fn association_changes(old: &Association, new: &Association) -> Vec<String> {
     let mut changes = Vec::new();
     change(&mut changes, "route", &old.route, &new.route);
-    change(&mut changes, "aead", &old.aead.name(), &new.aead.name());
+    change(&mut changes, "aead", &old.key.aead().name(), &new.key.aead().name());
     let secrets = [("key", old.key != new.key), ("salt", old.salt != new.salt)];
     let changed = secrets.into_iter().filter(|(_, changed)| *changed);
     changes.extend(changed.map(|(name, _)| format!("{name} changed")));
@@ -251,12 +252,13 @@ mod tests {
             .replace("spi 1234", "spi 1235")
             .replace("ACAB1;", "ACAB2;")
             .replace("203.0.113.5;", "203.0.113.6; queue 2;")
-            + "mtu 1440; tfc true; dscp 46; check-inner-source false;";
+            + "mtu 1440; tfc true; dscp 46; ecn false; check-inner-source false;";
         let (lines, summary) = told(&after);
         let expected = "\
 ~ mtu 8923 -> 1440
 ~ tfc false -> true
 ~ dscp none -> 46
+~ ecn true -> false
 ~ check-inner-source true -> false
 ~ private-interface4: ip 172.31.1.20 -> 172.31.1.21
 - public-interface4[ip=172.31.1.30]: queue 1, eth2 queue 1, nexthop-ip 172.31.0.1
@@ -265,7 +267,8 @@ mod tests {
 gateway 203.0.113.5 (queue 1) -> 203.0.113.6 (queue 2)
 ";
         assert_eq!(lines, expected);
-        let expected = "mtu 8923 -> 1440, tfc false -> true, dscp none -> 46, check-inner-source true -> false, \
+        let expected = "mtu 8923 -> 1440, tfc false -> true, dscp none -> 46, ecn true -> false, \
+            check-inner-source true -> false, \
             1 private interface changed (172.31.1.21), 1 public interface added (172.31.1.30), 1 public interface removed (172.31.1.30), 1 route changed (tokyo)";
         assert_eq!(summary, expected);
         assert!(!lines.contains("ACAB"));

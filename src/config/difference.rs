@@ -23,6 +23,7 @@ pub struct Difference<'a> {
     pub mtu: bool,
     pub tfc: bool,
     pub dscp: bool,
+    pub ecn: bool,
     pub check_inner_source: bool,
     pub protocol_port: bool,
     pub negotiation_ttl: bool,
@@ -54,6 +55,7 @@ impl<'a> Difference<'a> {
             mtu: old.mtu != new.mtu,
             tfc: old.tfc != new.tfc,
             dscp: old.dscp != new.dscp,
+            ecn: old.ecn != new.ecn,
             check_inner_source: old.check_inner_source != new.check_inner_source,
             protocol_port: old.protocol_port != new.protocol_port,
             negotiation_ttl: old.negotiation_ttl != new.negotiation_ttl,
@@ -63,12 +65,13 @@ impl<'a> Difference<'a> {
     }
 
     /// Whether nothing but routes and configured associations is different.
-    pub fn is_routes_only(&self) -> bool {
+    pub fn keeps_the_rest(&self) -> bool {
         let leaves = [
             !self.private.is_empty(),
             self.mtu,
             self.tfc,
             self.dscp,
+            self.ecn,
             self.check_inner_source,
             self.protocol_port,
             self.negotiation_ttl,
@@ -80,7 +83,7 @@ impl<'a> Difference<'a> {
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.is_routes_only() && self.routes.is_empty() && !self.has_associations()
+        self.keeps_the_rest() && self.routes.is_empty() && !self.has_associations()
     }
 
     /// Whether configured associations are different.

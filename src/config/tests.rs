@@ -83,7 +83,7 @@ fn an_empty_document_has_the_defaults() {
     assert_eq!(empty.get("/", false).unwrap(), "");
     assert_eq!(
         empty.get("/", true).unwrap(),
-        "check-inner-source true;\ndscp none;\nmtu 8923;\nnegotiation-ttl 5;\nprotocol-port 303;\nsa-ttl 600;\n"
+        "check-inner-source true;\ndscp none;\necn true;\nmtu 8923;\nnegotiation-ttl 5;\nprotocol-port 303;\nsa-ttl 600;\n"
     );
     let config = empty.config();
     assert_eq!((config.mtu, config.negotiation_ttl, config.sa_ttl), (8923, 5, 600));
@@ -154,6 +154,40 @@ fn state_is_sorted_and_prints_zeros() {
     assert_eq!(state.get("/gateway-state/effective-mtu", false).unwrap(), "1440");
     let all = state.get("/", false).unwrap();
     assert!(all.starts_with("gateway-state {\n  effective-mtu 1440;\n  inbound-sa {\n"), "{all}");
+}
+
+#[test]
+fn state_of_a_part_has_no_more_than_it() {
+    let filled = |path: &str| {
+        let mut state = State::at(path).unwrap();
+        for leaf in ["rxerrors", "mtu-errors"] {
+            state.set(&["gateway-state", "private-router", leaf], 3u64).unwrap();
+        }
+        for spi in [300u64, 301] {
+            let key = [("spi", spi.into()), ("queue", 1u64.into())];
+            state.entry("inbound-sa", &key, |entry| entry.set(&["sa-state", "rxerrors"], spi)).unwrap();
+        }
+        state
+    };
+    let entry = "/gateway-state/inbound-sa[queue=1][spi=301]";
+    let all = filled("/gateway-state");
+    for path in [
+        entry,
+        &format!("{entry}/sa-state/rxerrors"),
+        "/gateway-state/inbound-sa",
+        "/gateway-state/private-router",
+    ] {
+        assert_eq!(filled(path).get(path, false), all.get(path, false), "{path}");
+    }
+    assert_eq!(all.get(&format!("{entry}/sa-state/rxerrors"), false).unwrap(), "301");
+    assert_eq!(filled(entry).get("/", false).unwrap().matches("rxerrors").count(), 1);
+    assert_eq!(filled("/").get("/", false), all.get("/", false));
+    assert!(!filled("/gateway-state/private-router").get("/", false).unwrap().contains("inbound-sa"));
+    let mut state = State::new();
+    assert!(state.entry("inbound-sa", &[("spi", 300u64.into())], |_| {}).is_err());
+    assert!(state.entry("mood", &[], |_| {}).is_err());
+    let key = [("spi", 300u64.into()), ("queue", 1u64.into())];
+    assert!(state.entry("inbound-sa", &key, |entry| entry.set(&["sa-state"], 1u64)).is_err());
 }
 
 #[test]

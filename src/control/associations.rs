@@ -7,8 +7,8 @@
 
 use super::ledger::Ledger;
 use super::plan::Numbers;
-use crate::aead;
-use crate::config::{Association, Config, LiveAssociation};
+use crate::aead::{self, Secret};
+use crate::config::{Aead, AeadKey, Association, Config, LiveAssociation};
 use crate::count::SaCounters;
 use crate::esp::{InboundSa, LastNumber, OutboundSa, Parameters};
 use crate::exchange::{Direction, SaParameters};
@@ -26,9 +26,18 @@ pub struct Associations {
     outbound: BTreeMap<String, Held>,
 }
 
+/// What came of giving a worker what is configured.
+#[derive(Default)]
+pub struct Provided {
+    /// How many outbound associations begin with the first number of all.
+    pub first: usize,
+    /// How many could not be given, because their keys are in use elsewhere.
+    pub left_out: usize,
+}
+
 struct Held {
     route: String,
-    sa: SaParameters,
+    sa: Parameters,
     /// The number that was configured to be used up.
     sequence: u64,
     /// Where it leaves its last number, unless the ledger has that.
@@ -53,7 +62,7 @@ impl Associations {
 
     /// Has the worker accept packets of this SA.
     pub fn install(&mut self, worker: &mut Worker, numbers: &Numbers, route: String, sa: SaParameters) {
-        let last = LastNumber::default();
+        let (sa, last) = (negotiated(&sa), LastNumber::default());
         // A route that is no more has no number.
         let Some(count) = install(worker, numbers, (&route, self.queue), &sa, 0, &last) else { return };
         self.inbound.insert(sa.spi, (Held { route, sa, sequence: 0, last: Some(last) }, count));
@@ -72,7 +81,7 @@ impl Associations {
         route: String,
         sa: SaParameters,
     ) -> bool {
-        let last = LastNumber::default();
+        let (sa, last) = (negotiated(&sa), LastNumber::default());
         if let Some(number) = numbers.of(&route) {
             activate(worker, number, &sa, 0, &last);
         }
@@ -91,21 +100,19 @@ impl Associations {
     /// Ends those that are not configured just so, unless they are merely to be replaced by one of another key.
     pub fn withdraw(&mut self, worker: &mut Worker, config: &Config, numbers: &Numbers, ledger: &mut Ledger) {
         let wanted = |list| self::wanted(list, self.queue);
+        let keys = Keys::of(config);
         let by_spi: BTreeMap<_, _> = wanted(&config.inbound).map(|one| (one.spi, one)).collect();
         self.inbound.retain(|spi, (held, _)| {
-            held.settle(Direction::Inbound, ledger);
-            let stays = by_spi.get(spi).is_some_and(|wanted| held.is(wanted) || !held.has_key_of(wanted));
+            let is_used_again = held.settle(Direction::Inbound, &keys, ledger);
+            let stays = by_spi.get(spi).is_some_and(|wanted| held.is(wanted) || !is_used_again);
             if !stays {
                 worker.command(Command::Remove { spi: *spi });
             }
             stays
         });
         let by_route: BTreeMap<_, _> = wanted(&config.outbound).map(|one| (&*one.route, one)).collect();
-        let keys: HashSet<_> =
-            config.outbound.iter().map(|one| (one.key.bytes(), one.salt.bytes())).collect();
         self.outbound.retain(|route, held| {
-            held.settle(Direction::Outbound, ledger);
-            let is_used_again = keys.contains(&(&held.sa.key, &held.sa.salt));
+            let is_used_again = held.settle(Direction::Outbound, &keys, ledger);
             let stays = by_route.get(&**route).is_some_and(|wanted| held.is(wanted) || !is_used_again);
             if !stays {
                 if let Some(number) = numbers.of(route) {
@@ -117,39 +124,46 @@ impl Associations {
         });
     }
 
-    /// Gives the worker what is configured and it does not have. How many of these begin with the first number of all.
+    /// Gives the worker what is configured and it does not have.
     pub fn provide(
         &mut self,
         worker: &mut Worker,
         config: &Config,
         numbers: &Numbers,
         ledger: &mut Ledger,
-    ) -> usize {
+    ) -> Provided {
         let queue = self.queue;
+        let mut provided = Provided::default();
         for wanted in wanted(&config.inbound, queue) {
             if self.inbound.get(&wanted.spi).is_some_and(|(held, _)| held.is(wanted)) {
                 continue;
             }
             let sa = parameters(wanted);
-            let Some(number) = known(Direction::Inbound, wanted, &sa, ledger) else { continue };
+            let Some(number) = known(Direction::Inbound, wanted, &sa, ledger) else {
+                provided.left_out += 1;
+                continue;
+            };
             let last = LastNumber::default();
             let place = (&*wanted.route, queue);
+            // Every configured association is of a route that is configured.
             let Some(count) = install(worker, numbers, place, &sa, number, &last) else { continue };
             ledger.keep(Direction::Inbound, &sa, last);
             self.inbound.insert(wanted.spi, (Held::configured(wanted, sa), count));
         }
-        let mut first = 0;
         for wanted in wanted(&config.outbound, queue) {
             if self.outbound.get(&wanted.route).is_some_and(|held| held.is(wanted)) {
                 continue;
             }
             let sa = parameters(wanted);
-            let Some(number) = known(Direction::Outbound, wanted, &sa, ledger) else { continue };
+            let Some(number) = known(Direction::Outbound, wanted, &sa, ledger) else {
+                provided.left_out += 1;
+                continue;
+            };
             let Some(route) = numbers.of(&wanted.route) else { continue };
             let last = LastNumber::default();
             activate(worker, route, &sa, number, &last);
             ledger.keep(Direction::Outbound, &sa, last);
-            first += usize::from(number == 0);
+            provided.first += usize::from(number == 0);
             tracing::info!(
                 "route {}, queue {queue}: outbound SA {} goes on after number {number}",
                 wanted.route,
@@ -158,47 +172,69 @@ impl Associations {
             self.outbound.insert(wanted.route.clone(), Held::configured(wanted, sa));
         }
         worker.wake();
-        first
+        provided
     }
 
-    /// Hands over what tells where the numbers end, before the worker does.
-    pub fn end(self, ledger: &mut Ledger) {
+    /// Hands over what tells where the numbers end that this configuration needs; the worker ends.
+    pub fn end(self, config: &Config, ledger: &mut Ledger) {
+        let keys = Keys::of(config);
         for (mut held, _) in self.inbound.into_values() {
-            held.settle(Direction::Inbound, ledger);
+            held.settle(Direction::Inbound, &keys, ledger);
         }
         for mut held in self.outbound.into_values() {
-            held.settle(Direction::Outbound, ledger);
+            held.settle(Direction::Outbound, &keys, ledger);
         }
     }
 }
 
 impl Held {
-    fn configured(association: &Association, sa: SaParameters) -> Held {
+    fn configured(association: &Association, sa: Parameters) -> Held {
         Held { route: association.route.clone(), sa, sequence: association.sequence, last: None }
     }
 
     /// Whether this is what is configured. A lower sequence number takes nothing back, so it is no difference.
     fn is(&self, association: &Association) -> bool {
-        let Association { spi, route, aead, sequence, .. } = association;
-        (self.sa.spi, &self.route, self.sa.aead) == (*spi, route, aead.name())
-            && self.has_key_of(association)
-            && self.sequence >= *sequence
+        let Association { spi, route, key, salt, sequence, .. } = association;
+        let wanted = (*spi, route, key.aead(), key.bytes(), salt.bytes());
+        let Parameters { spi, key, salt } = &self.sa;
+        (*spi, &self.route, algorithm(key), key.bytes(), salt) == wanted && self.sequence >= *sequence
     }
 
-    fn has_key_of(&self, association: &Association) -> bool {
-        (&self.sa.key, &self.sa.salt) == (association.key.bytes(), association.salt.bytes())
-    }
-
-    /// Leaves it to the ledger to remember the last number.
-    fn settle(&mut self, direction: Direction, ledger: &mut Ledger) {
-        if let Some(last) = self.last.take() {
+    /// Whether the key is configured, for whichever worker. If so the ledger remembers the last number; negotiated keys
+    /// that are not configured are many, and must not displace from there those that are.
+    fn settle(&mut self, direction: Direction, keys: &Keys<'_>, ledger: &mut Ledger) -> bool {
+        let is_configured = keys.contain(direction, &self.sa);
+        if is_configured && let Some(last) = self.last.take() {
             ledger.keep(direction, &self.sa, last);
         }
+        is_configured
     }
 
     fn shown(&self, is_inbound: bool, queue: u16) -> LiveAssociation<'_> {
-        let SaParameters { spi, key, salt, aead } = &self.sa;
+        let Parameters { spi, key, salt } = &self.sa;
+        let (aead, key) = (algorithm(key).name(), key.bytes());
         LiveAssociation { is_inbound, spi: *spi, queue, route: &self.route, aead, key, salt }
+    }
+}
+
+/// Keys and salts that are configured, for all workers; inbound, with the SPI.
+struct Keys<'a> {
+    inbound: HashSet<(u32, &'a [u8], &'a [u8; 4])>,
+    outbound: HashSet<(&'a [u8], &'a [u8; 4])>,
+}
+
+impl Keys<'_> {
+    fn of(config: &Config) -> Keys<'_> {
+        let inbound = config.inbound.iter().map(|one| (one.spi, one.key.bytes(), one.salt.bytes()));
+        let outbound = config.outbound.iter().map(|one| (one.key.bytes(), one.salt.bytes()));
+        Keys { inbound: inbound.collect(), outbound: outbound.collect() }
+    }
+
+    fn contain(&self, direction: Direction, sa: &Parameters) -> bool {
+        match direction {
+            Direction::Inbound => self.inbound.contains(&(sa.spi, sa.key.bytes(), &sa.salt)),
+            Direction::Outbound => self.outbound.contains(&(sa.key.bytes(), &sa.salt)),
+        }
     }
 }
 
@@ -207,12 +243,16 @@ fn wanted(list: &[Arc<Association>], queue: u16) -> impl Iterator<Item = &Associ
 }
 
 /// The number after which a configured association begins.
-fn known(direction: Direction, wanted: &Association, sa: &SaParameters, ledger: &mut Ledger) -> Option<u64> {
+fn known(direction: Direction, wanted: &Association, sa: &Parameters, ledger: &mut Ledger) -> Option<u64> {
     let number = ledger.number(direction, sa);
     if number.is_none() {
+        let danger = match direction {
+            Direction::Inbound => "replays could pass",
+            Direction::Outbound => "nonces could repeat",
+        };
         tracing::error!(
             "route {}, queue {}: {direction} SA {} is not installed: its key is still in use elsewhere, so that \
-             nonces could repeat; configure another key",
+             {danger}; configure another key",
             wanted.route,
             wanted.queue,
             wanted.spi
@@ -221,32 +261,45 @@ fn known(direction: Direction, wanted: &Association, sa: &SaParameters, ledger: 
     number.map(|number| number.max(wanted.sequence))
 }
 
-fn parameters(association: &Association) -> SaParameters {
-    let Association { spi, aead, key, salt, .. } = association;
-    SaParameters { spi: *spi, key: *key.bytes(), salt: *salt.bytes(), aead: aead.name() }
+fn parameters(association: &Association) -> Parameters {
+    let key = match &association.key {
+        AeadKey::AesGcm16Icv(key) => Secret::Aes128(*key.bytes()),
+        AeadKey::Aes256Gcm16Icv(key) => Secret::Aes256(*key.bytes()),
+        AeadKey::ChaCha20Poly1305(key) => Secret::ChaCha20(*key.bytes()),
+    };
+    Parameters { spi: association.spi, key, salt: *association.salt.bytes() }
+}
+
+/// The key exchange knows AES-128-GCM only.
+fn negotiated(sa: &SaParameters) -> Parameters {
+    Parameters { spi: sa.spi, key: Secret::Aes128(sa.key), salt: sa.salt }
+}
+
+fn algorithm(key: &Secret) -> Aead {
+    match key {
+        Secret::Aes128(_) => Aead::AesGcm16Icv,
+        Secret::Aes256(_) => Aead::Aes256Gcm16Icv,
+        Secret::ChaCha20(_) => Aead::ChaCha20Poly1305,
+    }
 }
 
 fn install(
     worker: &mut Worker,
     numbers: &Numbers,
     (route, queue): (&str, u16),
-    sa: &SaParameters,
+    sa: &Parameters,
     after: u64,
     last: &LastNumber,
 ) -> Option<Arc<SaCounters>> {
     let count = Arc::<SaCounters>::default();
-    let sa = InboundSa::new(&esp(sa), aead::preferred()).after(after, last);
+    let sa = InboundSa::new(sa, aead::preferred()).after(after, last);
     let told = numbers.told(route, queue).cloned().unwrap_or_default();
     let inbound = Inbound { sa, route: numbers.of(route)?, count: count.clone(), told };
     worker.command(Command::Install(Box::new(inbound)));
     Some(count)
 }
 
-fn activate(worker: &mut Worker, route: u32, sa: &SaParameters, after: u64, last: &LastNumber) {
-    let sa = OutboundSa::new(&esp(sa), aead::preferred()).after(after, last);
+fn activate(worker: &mut Worker, route: u32, sa: &Parameters, after: u64, last: &LastNumber) {
+    let sa = OutboundSa::new(sa, aead::preferred()).after(after, last);
     worker.command(Command::Activate { route, sa: Some(Box::new(sa)) });
-}
-
-fn esp(sa: &SaParameters) -> Parameters {
-    Parameters { spi: sa.spi, key: sa.key.into(), salt: sa.salt }
 }

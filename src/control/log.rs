@@ -35,8 +35,8 @@ impl Log {
                 if self.may_write(now) {
                     tracing::warn!(
                         "queue {queue}: packet from {inner_source} to {inner_destination} dropped: it came through the \
-                         tunnel from {peer} (SPI {spi}), whose route has no such network; add it to the route \
-                         (additional-net) if it belongs there"
+                         tunnel from {peer} (SPI {spi}) with a source to which packets would not go back through the \
+                         same route (no network of it, or another route has a longer prefix)"
                     );
                 }
             }

@@ -10,9 +10,10 @@
 //! ```
 //!
 //! [`Supervisor::apply`] makes what runs equal to a configuration, touching only what differs, and returns when the
-//! workers have it; a change of nothing but routes takes a short way (`reroute`). [`Transactions`] is around it: the
-//! configurations of the past, and those on trial. What cannot be applied is found out before anything changes (devices, programs, plans); should a
-//! worker not start after that, the configuration before is put back, and workers that stay have not noticed.
+//! workers have it; a change of nothing but routes and configured associations takes a short way (`reroute`).
+//! [`Transactions`] is around it: the configurations of the past, and those on trial. What cannot be applied is found out
+//! before anything changes (devices, programs, plans); should a worker not start after that, the configuration before is
+//! put back, and workers that stay have not noticed.
 //! [`Supervisor::service`] is called whenever the bell has rung or the deadline has passed: it carries datagrams
 //! between workers and key managers, keeps SA lifetimes, writes the log, restarts a worker that died, and follows the
 //! interfaces: one that is deleted stops its workers until it is back, a change of its MTU or address is taken over.
@@ -37,7 +38,7 @@ pub use history::History;
 pub use impact::Impact;
 pub use transaction::{TransactionError, Transactions};
 
-use crate::config::{Config, Document, LiveAssociation, State};
+use crate::config::{Config, Document, LiveAssociation, Rejected, State};
 use crate::count::Totals;
 use crate::graph::Plan;
 use crate::wire::ip::Family;
@@ -123,6 +124,10 @@ pub enum ApplyError {
     Start(#[from] StartError),
     #[error("the worker of queue {0} does not answer; see the log")]
     Unresponsive(u16),
+    #[error(
+        "{0} configured SAs are not installed: their keys are still in use by another worker; see the log"
+    )]
+    LeftOut(usize),
 }
 
 impl Supervisor {
@@ -225,7 +230,7 @@ impl Supervisor {
         let Prepared { layout, programs, gone, numbers, neighbours, mtus, mut plans } = prepared;
         let mtu = mtus.least(config);
         for number in gone {
-            self.retire(number);
+            self.retire(number, config);
         }
         for (interface, filters) in layout.filters(config) {
             if let Some(program) = programs.get(&interface) {
@@ -247,7 +252,7 @@ impl Supervisor {
                 }
                 (Err(error), Purpose::Change) => {
                     for number in started {
-                        self.retire(number);
+                        self.retire(number, config);
                     }
                     return Err(error);
                 }
@@ -273,7 +278,9 @@ impl Supervisor {
         for queue in self.queues.values_mut() {
             queue.configure(now, config, &self.numbers, &mut self.log, &mut self.ledger);
         }
-        self.associate(config);
+        if let Err(error) = self.associate(config) {
+            failed = Some(error);
+        }
         if mtu < config.mtu && mtu != self.mtu && !self.queues.is_empty() {
             tracing::warn!(
                 "mtu {} does not fit the interfaces once sealed: inner packets of up to {mtu} bytes are sent",
@@ -295,25 +302,29 @@ impl Supervisor {
     }
 
     /// Has the workers hold the associations that are configured, after those that are not have been withdrawn.
-    fn associate(&mut self, config: &Config) {
+    fn associate(&mut self, config: &Config) -> Result<(), ApplyError> {
         if !config.data_plane {
-            return;
+            return Ok(());
         }
+        self.ledger.make_room(config.outbound.len(), config.inbound.len());
         let patience = Instant::now() + PATIENCE;
         for queue in self.queues.values() {
             // What is still in use then is not used again.
             queue.settle(patience);
             queue.free();
         }
-        let provided =
-            self.queues.values_mut().map(|queue| queue.provide(config, &self.numbers, &mut self.ledger));
-        match provided.sum::<usize>() {
-            0 => {}
-            first => tracing::warn!(
+        let (mut first, mut left_out) = (0, 0);
+        for queue in self.queues.values_mut() {
+            let provided = queue.provide(config, &self.numbers, &mut self.ledger);
+            (first, left_out) = (first + provided.first, left_out + provided.left_out);
+        }
+        if first > 0 {
+            tracing::warn!(
                 "{first} outbound SAs with configured keys begin with sequence number 1: if packets were sealed under \
                  these keys before this process began, nonces repeat; give new keys, or the sequence-number reached"
-            ),
+            );
         }
+        if left_out == 0 { Ok(()) } else { Err(ApplyError::LeftOut(left_out)) }
     }
 
     /// The associations that workers have, keys included.
@@ -344,10 +355,10 @@ impl Supervisor {
         self.waiting = waiting.keys().copied().collect();
     }
 
-    /// Stops a worker and keeps its counts.
-    fn retire(&mut self, number: u16) {
+    /// Stops a worker, because of this configuration, and keeps its counts.
+    fn retire(&mut self, number: u16, config: &Config) {
         if let Some(queue) = self.queues.remove(&number) {
-            queue.stop(&mut self.past, &mut self.ledger);
+            queue.stop(config, &mut self.past, &mut self.ledger);
             self.ran = true;
             tracing::info!("worker of queue {number} stops");
         }
@@ -381,7 +392,8 @@ impl Supervisor {
             self.queues.iter().filter(|(_, queue)| queue.is_dead()).map(|(number, _)| *number).collect();
         for number in dead {
             tracing::error!("worker of queue {number} died; it is started again");
-            self.retire(number);
+            let document = self.document.clone();
+            self.retire(number, document.config());
             // One that dies at once is not started at once.
             let earliest = self.repaired_at.map_or(now, |before| now.max(before + REPAIR_EVERY));
             self.repair_at.get_or_insert(earliest);
@@ -392,8 +404,8 @@ impl Supervisor {
         }
     }
 
-    /// What `gateway-state` shows now.
-    pub fn state(&self) -> State {
+    /// What `gateway-state` shows now at a path.
+    pub fn state(&self, path: &str) -> Result<State, Rejected> {
         let running = state::Running {
             queues: &self.queues,
             config: self.document.config(),
@@ -401,7 +413,7 @@ impl Supervisor {
             mtus: self.mtus,
             mtu: self.mtu,
         };
-        state::gather(&running, self.ran.then_some(&self.past))
+        state::gather(&running, self.ran.then_some(&self.past), path)
     }
 }
 

@@ -9,6 +9,7 @@ use crate::graph::{Face, Interface, Plan};
 use crate::route::{PrefixTable, SpiTable};
 use crate::stage::{Resolved, Tunnel};
 use crate::wire::Mac;
+use crate::wire::class::Marking;
 use crate::wire::ip::Family;
 use crate::worker::Seat;
 use std::collections::{BTreeMap, HashMap};
@@ -215,7 +216,7 @@ pub fn tunnel(config: &Config, route: &Route, queue: u16, mtus: Mtus, numbers: &
     let gateway = route.gateway(queue)?;
     let mut tunnel = Tunnel::new(public.ip, gateway.ip, mtus.of(route.outer), config.tfc)?;
     tunnel.told = numbers.told(&route.id, queue).cloned().unwrap_or_default();
-    Some(tunnel.with_dscp(config.dscp))
+    Some(tunnel.with_marking(Marking::new(config.dscp, config.ecn)))
 }
 
 /// Routes that a worker cannot send by, because its queue has no public interface of their gateways' family.
@@ -279,7 +280,7 @@ fn public_neighbour(public: &PublicInterface) -> Neighbour {
 /// Four inbound SAs live side by side, and a fifth for the moment until the oldest is removed.
 const ASSOCIATIONS_PER_ROUTE: usize = 5;
 const SPARE_ASSOCIATIONS: usize = 16;
-/// A tunnel takes 88 bytes, an association in the table 32.
+/// Room that is not used costs no more than a tunnel and its associations' places in the table.
 const SPARE_ROUTES: usize = 64;
 
 #[cfg(test)]

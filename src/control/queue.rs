@@ -2,7 +2,7 @@
 //! One queue: its worker, its key manager, and the traffic between the two.
 
 use super::ApplyError;
-use super::associations::Associations;
+use super::associations::{Associations, Provided};
 use super::layout::{self, Place};
 use super::ledger::Ledger;
 use super::log::Log;
@@ -120,8 +120,8 @@ impl Queue {
         self.associations.withdraw(&mut self.worker, config, numbers, ledger);
     }
 
-    /// Gives the worker the configured associations that it does not have. How many begin with the first number.
-    pub fn provide(&mut self, config: &Config, numbers: &Numbers, ledger: &mut Ledger) -> usize {
+    /// Gives the worker the configured associations that it does not have.
+    pub fn provide(&mut self, config: &Config, numbers: &Numbers, ledger: &mut Ledger) -> Provided {
         self.associations.provide(&mut self.worker, config, numbers, ledger)
     }
 
@@ -178,12 +178,12 @@ impl Queue {
                 Output::Send { to, payload } => {
                     self.worker.command(Command::Send(Datagram::new(to, &payload)));
                 }
+                // Those that were negotiated have been withdrawn, or are configured now.
+                _ if self.is_manual && is_of_an_association(&output) => {}
                 Output::InstallInbound { route, sa } => {
                     tracing::debug!("route {route}, queue {queue}: inbound SA {} installed", sa.spi);
                     self.associations.install(&mut self.worker, numbers, route, sa);
                 }
-                // Those that were negotiated have been withdrawn, or are configured now.
-                Output::RemoveInbound { .. } | Output::RemoveOutbound { .. } if self.is_manual => {}
                 Output::RemoveInbound { route, spi } => {
                     tracing::debug!("route {route}, queue {queue}: inbound SA {spi} removed");
                     self.associations.remove(&mut self.worker, spi);
@@ -241,17 +241,27 @@ impl Queue {
         &self.associations
     }
 
-    /// Ends the worker and adds what was counted to its end.
-    pub fn stop(self, past: &mut Totals, ledger: &mut Ledger) {
+    /// Ends the worker, because of this configuration, and adds what was counted to its end.
+    pub fn stop(self, config: &Config, past: &mut Totals, ledger: &mut Ledger) {
         let Queue { worker, keys, counters, associations, .. } = self;
         drop(worker);
-        associations.end(ledger);
+        associations.end(config, ledger);
         add(&counters, &keys, past);
     }
 
     /// Adds what worker and key manager have counted.
     pub fn add_to(&self, totals: &mut Totals) {
         add(&self.counters, &self.keys, totals);
+    }
+}
+
+fn is_of_an_association(output: &Output) -> bool {
+    match output {
+        Output::InstallInbound { .. }
+        | Output::ActivateOutbound { .. }
+        | Output::RemoveInbound { .. }
+        | Output::RemoveOutbound { .. } => true,
+        Output::Send { .. } | Output::Log(_) => false,
     }
 }
 

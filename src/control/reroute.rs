@@ -23,7 +23,7 @@ impl Supervisor {
         let document = self.document.clone();
         let difference = Difference::between(document.config(), config);
         let routes = &difference.routes;
-        if !difference.is_routes_only() || !self.has_room_for(config, routes.added.len()) {
+        if !difference.keeps_the_rest() || !self.has_room_for(config, routes.added.len()) {
             return Ok(false);
         }
         if difference.is_empty() {
@@ -52,17 +52,20 @@ impl Supervisor {
             let keys = present().filter_map(|route| plan::exchange_route(config, route, *number)).collect();
             queue.change(now, &gone_spis, keys, &self.numbers, &mut self.log);
         }
-        self.associate(config);
+        let associated = self.associate(config);
         let patience = Instant::now() + PATIENCE;
         let silent = self.queues.values().find(|queue| !queue.settle(patience) && !queue.is_dead());
-        match silent.map(|queue| queue.seat().queue) {
-            None => Ok(true),
+        let answered = match silent.map(|queue| queue.seat().queue) {
+            None => associated,
             Some(number) => {
                 tracing::error!("the worker of queue {number} does not answer");
-                self.repair(Instant::now());
                 Err(ApplyError::Unresponsive(number))
             }
+        };
+        if answered.is_err() {
+            self.repair(Instant::now());
         }
+        answered.map(|()| true)
     }
 
     /// Whether all workers there should be run, and can take so many routes more.

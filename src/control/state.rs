@@ -20,11 +20,11 @@ pub struct Running<'a> {
     pub mtu: u16,
 }
 
-/// All that `gateway-state` shows. Without a worker, present or past, there is nothing to show.
-pub fn gather(running: &Running<'_>, past: Option<&Totals>) -> State {
-    let mut state = State::new();
+/// What `gateway-state` shows at a path. Without a worker, present or past, there is nothing to show.
+pub fn gather(running: &Running<'_>, past: Option<&Totals>, path: &str) -> Result<State, Rejected> {
+    let mut state = State::at(path)?;
     if running.queues.is_empty() && past.is_none() {
-        return state;
+        return Ok(state);
     }
     let mut totals = past.cloned().unwrap_or_default();
     for queue in running.queues.values() {
@@ -37,7 +37,7 @@ pub fn gather(running: &Running<'_>, past: Option<&Totals>) -> State {
     if let Err(error) = filled {
         tracing::error!("state: {error}");
     }
-    state
+    Ok(state)
 }
 
 fn sums(state: &mut State, totals: &Totals, running: &Running<'_>) -> Result<(), Rejected> {
@@ -55,14 +55,10 @@ fn sums(state: &mut State, totals: &Totals, running: &Running<'_>) -> Result<(),
 fn associations(state: &mut State, running: &Running<'_>) -> Result<(), Rejected> {
     for (number, queue) in running.queues {
         for (spi, count) in queue.associations().inbound() {
-            let entry = format!("inbound-sa[queue={number}][spi={spi}]");
-            let mut result = Ok(());
-            count.visit(|leaf, value| {
-                if result.is_ok() {
-                    result = state.set(&["gateway-state", &entry, "sa-state", leaf], value);
-                }
-            });
-            result?;
+            let key = [("queue", u64::from(*number).into()), ("spi", u64::from(spi).into())];
+            state.entry("inbound-sa", &key, |entry| {
+                count.visit(|leaf, value| entry.set(&["sa-state", leaf], value));
+            })?;
         }
     }
     Ok(())
@@ -71,28 +67,27 @@ fn associations(state: &mut State, running: &Running<'_>) -> Result<(), Rejected
 /// Every route and every worker that can reach its gateways, whether it does or not.
 fn routes(state: &mut State, running: &Running<'_>) -> Result<(), Rejected> {
     let Running { config, numbers, mtus, .. } = running;
+    if !state.wants(&["gateway-state", "route"]) {
+        return Ok(());
+    }
     for route in &config.routes {
         for public in config.public.iter().filter(|public| Family::of(public.ip) == route.outer) {
             let Some(told) = numbers.told(&route.id, public.queue) else { continue };
-            let entry = format!("route[id={}][queue={}]", route.id, public.queue);
-            let mut result = Ok(());
-            told.counters.visit(|direction, leaf, value| {
-                if result.is_ok() {
-                    result = state.set(&["gateway-state", &entry, direction, leaf], value);
-                }
-            });
-            result?;
-            let widest = u64::from(mtus.of(route.outer));
-            let mtu = match told.path_mtu.value() {
-                0 => widest,
-                path_mtu => {
-                    state.set(&["gateway-state", &entry, "path-mtu"], path_mtu)?;
-                    // The gauge is never above what fits a packet's length field.
-                    let inner = esp::inner_mtu(path_mtu as u32, outer_header(route.outer));
-                    widest.min(inner.into())
-                }
-            };
-            state.set(&["gateway-state", &entry, "effective-mtu"], mtu)?;
+            let key = [("id", route.id.as_str().into()), ("queue", u64::from(public.queue).into())];
+            state.entry("route", &key, |entry| {
+                told.counters.visit(|direction, leaf, value| entry.set(&[direction, leaf], value));
+                let widest = u64::from(mtus.of(route.outer));
+                let mtu = match told.path_mtu.value() {
+                    0 => widest,
+                    path_mtu => {
+                        entry.set(&["path-mtu"], path_mtu);
+                        // The gauge is never above what fits a packet's length field.
+                        let inner = esp::inner_mtu(path_mtu as u32, outer_header(route.outer));
+                        widest.min(inner.into())
+                    }
+                };
+                entry.set(&["effective-mtu"], mtu);
+            })?;
         }
     }
     Ok(())

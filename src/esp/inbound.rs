@@ -29,7 +29,9 @@ pub enum Unopened {
     BadPadding,
     #[error("next header is not that of the tunnel")]
     BadNextHeader,
-    #[error("the inner source address is not of the route's networks")]
+    #[error("a dummy packet, which is no error")]
+    Dummy,
+    #[error("packets to the inner source address would not go back through the same route")]
     ForbiddenSource,
     #[error(
         "congestion was marked on the way, of which the inner packet's transport knows nothing (RFC 6040)"

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct LastNumber(Arc<AtomicU64>);
 
 /// The SA's side. It tells the number when it goes.
-pub(super) struct Will(Arc<AtomicU64>);
+pub(crate) struct Will(Arc<AtomicU64>);
 
 impl LastNumber {
     /// That of an SA that is gone already.
@@ -23,7 +23,7 @@ impl LastNumber {
         Arc::get_mut(&mut self.0).map(|number| *number.get_mut())
     }
 
-    pub(super) fn will(&self) -> Will {
+    pub(crate) fn will(&self) -> Will {
         Will(self.0.clone())
     }
 }

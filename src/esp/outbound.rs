@@ -47,6 +47,11 @@ impl OutboundSa {
         self.spi
     }
 
+    /// The number of the last packet sealed; 0 before the first.
+    pub fn last(&self) -> u64 {
+        self.sequence.get()
+    }
+
     /// Puts the ESP header in front of an inner packet, trailer and room for the ICV behind. A packet shorter than
     /// `padded` bytes is extended with zeros first (traffic flow confidentiality, RFC 4303 section 2.7).
     #[inline(always)]

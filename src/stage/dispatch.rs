@@ -100,10 +100,16 @@ impl PublicDispatch {
     fn judge(&self, frame: &mut Frame) -> Result<(), NotEsp> {
         let ip = Ip::parse(frame.data()).map_err(|_| NotEsp::Protocol)?;
         let (protocol, offset) = match ip {
+            //= RFC 1122 section 3.2.1.2: a datagram with a bad header checksum is discarded silently.
+            Ip::V4(ip) if !ip.checksum_ok() => return Err(NotEsp::Protocol),
             Ip::V4(ip) if ip.is_fragment() => return Err(NotEsp::Fragment),
             Ip::V4(ip) => (ip.protocol(), ip.header_len()),
             Ip::V6(ip) => match ip.upper() {
                 Ok(upper) if upper.is_fragment => return Err(NotEsp::Fragment),
+                // Whatever it carries: RFC 8200 section 4.2 has it discarded, and tells who has to hear of it.
+                Ok(upper) if upper.refused.is_some() && self.own.contain_destination(&Ip::V6(ip)) => {
+                    return Err(NotEsp::Other(Other::Local));
+                }
                 Ok(upper) => (upper.protocol, upper.offset),
                 Err(_) => return Err(NotEsp::Protocol),
             },

@@ -8,18 +8,22 @@
 //! ```
 //!
 //! Anyone can send such a message. It is believed if it quotes an ESP packet from our address to a tunnel's gateway with
-//! an SPI that is in use there, which only who sees our packets knows; and nothing below the smallest MTU that the
-//! outer protocol allows is believed.
+//! an SPI that is in use there, or was before the present one, and with one of the last sequence numbers sent by it. A path
+//! is never believed to be narrower than 576 bytes (IPv4); what says so of IPv6, below 1280, is not believed at all.
 //!
-//! Limits: the tunnel is searched for one by one. ICMP is received at a limited rate, so that is 50 searches a second at
-//! most.
+//! Limits: who sees our packets can quote them. Who does not has to guess: addresses are no secret and SPIs are counted up,
+//! so what stands in the way is the sequence number. It is hard to guess for an association that has sent much; for one
+//! that has sent little any low number will do. The tunnel is searched for one by one. ICMP is received at a limited rate:
+//! 50 searches a second, and 100 at once after a quiet time. Of a tunnel that is not the one, a search reads the outer
+//! header and nothing else.
 
 use super::{Event, Events, IcmpCount, Tunnel};
 use crate::frame::{Batch, Frame};
 use crate::wire::icmpv4::Icmpv4;
 use crate::wire::icmpv6::Icmpv6;
 use crate::wire::ip::{Family, Ip};
-use crate::wire::ipv4::PROTOCOL_ESP;
+use crate::wire::ipv4::{self, PROTOCOL_ESP};
+use crate::wire::ipv6;
 
 /// Believes reports, and forgets them in time.
 #[derive(Default)]
@@ -40,11 +44,13 @@ impl PathMtu {
     ) {
         for frame in reports.drain(..) {
             let Some(Report { mtu, quote }) = read(&frame) else { continue };
-            let mut numbered = tunnels.iter_mut().zip(0..);
-            let found = numbered.find_map(|(tunnel, route)| {
-                Some((tunnel.as_mut().filter(|tunnel| tunnel.has_sent(quote))?, route))
+            let found = mtu.zip(quote).and_then(|(mtu, quote)| {
+                let mut numbered = tunnels.iter_mut().zip(0..);
+                numbered.find_map(|(tunnel, route)| {
+                    Some((tunnel.as_mut().filter(|tunnel| tunnel.has_sent(&quote))?, route, mtu))
+                })
             });
-            let Some((tunnel, route)) = found else {
+            let Some((tunnel, route, mtu)) = found else {
                 count.misquoted(&frame);
                 continue;
             };
@@ -68,36 +74,75 @@ impl PathMtu {
     }
 }
 
-/// What a message says.
-struct Report<'a> {
-    mtu: u32,
-    /// The ESP packet that it is about, as far as it is quoted.
-    quote: &'a [u8],
+/// What a message about an ESP packet says.
+struct Report {
+    /// What the path carries; `None` if there is no such path.
+    mtu: Option<u16>,
+    /// `None` if it is no packet that we would send.
+    quote: Option<Quote>,
+}
+
+/// What is known of the packet that a message is about: RFC 792 has eight bytes quoted behind its header.
+pub(super) struct Quote {
+    pub ends: Ends,
+    pub spi: u32,
+    pub sequence_low: u32,
+}
+
+/// Source and destination, as they stand in the header.
+pub(super) enum Ends {
+    V4([u8; 8]),
+    V6([u8; 32]),
 }
 
 /// Of no interest is what is about an answer or the key exchange: neither comes near the size of a path.
-fn read(frame: &Frame) -> Option<Report<'_>> {
-    let report = match Ip::parse(frame.data()).ok()? {
+fn read(frame: &Frame) -> Option<Report> {
+    match Ip::parse(frame.data()).ok()? {
         Ip::V4(ip) => {
             let message = Icmpv4::parse(ip.payload()).ok()?;
             let ([_, _, high, low], quote) = (message.rest(), message.body());
+            if (Family::of_packet(quote)?, *quote.get(9)?) != (Family::V4, PROTOCOL_ESP) {
+                return None;
+            }
             let mtu = match u16::from_be_bytes([high, low]) {
                 // No path is as narrow as that: nothing is said by it.
                 0 => plateau_below(quote).unwrap_or(u16::MAX),
                 mtu => mtu,
             };
-            Report { mtu: mtu.into(), quote }
+            Some(Report { mtu: Some(mtu.max(SMALLEST_V4)), quote: Quote::of_v4(quote) })
         }
         Ip::V6(ip) => {
             let message = Icmpv6::parse(ip.packet().get(ip.upper().ok()?.offset..)?).ok()?;
-            Report { mtu: u32::from_be_bytes(message.rest()), quote: message.body() }
+            let quote = message.body();
+            if (Family::of_packet(quote)?, *quote.get(6)?) != (Family::V6, PROTOCOL_ESP) {
+                return None;
+            }
+            let mtu = u16::try_from(u32::from_be_bytes(message.rest())).unwrap_or(u16::MAX);
+            //= RFC 8201 section 4: a message that tells of less than the IPv6 minimum link MTU must be discarded.
+            let mtu = (mtu >= ipv6::MIN_MTU).then_some(mtu);
+            Some(Report { mtu, quote: Quote::of_v6(quote) })
         }
-    };
-    let protocol_at = match Family::of_packet(report.quote)? {
-        Family::V4 => 9,
-        Family::V6 => 6,
-    };
-    (report.quote.get(protocol_at) == Some(&PROTOCOL_ESP)).then_some(report)
+    }
+}
+
+impl Quote {
+    /// We send neither options nor fragments.
+    fn of_v4(packet: &[u8]) -> Option<Quote> {
+        let (header, esp) = packet.split_first_chunk::<{ ipv4::HEADER }>()?;
+        let is_plain = header[0] == PLAIN_V4 && header[6] & 0x1f == 0 && header[7] == 0;
+        Quote::between(Ends::V4(*header.last_chunk()?), esp).filter(|_| is_plain)
+    }
+
+    fn of_v6(packet: &[u8]) -> Option<Quote> {
+        let (header, esp) = packet.split_first_chunk::<{ ipv6::HEADER }>()?;
+        Quote::between(Ends::V6(*header.last_chunk()?), esp)
+    }
+
+    fn between(ends: Ends, esp: &[u8]) -> Option<Quote> {
+        let (spi, rest) = esp.split_first_chunk()?;
+        let (spi, sequence_low) = (u32::from_be_bytes(*spi), u32::from_be_bytes(*rest.first_chunk()?));
+        Some(Quote { ends, spi, sequence_low })
+    }
 }
 
 /// RFC 1191 section 5: a router that is older than path MTU discovery says zero. Then the path carries, perhaps, the
@@ -112,5 +157,9 @@ fn plateau_below(quote: &[u8]) -> Option<u16> {
 const BELIEVED_NS: u64 = 600_000_000_000;
 /// Looking at thousands of tunnels takes a while: it is done once a second at most.
 const LOOK_EVERY_NS: u64 = 1_000_000_000;
+/// What every host of IPv4 takes (RFC 791 section 3.1): less is not believed, so that nobody can choke a tunnel.
+const SMALLEST_V4: u16 = 576;
+/// Version 4, and a header of five words.
+const PLAIN_V4: u8 = 0x45;
 /// RFC 1191 section 7.1, table 7-1, from what an interface can have down to the smallest that is believed.
 const PLATEAUS: [u16; 7] = [8166, 4352, 2002, 1492, 1006, 576, 508];

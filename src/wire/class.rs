@@ -34,15 +34,17 @@ pub struct Marking {
 }
 
 impl Marking {
-    pub const fn new(dscp: Dscp) -> Marking {
+    /// RFC 6040 section 4.1: in normal mode the ECN field is copied; in compatibility mode, without `ecn`, it is Not-ECT.
+    pub const fn new(dscp: Dscp, ecn: bool) -> Marking {
+        let ecn = if ecn { ECN } else { 0 };
         match dscp {
-            Dscp::None => Marking { keep: ECN, set: 0 },
-            Dscp::Copy => Marking { keep: DSCP | ECN, set: 0 },
-            Dscp::Fixed(dscp) => Marking { keep: ECN, set: dscp << 2 },
+            Dscp::None => Marking { keep: ecn, set: 0 },
+            Dscp::Copy => Marking { keep: DSCP | ecn, set: 0 },
+            Dscp::Fixed(dscp) => Marking { keep: ecn, set: dscp << 2 },
         }
     }
 
-    /// The class to send a packet of this class in. RFC 6040 section 4.1, normal mode: the ECN field is copied.
+    /// The class to send a packet of this class in.
     #[inline]
     pub const fn outer(self, inner: u8) -> u8 {
         inner & self.keep | self.set
@@ -98,6 +100,12 @@ pub fn decapsulate(packet: &mut [u8], outer: u8) -> bool {
         }
     }
     true
+}
+
+impl Default for Marking {
+    fn default() -> Marking {
+        Marking::new(Dscp::None, true)
+    }
 }
 
 impl FromStr for Dscp {
@@ -161,10 +169,13 @@ mod tests {
     #[test]
     fn the_outer_class_has_the_inner_ecn_and_the_dscp_that_is_configured() {
         for ecn in 0..4 {
-            assert_eq!(Marking::new(Dscp::None).outer(0xb8 | ecn), ecn);
-            assert_eq!(Marking::new(Dscp::Copy).outer(0xb8 | ecn), 0xb8 | ecn);
-            assert_eq!(Marking::new(Dscp::Fixed(46)).outer(0x28 | ecn), 46 << 2 | ecn);
+            for (copied, outer) in [(true, ecn), (false, NOT_ECT)] {
+                assert_eq!(Marking::new(Dscp::None, copied).outer(0xb8 | ecn), outer);
+                assert_eq!(Marking::new(Dscp::Copy, copied).outer(0xb8 | ecn), 0xb8 | outer);
+                assert_eq!(Marking::new(Dscp::Fixed(46), copied).outer(0x28 | ecn), 46 << 2 | outer);
+            }
         }
+        assert_eq!(Marking::default(), Marking::new(Dscp::None, true));
     }
 
     #[test]

@@ -18,6 +18,8 @@ fn settings_change_under_traffic_and_lose_nothing() {
         ("/tfc", "true"),
         ("/mtu", "1400"),
         ("/tfc", "false"),
+        ("/ecn", "false"),
+        ("/ecn", "true"),
         ("/negotiation-ttl", "2"),
         ("/sa-ttl", "300"),
         ("/protocol-port", "4500"),

@@ -85,7 +85,7 @@ fn fetch_key(job: &Job<'_>, next: Option<&Job<'_>>) {
     }
 }
 
-/// None if the key is another implementation's or there is no room for an ICV: the portable one knows what to do.
+/// None if the key is for another cipher or of another implementation, or there is no room for an ICV: the portable one knows what to do.
 #[inline(always)]
 fn table_of<'a>(job: &Job<'a>) -> Option<&'a Table> {
     match &job.key.0 {

@@ -25,10 +25,12 @@ pub(in super::super) struct Table {
 }
 
 impl Table {
+    /// None unless the key is for AES.
+    ///
     /// # Safety
     /// The CPU has AES-NI, PCLMULQDQ and AVX.
     #[target_feature(enable = "aes,pclmulqdq,avx")]
-    pub(super) unsafe fn expand(secret: &Secret) -> Box<Table> {
+    pub(super) unsafe fn expand(secret: &Secret) -> Option<Box<Table>> {
         let mut table = Box::new(Table {
             powers: [0; POWERS + BEYOND],
             rounds: [0; MOST_ROUNDS + 1],
@@ -39,6 +41,7 @@ impl Table {
         match secret {
             Secret::Aes128(key) => table.expand_128(key),
             Secret::Aes256(key) => table.expand_256(key),
+            Secret::ChaCha20(_) => return None,
         }
         table.begin_counters();
 
@@ -57,7 +60,7 @@ impl Table {
         }
         // SAFETY: the caller's.
         table.associated_length = as_number(unsafe { ghash::times(as_vector(96 << 64), first) });
-        table
+        Some(table)
     }
 
     /// The key that was expanded is the beginning of the round keys.

@@ -347,10 +347,12 @@ fn addresses_are_those_of_hosts() {
 }
 
 #[test]
-fn dscp_and_the_check_of_inner_sources_are_carried_into_the_configuration() {
+fn dscp_ecn_and_the_check_of_inner_sources_are_carried_into_the_configuration() {
     let set = |text: &str| paris().set("/dscp", text).map(|document| document.config().dscp);
     let defaults = paris();
     assert_eq!((defaults.config().dscp, defaults.config().check_inner_source), (Dscp::None, true));
+    assert!(defaults.config().ecn);
+    assert!(!paris().set("/ecn", "false").unwrap().config().ecn);
     for (text, expected) in [
         ("none", Dscp::None),
         ("copy", Dscp::Copy),

@@ -33,13 +33,14 @@ fn configuration() -> impl Strategy<Value = String> {
             "mtu 8923;",
             "tfc true;",
             "dscp \"copy\";",
+            "ecn false;",
             "check-inner-source false;",
             "protocol-port 0x100;",
             "sa-ttl 600;",
             "negotiation-ttl 010;",
             "data-plane false;",
         ],
-        0..=8,
+        0..=9,
     );
     (publics, routes, leaves)
         .prop_map(|(mut parts, routes, leaves)| {
