@@ -81,5 +81,8 @@ fn expanded_keys_wipe_themselves() {
     wipes::<aes_gcm::Aes128Gcm>();
     wipes::<aes_gcm::Aes256Gcm>();
     #[cfg(target_arch = "x86_64")]
-    wipes::<x86::Table>();
+    {
+        wipes::<x86::Near>();
+        wipes::<x86::Far>();
+    }
 }
