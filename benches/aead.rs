@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What sealing and opening a packet costs, by size, by key size and by implementation, in batches as the gateway hands
+//! What sealing and opening a packet costs, by size, by cipher and by implementation, in batches as the gateway hands
 //! them over.
 //!
 //! Times are over single batches, too short for other processes to interrupt many of them, in rounds that interleave
@@ -7,60 +7,60 @@
 //! frames of their own, as they do in the gateway. `IMIX` mixes sizes under one key, `keys` under thousands, which is
 //! what a gateway of many tunnels has to bear; `cold` is the largest size with other memory touched before each batch.
 //!
-//! `figures` says where the figures go besides. Theirs are named `vaes-avx512/AES-128/seal/1420 B`: implementation, key,
-//! way, and bytes of text, `IMIX`, `keys` or `cold`. Each stands against the `aes-gcm` crate in the same run.
+//! `figures` says where the figures go besides. Theirs are named `vaes-avx512/AES-128/seal/1420 B`: implementation, cipher,
+//! way, and bytes of text, `IMIX`, `keys` or `cold`. Each of AES stands against the `aes-gcm` crate in the same
+//! run. ChaCha20-Poly1305 is the same in all implementations.
 
 mod figures;
 
 use figures::Figure;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
-use vita::aead::{Aead, ICV, Job, Key, Secret, available};
+use vita::aead::{Aead, ICV, Job, Key, Portable, Secret, available};
 
 fn main() {
     let mut rows: Vec<Row> =
-        available().iter().flat_map(|aead| KEY_BITS.map(|bits| Row::new(*aead, bits))).collect();
+        available().iter().flat_map(|aead| AES.map(|cipher| Row::new(*aead, cipher))).collect();
+    rows.push(Row::new(&Portable, CHACHA20));
     for _ in 0..ROUNDS {
         for trial in rows.iter_mut().flat_map(|row| &mut row.trials) {
             trial.run();
         }
     }
-    // The crate comes last.
+    // The crates come last.
     let portable: Vec<_> =
-        rows.iter_mut().rev().take(KEY_BITS.len()).map(|row| (row.key_bits, row.medians())).collect();
-    print!("{:>12} {:>4} {:>6}", "ns/packet", "key", "");
+        rows.iter_mut().rev().take(AES.len() + 1).map(|row| (row.cipher, row.medians())).collect();
+    print!("{:>12} {:>8} {:>6}", "ns/packet", "cipher", "");
     for column in columns() {
         print!(" {column:>6}");
     }
     println!();
     for row in &mut rows {
-        let Some((_, others)) = portable.iter().find(|(bits, _)| *bits == row.key_bits) else { continue };
+        let Some((_, others)) = portable.iter().find(|(cipher, _)| *cipher == row.cipher) else { continue };
         row.print(others);
     }
-    println!(
-        "medians and best over batches of {BATCH} in {ROUNDS} rounds; ratio: to the aes-gcm crate, by medians"
-    );
+    println!("medians and best over batches of {BATCH} in {ROUNDS} rounds; ratio: to the crate, by medians");
     println!(
         "IMIX: 7 x 48, 4 x 580, 1 x 1504 bytes; keys: the same with {MANY_KEYS} keys in turn, far from the core"
     );
     println!("cold: {COLD} bytes, which the first cache has lost");
 }
 
-/// One implementation with keys of one size.
+/// One implementation with keys of one cipher.
 struct Row {
     aead: &'static dyn Aead,
-    key_bits: usize,
+    cipher: &'static str,
     trials: Vec<Trial>,
 }
 
 impl Row {
-    fn new(aead: &'static dyn Aead, key_bits: usize) -> Row {
+    fn new(aead: &'static dyn Aead, cipher: &'static str) -> Row {
         let mut trials: Vec<_> =
-            SIZES.iter().map(|bytes| Trial::new(aead, key_bits, &[*bytes], 1, false)).collect();
-        trials.push(Trial::new(aead, key_bits, &MIX, 1, false));
-        trials.push(Trial::new(aead, key_bits, &MIX, MANY_KEYS, false));
-        trials.push(Trial::new(aead, key_bits, &[COLD], 1, true));
-        Row { aead, key_bits, trials }
+            SIZES.iter().map(|bytes| Trial::new(aead, cipher, &[*bytes], 1, false)).collect();
+        trials.push(Trial::new(aead, cipher, &MIX, 1, false));
+        trials.push(Trial::new(aead, cipher, &MIX, MANY_KEYS, false));
+        trials.push(Trial::new(aead, cipher, &[COLD], 1, true));
+        Row { aead, cipher, trials }
     }
 
     /// Of sealing, then of opening, by column.
@@ -74,22 +74,23 @@ impl Row {
     }
 
     fn print(&mut self, others: &[Vec<f64>; 2]) {
-        let (name, bits) = (self.aead.name(), self.key_bits);
+        let (name, cipher) = (self.aead.name(), self.cipher);
+        let other_name = if cipher == CHACHA20 { "chacha20poly1305 crate" } else { "aes-gcm crate" };
         for ((way, others), opens) in ["seal", "open"].into_iter().zip(others).zip([false, true]) {
             let mut lines = [
-                format!("{name:>12} {bits:>4} {way:>6}"),
-                format!("{:>24}", "best"),
-                format!("{:>24}", "ratio"),
+                format!("{name:>12} {cipher:>8} {way:>6}"),
+                format!("{:>28}", "best"),
+                format!("{:>28}", "ratio"),
             ];
             for ((trial, column), other) in self.trials.iter_mut().zip(columns()).zip(others) {
                 let column = if column.parse::<usize>().is_ok() { column + " B" } else { column };
                 let times = if opens { &mut trial.open_ns } else { &mut trial.seal_ns };
                 let figure = Figure {
                     bench: "aead",
-                    figure: &format!("{name}/AES-{bits}/{way}/{column}"),
+                    figure: &format!("{name}/{cipher}/{way}/{column}"),
                     unit: "ns",
                     goal: None,
-                    against: &[("aes-gcm crate", *other)],
+                    against: &[(other_name, *other)],
                 };
                 let median = figure.record(times);
                 for (line, value) in lines.iter_mut().zip([median, times[0], other / median]) {
@@ -126,8 +127,8 @@ struct Trial {
 }
 
 impl Trial {
-    fn new(aead: &'static dyn Aead, key_bits: usize, sizes: &[usize], keys: usize, cold: bool) -> Trial {
-        let keys = (0..keys).map(|i| aead.expand(&secret(key_bits, i))).collect();
+    fn new(aead: &'static dyn Aead, cipher: &str, sizes: &[usize], keys: usize, cold: bool) -> Trial {
+        let keys = (0..keys).map(|i| aead.expand(&secret(cipher, i))).collect();
         let sizes = sizes.iter().copied().cycle().take(BATCH).collect();
         let other_memory = vec![1; if cold { FIRST_CACHE } else { 0 }];
         let memory = vec![0; BATCH * FRAME];
@@ -172,11 +173,12 @@ impl Trial {
     }
 }
 
-fn secret(key_bits: usize, number: usize) -> Secret {
+fn secret(cipher: &str, number: usize) -> Secret {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&number.to_le_bytes());
     match bytes.split_first_chunk::<16>() {
-        Some((half, _)) if key_bits == 128 => (*half).into(),
+        Some((half, _)) if cipher == AES[0] => (*half).into(),
+        _ if cipher == CHACHA20 => Secret::ChaCha20(bytes),
         _ => bytes.into(),
     }
 }
@@ -192,7 +194,8 @@ fn forget(aead: &dyn Aead, keys: &[Key], memory: &[u8]) {
     black_box(memory.iter().fold(0u8, |sum, byte| sum ^ byte));
 }
 
-const KEY_BITS: [usize; 2] = [128, 256];
+const AES: [&str; 2] = ["AES-128", "AES-256"];
+const CHACHA20: &str = "ChaCha20";
 /// Text bytes: the inner packet with its padding and trailer.
 const SIZES: [usize; 6] = [44, 64, 128, 354, 1024, 1420];
 /// The text of inner packets of 40, 576 and 1500 bytes, mixed as they would arrive.

@@ -366,6 +366,7 @@ fn associations() -> Vec<Driver> {
         driver("inbound-sa/protocol-errors inbound-sa/rxerrors", move |site| {
             Far::new().send(site, &packet(), 17)
         }),
+        driver("inbound-sa/dummy-packets", |site| Far::new().send(site, &[0; 30], 59)),
         driver("inbound-sa/inner-source-errors inbound-sa/rxerrors", move |site| {
             Far::new().send(site, &udp("172.33.1.50", HOST, 64, b"another's address")[14..], 4)
         }),

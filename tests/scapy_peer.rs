@@ -6,7 +6,7 @@
 //!   scapy, as hosts ──── lan [vita] wan ──── scapy, as the far gateways and the hosts behind them
 //! ```
 //!
-//! One daemon has a tunnel of each family, and each tunnel carries both families. The stories are in `tests/scapy/`; they
+//! One daemon has a tunnel of each family, and each tunnel carries both families; a third one says when all is done. The stories are in `tests/scapy/`; they
 //! wait for packets, never for a time. They need root, /usr/bin/python3 with scapy and cryptography, and fail without.
 
 #[path = "support/netns.rs"]
@@ -75,17 +75,14 @@ fn play(story: &str, more: &str, last: u64) {
 
 /// tests/scapy/world.py knows the same addresses and derives the keys the same way.
 fn configuration(more: &str, last: u64) -> String {
-    let associations = ["four", "six"].map(|route| {
-        let digit = if route == "four" { 4 } else { 6 };
-        let entry = |list: &str, spi: u32, last: u64| {
+    let associations = [("four", 4, last), ("six", 6, last), ("fence", 9, 0)].map(|(route, digit, last)| {
+        let entry = |list: &str, spi: u32| {
             format!(
                 "{list}-sa {{ route {route}; queue 1; spi {spi}; aead aes-gcm-16-icv; key \"{spi:032x}\";
                               salt \"{spi:08x}\"; sequence-number {last}; }}\n"
             )
         };
-        entry("outbound", 1000 + digit, last)
-            + &entry("inbound", 2000 + digit, last)
-            + &entry("inbound", 2900 + digit, 0)
+        entry("outbound", 1000 + digit) + &entry("inbound", 2000 + digit)
     });
     format!(
         "private-interface4 {{ ifname lan; mac {INSIDE}; ip 10.31.0.20; nexthop-ip 10.31.0.50; nexthop-mac {HOST}; }}
@@ -98,12 +95,14 @@ fn configuration(more: &str, last: u64) -> String {
                    gateway {{ ip 192.0.2.32; }} }}
          route6 {{ id six; spi 1032; preshared-key {:064x}; net 2001:db8:33::/48; additional-net 10.33.0.0/16;
                    gateway {{ ip 2001:db8:ffff::32; }} }}
+         route4 {{ id fence; spi 1033; preshared-key {:064x}; net 10.34.0.0/16; gateway {{ ip 192.0.2.33; }} }}
          mtu {MTU};
          data-plane true;
          {more}
          {}",
         1,
         2,
+        3,
         associations.concat()
     )
 }

@@ -58,7 +58,15 @@ impl Verdicts {
         let unknown_codes = icmp4.iter().map(|icmp| icmp.code_not_implemented_errors.value()).sum::<u64>()
             + icmp6.iter().map(|icmp| icmp.code_not_implemented_errors.value()).sum::<u64>();
 
-        let dropped = public + routed + opened + exchange + others + nonsense + unresolved + heard;
+        let dropped = sa.dummy_packets.value()
+            + public
+            + routed
+            + opened
+            + exchange
+            + others
+            + nonsense
+            + unresolved
+            + heard;
         let of4 = |icmp: &Icmp4| {
             (icmp.rxerrors.value(), sum([&icmp.protocol_errors, &icmp.type_not_implemented_errors]))
         };

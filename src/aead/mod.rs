@@ -2,7 +2,7 @@
 //! The AEADs of ESP behind one trait that takes a batch.
 //!
 //! A [`Job`] is one packet: its key, nonce, associated data, and the bytes that are sealed or opened where they
-//! lie, with the ICV at their end. Jobs of one batch may have different keys, of different sizes. Batches are the unit because several
+//! lie, with the ICV at their end. Jobs of one batch may have different keys, of different ciphers. Batches are the unit because several
 //! packets can then be in flight in the CPU's pipelines at once.
 //!
 //! | name          | what                                    | typical of                  |
@@ -12,15 +12,18 @@
 //! | `aes-ni`      | one block per instruction               | Skylake and before, Zen 1, 2 |
 //! | `portable`    | the `aes-gcm` crate                     | everything else             |
 //!
+//! They differ in AES-GCM. ChaCha20-Poly1305 is that of the `chacha20poly1305` crate in all of them.
+//!
 //! [`preferred`] is the first of them that the CPU has, or the one that the environment variable `VITA_AEAD` names;
 //! [`chosen`] tells whether that name was any good. All are checked against the same third-party vectors and against
 //! each other. None has branches or memory accesses that depend on keys or text. All wipe their keys.
 //!
 //! Text that is opened is decrypted while it is authenticated, in one pass; if the ICV turns out to be wrong, it is
-//! zeroed before `open` returns (the portable one leaves it encrypted).
+//! zeroed before `open` returns (the crates check first, and leave it encrypted).
 //!
-//! Limits: AES-128-GCM and AES-256-GCM with a 16-byte ICV and 12 bytes of associated data (SPI and 64-bit sequence number,
-//! RFC 4106 section 5 with extended sequence numbers).
+//! Limits: AES-128-GCM, AES-256-GCM and ChaCha20-Poly1305 with a 16-byte ICV and 12 bytes of associated data (SPI and 64-bit
+//! sequence number: RFC 4106 section 5, RFC 7634 section 2.1, with extended sequence numbers). ChaCha20-Poly1305 takes
+//! packets one by one, with a pass for the cipher and a pass for the ICV.
 
 mod choice;
 mod key;

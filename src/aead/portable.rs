@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! AES-GCM of the `aes-gcm` crate, which uses AES instructions where it knows them.
+//! AES-GCM of the `aes-gcm` crate, which uses AES instructions where it knows them, and ChaCha20-Poly1305 of the
+//! `chacha20poly1305` crate, which uses AVX2.
 
 use super::key::{Cipher, Expanded};
 use super::{Aead, ICV, Job, Key, Secret};
@@ -45,6 +46,7 @@ pub(super) fn seal(cipher: &Cipher, nonce: &[u8; 12], associated: &[u8], data: &
     let tag = match cipher {
         Cipher::Aes128(cipher) => cipher.encrypt_inout_detached(nonce, associated, text),
         Cipher::Aes256(cipher) => cipher.encrypt_inout_detached(nonce, associated, text),
+        Cipher::ChaCha20(cipher) => cipher.encrypt_inout_detached(nonce, associated, text),
     };
     // The cipher refuses nothing below 64 GiB.
     if let Ok(tag) = tag {
@@ -58,5 +60,6 @@ pub(super) fn open(cipher: &Cipher, nonce: &[u8; 12], associated: &[u8], data: &
     match cipher {
         Cipher::Aes128(cipher) => cipher.decrypt_inout_detached(nonce, associated, text, tag).is_ok(),
         Cipher::Aes256(cipher) => cipher.decrypt_inout_detached(nonce, associated, text, tag).is_ok(),
+        Cipher::ChaCha20(cipher) => cipher.decrypt_inout_detached(nonce, associated, text, tag).is_ok(),
     }
 }

@@ -15,6 +15,8 @@ use std::sync::Arc;
 pub enum Refusal {
     #[error("{path}/aead {aead}: expected an algorithm that is supported, {}", supported_aeads())]
     Aead { path: String, aead: String },
+    #[error("{path}/key: expected the {expected} bytes of a key of {aead}, found {found} bytes (not shown)")]
+    KeyLength { path: String, aead: &'static str, expected: usize, found: usize },
     #[error("{path}/route {route}: expected the id of a route")]
     NoSuchRoute { path: String, route: String },
     #[error(
@@ -64,7 +66,7 @@ impl Refusal {
         match self {
             Refusal::Aead { path, .. } => format!("{path}/aead"),
             Refusal::NoSuchRoute { path, .. } => format!("{path}/route"),
-            Refusal::SameNonces { path, .. } => format!("{path}/key"),
+            Refusal::SameNonces { path, .. } | Refusal::KeyLength { path, .. } => format!("{path}/key"),
             Refusal::Pci { path, .. } => format!("{path}/pci"),
             Refusal::NoSuchQueue { path, .. } => format!("{path}/queue"),
             Refusal::NotAHost { path, leaf, .. } => format!("{path}/{leaf}"),
@@ -215,7 +217,7 @@ fn no_such_queue(config: &Config, path: String, queue: u16, family: Family) -> R
     Refusal::NoSuchQueue { path, queue, expected }
 }
 
-/// Each serves a route, on a worker that there is, and no two seal by the same nonces.
+/// Each serves a route, on a worker that there is, and no two seal by the same key and salt, even by other algorithms.
 fn associations(config: &Config) -> Result<(), Refusal> {
     let outbound = config.outbound.iter().map(|association| ("outbound-sa", association));
     let inbound = config.inbound.iter().map(|association| ("inbound-sa", association));
@@ -230,7 +232,7 @@ fn associations(config: &Config) -> Result<(), Refusal> {
     }
     let mut keys = HashMap::with_capacity(config.outbound.len());
     for association in &config.outbound {
-        if let Some(other) = keys.insert((&association.key, &association.salt), association) {
+        if let Some(other) = keys.insert((association.key.bytes(), &association.salt), association) {
             let [path, other] = [association, other].map(|one| association_path("outbound-sa", one));
             return Err(Refusal::SameNonces { path, other });
         }

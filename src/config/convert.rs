@@ -4,7 +4,7 @@
 use super::check::Refusal;
 use super::schema;
 use super::typed::{
-    Aead, Association, Config, Gateway, Link, PrivateInterface, PublicInterface, Route, Secret,
+    Aead, AeadKey, Association, Config, Gateway, Link, PrivateInterface, PublicInterface, Route, Secret,
 };
 use crate::wire::ip::Family;
 use crate::yang::data::{Container, Value};
@@ -132,8 +132,7 @@ fn association(fields: &Fields) -> Result<Arc<Association>, Refusal> {
         spi,
         queue,
         route: fields.needed("route")?,
-        aead: Aead::named(aead).ok_or_else(unsupported)?,
-        key: fields.secret("key")?,
+        key: fields.key(Aead::named(aead).ok_or_else(unsupported)?)?,
         salt: fields.secret("salt")?,
         sequence: fields.data.value("sequence-number").and_then(Value::as_number).unwrap_or(0),
     }))
@@ -148,6 +147,14 @@ fn secret<const N: usize>(text: &str) -> Option<Secret<N>> {
         *byte = u8::try_from(high << 4 | low).ok()?;
     }
     digits.next().is_none().then(|| Secret::new(bytes))
+}
+
+/// Of that many bytes if it is as long as the key of an algorithm.
+fn key_of<const N: usize>(aead: Aead, path: &str, text: &str) -> Result<Secret<N>, Refusal> {
+    secret(text).ok_or_else(|| {
+        let digits = text.chars().filter(|character| !character.is_whitespace()).count();
+        Refusal::KeyLength { path: path.to_string(), aead: aead.name(), expected: N, found: digits / 2 }
+    })
 }
 
 /// A container with its schema, for the defaults, and its path, for messages.
@@ -200,6 +207,16 @@ impl<'a> Fields<'a> {
 
     fn secret<const N: usize>(&self, name: &str) -> Result<Secret<N>, Refusal> {
         self.data.text(name).and_then(secret).ok_or_else(|| self.unreadable(name))
+    }
+
+    /// The key of that algorithm.
+    fn key(&self, aead: Aead) -> Result<AeadKey, Refusal> {
+        let (path, text) = (&self.path, self.data.text("key").unwrap_or_default());
+        Ok(match aead {
+            Aead::AesGcm16Icv => AeadKey::AesGcm16Icv(key_of(aead, path, text)?),
+            Aead::Aes256Gcm16Icv => AeadKey::Aes256Gcm16Icv(key_of(aead, path, text)?),
+            Aead::ChaCha20Poly1305 => AeadKey::ChaCha20Poly1305(key_of(aead, path, text)?),
+        })
     }
 
     fn unreadable(&self, name: &str) -> Refusal {

@@ -175,9 +175,9 @@ fn route_changes(old: &Route, new: &Route) -> (String, Vec<String>) {
 }
 
 fn association(list: &str, association: &Association) -> String {
-    let Association { route, aead, sequence, .. } = association;
+    let Association { route, key, sequence, .. } = association;
     let after = if *sequence > 0 { format!(", sequence-number {sequence}") } else { String::new() };
-    format!("{}: route {route}, {}{after}", association_name(list, association), aead.name())
+    format!("{}: route {route}, {}{after}", association_name(list, association), key.aead().name())
 }
 
 fn association_name(list: &str, association: &Association) -> String {
@@ -187,7 +187,7 @@ fn association_name(list: &str, association: &Association) -> String {
 fn association_changes(old: &Association, new: &Association) -> Vec<String> {
     let mut changes = Vec::new();
     change(&mut changes, "route", &old.route, &new.route);
-    change(&mut changes, "aead", &old.aead.name(), &new.aead.name());
+    change(&mut changes, "aead", &old.key.aead().name(), &new.key.aead().name());
     let secrets = [("key", old.key != new.key), ("salt", old.salt != new.salt)];
     let changed = secrets.into_iter().filter(|(_, changed)| *changed);
     changes.extend(changed.map(|(name, _)| format!("{name} changed")));

@@ -35,7 +35,8 @@ pub use document::{Document, Rejected, named};
 pub use live::LiveAssociation;
 pub use state::State;
 pub use typed::{
-    Aead, Association, Config, Gateway, Key32, Link, PrivateInterface, PublicInterface, Route, Secret,
+    Aead, AeadKey, Association, Config, Gateway, Key32, Link, PrivateInterface, PublicInterface, Route,
+    Secret,
 };
 
 use crate::yang::schema::Schema;
@@ -61,7 +62,7 @@ static MODEL: LazyLock<Schema> = LazyLock::new(|| {
 });
 
 /// Types whose values must not appear in messages.
-const SECRET: [&str; 3] = ["key32", "key16", "key4"];
+const SECRET: [&str; 3] = ["key32", "aead-key", "key4"];
 
 #[cfg(test)]
 mod tests;

@@ -97,18 +97,26 @@ pub struct Association {
     pub queue: u16,
     /// The id of a route.
     pub route: String,
-    pub aead: Aead,
-    pub key: Secret<16>,
+    pub key: AeadKey,
     pub salt: Secret<4>,
     /// The last sequence number that is used up.
     pub sequence: u64,
 }
 
-/// The algorithms that associations can have. Another one has its name here, and where its keys are longer the type of
-/// `key` in the model and in [`Association`] allows for them.
+/// The algorithms that associations can have. The key exchange agrees on the first one only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Aead {
     AesGcm16Icv,
+    Aes256Gcm16Icv,
+    ChaCha20Poly1305,
+}
+
+/// An algorithm with a key that fits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AeadKey {
+    AesGcm16Icv(Secret<16>),
+    Aes256Gcm16Icv(Secret<32>),
+    ChaCha20Poly1305(Secret<32>),
 }
 
 /// Secret bytes. They are wiped from memory when dropped, and not shown by `Debug`.
@@ -158,9 +166,9 @@ impl Route {
 }
 
 impl Aead {
-    pub const ALL: [Aead; 1] = [Aead::AesGcm16Icv];
+    pub const ALL: [Aead; 3] = [Aead::AesGcm16Icv, Aead::Aes256Gcm16Icv, Aead::ChaCha20Poly1305];
 
-    /// By the name used in the key exchange.
+    /// By the name in a configuration, which is that of the key exchange if it knows the algorithm.
     pub fn named(name: &str) -> Option<Aead> {
         Aead::ALL.into_iter().find(|aead| aead.name() == name)
     }
@@ -168,6 +176,25 @@ impl Aead {
     pub fn name(self) -> &'static str {
         match self {
             Aead::AesGcm16Icv => "aes-gcm-16-icv",
+            Aead::Aes256Gcm16Icv => "aes-256-gcm-16-icv",
+            Aead::ChaCha20Poly1305 => "chacha20-poly1305",
+        }
+    }
+}
+
+impl AeadKey {
+    pub fn aead(&self) -> Aead {
+        match self {
+            AeadKey::AesGcm16Icv(_) => Aead::AesGcm16Icv,
+            AeadKey::Aes256Gcm16Icv(_) => Aead::Aes256Gcm16Icv,
+            AeadKey::ChaCha20Poly1305(_) => Aead::ChaCha20Poly1305,
+        }
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            AeadKey::AesGcm16Icv(key) => key.bytes(),
+            AeadKey::Aes256Gcm16Icv(key) | AeadKey::ChaCha20Poly1305(key) => key.bytes(),
         }
     }
 }

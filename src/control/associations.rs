@@ -7,8 +7,8 @@
 
 use super::ledger::Ledger;
 use super::plan::Numbers;
-use crate::aead;
-use crate::config::{Association, Config, LiveAssociation};
+use crate::aead::{self, Secret};
+use crate::config::{Aead, AeadKey, Association, Config, LiveAssociation};
 use crate::count::SaCounters;
 use crate::esp::{InboundSa, LastNumber, OutboundSa, Parameters};
 use crate::exchange::{Direction, SaParameters};
@@ -28,7 +28,7 @@ pub struct Associations {
 
 struct Held {
     route: String,
-    sa: SaParameters,
+    sa: Parameters,
     /// The number that was configured to be used up.
     sequence: u64,
     /// Where it leaves its last number, unless the ledger has that.
@@ -53,7 +53,7 @@ impl Associations {
 
     /// Has the worker accept packets of this SA.
     pub fn install(&mut self, worker: &mut Worker, numbers: &Numbers, route: String, sa: SaParameters) {
-        let last = LastNumber::default();
+        let (sa, last) = (negotiated(&sa), LastNumber::default());
         // A route that is no more has no number.
         let Some(count) = install(worker, numbers, (&route, self.queue), &sa, 0, &last) else { return };
         self.inbound.insert(sa.spi, (Held { route, sa, sequence: 0, last: Some(last) }, count));
@@ -72,7 +72,7 @@ impl Associations {
         route: String,
         sa: SaParameters,
     ) -> bool {
-        let last = LastNumber::default();
+        let (sa, last) = (negotiated(&sa), LastNumber::default());
         if let Some(number) = numbers.of(&route) {
             activate(worker, number, &sa, 0, &last);
         }
@@ -105,7 +105,7 @@ impl Associations {
             config.outbound.iter().map(|one| (one.key.bytes(), one.salt.bytes())).collect();
         self.outbound.retain(|route, held| {
             held.settle(Direction::Outbound, ledger);
-            let is_used_again = keys.contains(&(&held.sa.key, &held.sa.salt));
+            let is_used_again = keys.contains(&(held.sa.key.bytes(), &held.sa.salt));
             let stays = by_route.get(&**route).is_some_and(|wanted| held.is(wanted) || !is_used_again);
             if !stays {
                 if let Some(number) = numbers.of(route) {
@@ -173,20 +173,20 @@ impl Associations {
 }
 
 impl Held {
-    fn configured(association: &Association, sa: SaParameters) -> Held {
+    fn configured(association: &Association, sa: Parameters) -> Held {
         Held { route: association.route.clone(), sa, sequence: association.sequence, last: None }
     }
 
     /// Whether this is what is configured. A lower sequence number takes nothing back, so it is no difference.
     fn is(&self, association: &Association) -> bool {
-        let Association { spi, route, aead, sequence, .. } = association;
-        (self.sa.spi, &self.route, self.sa.aead) == (*spi, route, aead.name())
+        let Association { spi, route, key, sequence, .. } = association;
+        (self.sa.spi, &self.route, algorithm(&self.sa.key)) == (*spi, route, key.aead())
             && self.has_key_of(association)
             && self.sequence >= *sequence
     }
 
     fn has_key_of(&self, association: &Association) -> bool {
-        (&self.sa.key, &self.sa.salt) == (association.key.bytes(), association.salt.bytes())
+        (self.sa.key.bytes(), &self.sa.salt) == (association.key.bytes(), association.salt.bytes())
     }
 
     /// Leaves it to the ledger to remember the last number.
@@ -197,7 +197,8 @@ impl Held {
     }
 
     fn shown(&self, is_inbound: bool, queue: u16) -> LiveAssociation<'_> {
-        let SaParameters { spi, key, salt, aead } = &self.sa;
+        let Parameters { spi, key, salt } = &self.sa;
+        let (aead, key) = (algorithm(key).name(), key.bytes());
         LiveAssociation { is_inbound, spi: *spi, queue, route: &self.route, aead, key, salt }
     }
 }
@@ -207,7 +208,7 @@ fn wanted(list: &[Arc<Association>], queue: u16) -> impl Iterator<Item = &Associ
 }
 
 /// The number after which a configured association begins.
-fn known(direction: Direction, wanted: &Association, sa: &SaParameters, ledger: &mut Ledger) -> Option<u64> {
+fn known(direction: Direction, wanted: &Association, sa: &Parameters, ledger: &mut Ledger) -> Option<u64> {
     let number = ledger.number(direction, sa);
     if number.is_none() {
         tracing::error!(
@@ -221,32 +222,45 @@ fn known(direction: Direction, wanted: &Association, sa: &SaParameters, ledger: 
     number.map(|number| number.max(wanted.sequence))
 }
 
-fn parameters(association: &Association) -> SaParameters {
-    let Association { spi, aead, key, salt, .. } = association;
-    SaParameters { spi: *spi, key: *key.bytes(), salt: *salt.bytes(), aead: aead.name() }
+fn parameters(association: &Association) -> Parameters {
+    let key = match &association.key {
+        AeadKey::AesGcm16Icv(key) => Secret::Aes128(*key.bytes()),
+        AeadKey::Aes256Gcm16Icv(key) => Secret::Aes256(*key.bytes()),
+        AeadKey::ChaCha20Poly1305(key) => Secret::ChaCha20(*key.bytes()),
+    };
+    Parameters { spi: association.spi, key, salt: *association.salt.bytes() }
+}
+
+/// The key exchange knows AES-128-GCM only.
+fn negotiated(sa: &SaParameters) -> Parameters {
+    Parameters { spi: sa.spi, key: Secret::Aes128(sa.key), salt: sa.salt }
+}
+
+fn algorithm(key: &Secret) -> Aead {
+    match key {
+        Secret::Aes128(_) => Aead::AesGcm16Icv,
+        Secret::Aes256(_) => Aead::Aes256Gcm16Icv,
+        Secret::ChaCha20(_) => Aead::ChaCha20Poly1305,
+    }
 }
 
 fn install(
     worker: &mut Worker,
     numbers: &Numbers,
     (route, queue): (&str, u16),
-    sa: &SaParameters,
+    sa: &Parameters,
     after: u64,
     last: &LastNumber,
 ) -> Option<Arc<SaCounters>> {
     let count = Arc::<SaCounters>::default();
-    let sa = InboundSa::new(&esp(sa), aead::preferred()).after(after, last);
+    let sa = InboundSa::new(sa, aead::preferred()).after(after, last);
     let told = numbers.told(route, queue).cloned().unwrap_or_default();
     let inbound = Inbound { sa, route: numbers.of(route)?, count: count.clone(), told };
     worker.command(Command::Install(Box::new(inbound)));
     Some(count)
 }
 
-fn activate(worker: &mut Worker, route: u32, sa: &SaParameters, after: u64, last: &LastNumber) {
-    let sa = OutboundSa::new(&esp(sa), aead::preferred()).after(after, last);
+fn activate(worker: &mut Worker, route: u32, sa: &Parameters, after: u64, last: &LastNumber) {
+    let sa = OutboundSa::new(sa, aead::preferred()).after(after, last);
     worker.command(Command::Activate { route, sa: Some(Box::new(sa)) });
-}
-
-fn esp(sa: &SaParameters) -> Parameters {
-    Parameters { spi: sa.spi, key: sa.key.into(), salt: sa.salt }
 }

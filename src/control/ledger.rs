@@ -2,8 +2,8 @@
 //! Where the sequence numbers of configured keys have got to, for as long as the process runs: a key that is taken away
 //! and configured again, on a worker that was started anew too, goes on where it was.
 
-use crate::esp::LastNumber;
-use crate::exchange::{Direction, SaParameters};
+use crate::esp::{LastNumber, Parameters};
+use crate::exchange::Direction;
 use blake2::{Blake2s256, Digest};
 use std::collections::{HashMap, VecDeque};
 
@@ -19,12 +19,12 @@ type Name = [u8; 32];
 
 impl Ledger {
     /// The last number of a key, 0 if it is new here; none while an association has it.
-    pub fn number(&mut self, direction: Direction, sa: &SaParameters) -> Option<u64> {
+    pub fn number(&mut self, direction: Direction, sa: &Parameters) -> Option<u64> {
         self.numbers.get_mut(&name(direction, sa)).map_or(Some(0), LastNumber::number)
     }
 
     /// Takes over where an association leaves its last number.
-    pub fn keep(&mut self, direction: Direction, sa: &SaParameters, last: LastNumber) {
+    pub fn keep(&mut self, direction: Direction, sa: &Parameters, last: LastNumber) {
         let name = name(direction, sa);
         if self.numbers.insert(name, last).is_none() {
             self.order.push_back(name);
@@ -45,15 +45,15 @@ impl Ledger {
     }
 }
 
-/// Nonces are those of key and salt, whatever the SPI. What was received before cannot be received by another SPI, which
+/// Nonces are those of key and salt, whatever the SPI and the algorithm. What was received before cannot be received by another SPI, which
 /// the integrity check covers.
-fn name(direction: Direction, sa: &SaParameters) -> Name {
+fn name(direction: Direction, sa: &Parameters) -> Name {
     let spi = match direction {
         Direction::Inbound => sa.spi.to_be_bytes(),
         // Of no association (RFC 4303 section 2.1).
         Direction::Outbound => [0; 4],
     };
-    let hash = Blake2s256::new_with_prefix(spi).chain_update(sa.salt).chain_update(sa.key);
+    let hash = Blake2s256::new_with_prefix(spi).chain_update(sa.salt).chain_update(sa.key.bytes());
     hash.finalize().into()
 }
 
@@ -64,8 +64,8 @@ const MAX_NUMBERS: usize = 1 << 16;
 mod tests {
     use super::*;
 
-    fn sa(spi: u32, key: u8) -> SaParameters {
-        SaParameters { spi, key: [key; 16], salt: [0; 4], aead: "test" }
+    fn sa(spi: u32, key: u8) -> Parameters {
+        Parameters { spi, key: [key; 16].into(), salt: [0; 4] }
     }
 
     #[test]

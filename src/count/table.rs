@@ -96,14 +96,14 @@ groups! {
     PrivateRouter { rxerrors route_errors mtu_errors sa_errors sequence_errors }
     /// From SPI to inbound SA.
     PublicRouter { route_errors protocol_errors }
-    /// One inbound SA.
-    InboundSa { rxerrors protocol_errors decrypt_errors inner_source_errors ecn_errors }
+    /// One inbound SA. Dummy packets are no errors.
+    InboundSa { rxerrors protocol_errors decrypt_errors inner_source_errors ecn_errors dummy_packets }
     /// One route, towards its gateway: packets sealed and their bytes, and why others were not.
     #[repr(align(64))]
     RouteOutbound { packets bytes mtu_errors sa_errors sequence_errors }
     /// One route, from its gateway: packets opened and their bytes, and why others were not.
     #[repr(align(64))]
-    RouteInbound { packets bytes decrypt_errors protocol_errors inner_source_errors ecn_errors }
+    RouteInbound { packets bytes decrypt_errors protocol_errors inner_source_errors ecn_errors dummy_packets }
     /// ICMPv4 received, by type and code, and what was not answered because of the rate limit or the rules.
     Icmp4 {
         rxerrors protocol_errors type_not_implemented_errors code_not_implemented_errors

@@ -29,6 +29,8 @@ pub enum Unopened {
     BadPadding,
     #[error("next header is not that of the tunnel")]
     BadNextHeader,
+    #[error("a dummy packet, which is no error")]
+    Dummy,
     #[error("the inner source address is not of the route's networks")]
     ForbiddenSource,
     #[error(

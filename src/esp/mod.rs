@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Security associations: what turns an inner packet into ESP and back (RFC 4303 tunnel mode, RFC 4106 AES-GCM,
-//! extended sequence numbers always).
+//! Security associations: what turns an inner packet into ESP and back (RFC 4303 tunnel mode, RFC 4106 AES-GCM or
+//! RFC 7634 ChaCha20-Poly1305, extended sequence numbers always).
 //!
 //! ```text
 //!   inner IP packet │ padding │ pad length │ next header          becomes, where it lies,
@@ -34,7 +34,7 @@ pub use crate::aead::{Aead, Job, Secret};
 #[derive(zeroize::ZeroizeOnDrop)]
 pub struct Parameters {
     pub spi: u32,
-    /// AES-128-GCM or AES-256-GCM, whichever it is for.
+    /// It says the algorithm, too.
     pub key: Secret,
     pub salt: [u8; 4],
 }
@@ -56,7 +56,7 @@ impl Cipher {
         let mut nonce = [0; 12];
         nonce[..4].copy_from_slice(&self.salt);
         nonce[4..].copy_from_slice(&iv);
-        //= RFC 4106 section 5: the AAD is SPI and 64-bit extended sequence number.
+        //= RFC 4106 section 5, RFC 7634 section 2.1: the AAD is SPI and 64-bit extended sequence number.
         let mut associated = [0; 12];
         associated[..4].copy_from_slice(&spi.to_be_bytes());
         associated[4..].copy_from_slice(&sequence.to_be_bytes());

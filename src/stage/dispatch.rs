@@ -104,6 +104,10 @@ impl PublicDispatch {
             Ip::V4(ip) => (ip.protocol(), ip.header_len()),
             Ip::V6(ip) => match ip.upper() {
                 Ok(upper) if upper.is_fragment => return Err(NotEsp::Fragment),
+                // Whatever it carries: RFC 8200 section 4.2 has it discarded, and tells who has to hear of it.
+                Ok(upper) if upper.refused.is_some() && self.own.contain_destination(&Ip::V6(ip)) => {
+                    return Err(NotEsp::Other(Other::Local));
+                }
                 Ok(upper) => (upper.protocol, upper.offset),
                 Err(_) => return Err(NotEsp::Protocol),
             },

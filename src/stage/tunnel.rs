@@ -455,7 +455,7 @@ impl Open {
         frame: &mut Frame,
     ) -> Result<(), Unopened> {
         if !self.expects(next_header, frame) {
-            return Err(Unopened::BadNextHeader);
+            return Err(if next_header == esp::DUMMY { Unopened::Dummy } else { Unopened::BadNextHeader });
         }
         let len = Ip::parse(frame.data()).map(|inner| inner.total_len());
         if let Some(table) = &self.policy
@@ -499,6 +499,12 @@ impl Open {
         events: &mut Events,
     ) {
         let of_route = &inbound.told.counters.inbound;
+        if reason == Unopened::Dummy {
+            //= RFC 4303 section 2.6: a receiver must be prepared to discard dummy packets.
+            inbound.count.dummy_packets.add(1);
+            of_route.dummy_packets.add(1);
+            return;
+        }
         let (leaf, of_route) = match reason {
             Unopened::BadNextHeader => (&inbound.count.protocol_errors, &of_route.protocol_errors),
             Unopened::ForbiddenSource => (&inbound.count.inner_source_errors, &of_route.inner_source_errors),

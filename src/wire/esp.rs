@@ -146,6 +146,8 @@ pub const HEADER: usize = 16;
 /// Pad length and next header, without the padding before them.
 pub const TRAILER: usize = 2;
 pub const ICV: usize = 16;
+/// The next header of what is sent only to be thrown away (RFC 4303 section 2.6).
+pub const DUMMY: u8 = 59;
 
 const ALIGNMENT: usize = 4;
 

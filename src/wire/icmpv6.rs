@@ -182,8 +182,9 @@ pub const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
 
 /// Code of `TIME_EXCEEDED`.
 pub const HOP_LIMIT_EXCEEDED: u8 = 0;
-/// Code of `PARAMETER_PROBLEM`.
+/// Codes of `PARAMETER_PROBLEM`.
 pub const UNKNOWN_NEXT_HEADER: u8 = 1;
+pub const UNKNOWN_OPTION: u8 = 2;
 
 const REDIRECT: u8 = 137;
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! IPv6 (RFC 8200). Extension headers are carried along and looked through, never interpreted; this gateway sends none.
+//! IPv6 (RFC 8200). Extension headers are carried along and looked through, never interpreted: of options for us it is
+//! only found out whether they may be skipped. This gateway sends none.
 
 use super::Malformed;
 use std::net::Ipv6Addr;
@@ -24,6 +25,17 @@ pub struct Upper {
     pub is_fragment: bool,
     /// Whether the protocol's header is in another piece.
     pub is_later_fragment: bool,
+    /// Why its destination does not take the packet: the first of the destination options that forbids it.
+    pub refused: Option<Refused>,
+}
+
+/// An option that says that whoever does not know it, as we do not, has to discard the packet; or one that is cut short.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Refused {
+    /// Where in the packet the option is.
+    pub at: usize,
+    /// Whether the packet's source is to be told.
+    pub is_told: bool,
 }
 
 impl<'a> Ipv6<'a> {
@@ -101,6 +113,7 @@ impl<'a> Ipv6<'a> {
             offset: HEADER,
             is_fragment: false,
             is_later_fragment: false,
+            refused: None,
         };
         for _ in 0..MAX_EXTENSION_HEADERS {
             if upper.is_later_fragment || !is_extension(upper.protocol) {
@@ -116,8 +129,10 @@ impl<'a> Ipv6<'a> {
                 upper.is_later_fragment = offset != 0;
                 length = 8;
             }
-            if rest.len() < length {
-                return Err(Malformed::Truncated);
+            let header = rest.get(..length).ok_or(Malformed::Truncated)?;
+            if upper.protocol == DESTINATION_OPTIONS && upper.refused.is_none() {
+                let of_packet = |option: Refused| Refused { at: upper.offset + option.at, ..option };
+                upper.refused = refused(header).map(of_packet);
             }
             upper.protocol = next;
             upper.named_at = upper.offset;
@@ -187,6 +202,29 @@ const fn is_extension(protocol: u8) -> bool {
     matches!(protocol, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION_OPTIONS)
 }
 
+/// Of an options header, the first option that forbids to go on (RFC 8200 section 4.2).
+#[inline]
+fn refused(header: &[u8]) -> Option<Refused> {
+    let mut at = OPTIONS;
+    while let Some(&kind) = header.get(at) {
+        if kind == PAD1 {
+            at += 1;
+            continue;
+        }
+        let end = header.get(at + 1).map(|length| at + 2 + usize::from(*length));
+        let Some(end) = end.filter(|end| *end <= header.len()) else {
+            return Some(Refused { at, is_told: false });
+        };
+        // The two highest bits: skip; discard; discard and tell; the same, but not about a packet to a group, which
+        // never gets as far as this. Padding says that it may be skipped.
+        match kind >> 6 {
+            0 => at = end,
+            action => return Some(Refused { at, is_told: action != 1 }),
+        }
+    }
+    None
+}
+
 /// The fixed header.
 pub const HEADER: usize = 40;
 pub const PROTOCOL_IPV6: u8 = 41;
@@ -201,6 +239,10 @@ const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;
 const DESTINATION_OPTIONS: u8 = 60;
+/// Where the first option is in its header.
+const OPTIONS: usize = 2;
+/// The option without length: one byte of padding.
+const PAD1: u8 = 0;
 /// RFC 8200 section 4.1 recommends five places for them; some may be taken twice.
 const MAX_EXTENSION_HEADERS: usize = 8;
 
@@ -287,6 +329,34 @@ mod tests {
     }
 
     #[test]
+    fn an_unknown_option_says_itself_whether_it_may_be_skipped() {
+        let refused = |options: [u8; 14]| {
+            let header = [&[UDP, 1][..], &options, &[0; 8]].concat();
+            upper(&packet(DESTINATION_OPTIONS, &header)).unwrap().refused
+        };
+        let option = |kind| refused([1, 1, 0, 0, 0, kind, 3, 9, 9, 9, 1, 2, 0, 0]);
+        assert_eq!(refused([0; 14]), None);
+        for number in 1..=0x3f {
+            assert_eq!(option(number), None, "{number}: skip");
+            let at = HEADER + 2 + 5;
+            assert_eq!(option(0x40 | number), Some(Refused { at, is_told: false }));
+            assert_eq!(option(0x80 | number), Some(Refused { at, is_told: true }));
+            assert_eq!(option(0xc0 | number), Some(Refused { at, is_told: true }));
+        }
+        // The first counts, and so does what does not fit its header.
+        let first = refused([0x41, 0, 0x81, 0, 1, 8, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(first, Some(Refused { at: HEADER + 2, is_told: false }));
+        let cut = Some(Refused { at: HEADER + 2 + 12, is_told: false });
+        assert_eq!(refused([1, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1]), cut);
+        assert_eq!(refused([1, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0]), None);
+        let alone = refused([1, 11, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        assert_eq!(alone, Some(Refused { at: HEADER + 2 + 13, is_told: false }));
+        // Options on the way are none of the destination's business.
+        let on_the_way = packet(HOP_BY_HOP, &[&[UDP, 0, 0x41, 4][..], &[0; 12]].concat());
+        assert_eq!(upper(&on_the_way).unwrap().refused, None);
+    }
+
+    #[test]
     fn the_protocol_is_found_behind_extension_headers() {
         assert_eq!(
             upper(&packet(UDP, &[0; 8])),
@@ -295,7 +365,8 @@ mod tests {
                 named_at: 6,
                 offset: 40,
                 is_fragment: false,
-                is_later_fragment: false
+                is_later_fragment: false,
+                refused: None
             })
         );
         // Hop-by-hop options of 8 bytes, destination options of 16, UDP.

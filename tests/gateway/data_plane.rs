@@ -171,6 +171,43 @@ fn configured_keys_take_the_place_of_negotiated_ones_and_the_other_way_round() {
     Pings::of(pings).assert_none_lost();
 }
 
+#[test]
+fn each_algorithm_carries_packets_and_takes_the_place_of_another() {
+    let lab = lab("");
+    // A generation of keys for each.
+    for (generation, aead) in (2..).zip(["aes-256-gcm-16-icv", "chacha20-poly1305"]) {
+        for site in SITES {
+            lab.configure(site, &with_suite(&manual(site, generation, ""), aead));
+        }
+        lab.await_tunnel();
+        lab.ping("paris", KUBE_TOKYO, &["-c", "100", "-i", "0.01"]).assert_none_lost();
+        lab.ping("paris", KUBE_TOKYO, &["-c", "20", "-i", "0.01", "-s", "1400"]).assert_none_lost();
+        assert_clean(&lab);
+        for site in SITES {
+            let shown = lab.config(&["get", "--format", "xpath", site, "/"]).text;
+            assert_eq!(shown.matches(&format!("/aead {aead}")).count(), 4, "{shown}");
+        }
+    }
+    // One direction of one worker has another algorithm than the rest.
+    let (old, queue) = (3, 1);
+    let new = with_suite(&entry("paris", "paris", queue, 4, ""), "aes-256-gcm-16-icv");
+    must(&lab, &["add", "tokyo", "/inbound-sa", &new]);
+    let path = format!("/outbound-sa[queue={queue}][spi={}]", spi("paris", queue, old));
+    let new = with_suite(&entry("paris", "tokyo", queue, 4, ""), "aes-256-gcm-16-icv");
+    must(&lab, &["remove", "paris", &path]);
+    must(&lab, &["add", "paris", "/outbound-sa", &new]);
+    lab.ping("paris", KUBE_TOKYO, &["-c", "100", "-i", "0.01"]).assert_none_lost();
+    assert_clean(&lab);
+    // A key for another algorithm is refused, with its length and without its bytes.
+    let aead = format!("/outbound-sa[queue={queue}][spi={}]/aead", spi("paris", queue, 4));
+    refused(
+        &lab,
+        &["set", "paris", &aead, "aes-gcm-16-icv"],
+        "16 bytes of a key of aes-gcm-16-icv, found 32",
+    );
+    lab.ping("paris", KUBE_TOKYO, &["-c", "20", "-i", "0.01"]).assert_none_lost();
+}
+
 /// An entry of a list of associations: of what is sent by `from`, with a key of a generation.
 fn entry(from: &str, route: &str, queue: u32, generation: u32, more: &str) -> String {
     let spi = spi(from, queue, generation);
@@ -178,6 +215,12 @@ fn entry(from: &str, route: &str, queue: u32, generation: u32, more: &str) -> St
     format!(
         "{{ spi {spi}; queue {queue}; route {route}; aead aes-gcm-16-icv; key {key:032x}; salt {spi:08x}; {more} }}"
     )
+}
+
+/// The same associations by an algorithm with keys twice as long.
+fn with_suite(text: &str, aead: &str) -> String {
+    let longer = "key ".to_owned() + &"5".repeat(32);
+    text.replace("; key ", &format!("; {longer}")).replace("aead aes-gcm-16-icv", &format!("aead {aead}"))
 }
 
 fn spi(from: &str, queue: u32, generation: u32) -> u32 {

@@ -20,7 +20,7 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import (
     ICMPv6DestUnreach, ICMPv6EchoReply, ICMPv6EchoRequest, ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6NDOptDstLLAddr,
     ICMPv6NDOptSrcLLAddr, ICMPv6PacketTooBig, ICMPv6ParamProblem, ICMPv6TimeExceeded, ICMPv6Unknown, IPv6,
-    IPv6ExtHdrDestOpt, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop, IPv6ExtHdrRouting, PadN, RouterAlert,
+    HBHOptUnknown, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop, IPv6ExtHdrRouting, PadN, RouterAlert,
 )
 from scapy.layers.ipsec import CRYPT_ALGOS, ESP, SecurityAssociation, _ESPPlain
 from scapy.layers.l2 import ARP, Dot1Q, Ether
@@ -83,6 +83,7 @@ class Family:
         layer = {
             "expired": ICMP(type=11, code=0) if self is V4 else ICMPv6TimeExceeded(code=0),
             "too big": ICMP(type=3, code=4, nexthopmtu=mtu) if self is V4 else ICMPv6PacketTooBig(mtu=mtu),
+            "option": ICMPv6ParamProblem(code=2, ptr=fields.get("pointer", 0)),
             "protocol": ICMP(type=3, code=2) if self is V4
             else ICMPv6ParamProblem(code=1, ptr=fields.get("pointer", 6)),
         }[kind]
@@ -403,6 +404,48 @@ def pieces(f):
         packet = f.udp(f.far_host, f.host)
         outer = f.outer(f.far_outside, f.outside) / IPv6ExtHdrDestOpt(nh=50, options=[PadN(optdata=bytes(4))])
         case.from_internet(raw(outer / Raw(esp("in", 1, packet)))).to_host(older(packet))
+        unknown_options(f)
+
+
+def unknown_options(f):
+    """What the two highest bits of an option ask for, of whoever does not know it: RFC 8200 section 4.2."""
+    case = Case(f, "unknown-options", "Options for the gateway that it does not know: skipped, or discarded, or told.")
+    kinds = (0x04, 0x1E, 0x3F, 0x5E, 0x7F, 0x9E, 0xC9, 0xDE)
+
+    def behind_option(kind, packet, protocol):
+        # What follows is kept as it is: no checksum covers options.
+        options = IPv6ExtHdrDestOpt(nh=protocol, options=[PadN(optdata=b"\0"), HBHOptUnknown(otype=kind, optdata=b"what")])
+        header = IPv6(packet[:40])
+        header.nh, header.plen = 60, None
+        return raw(header / options / Raw(packet[40:]))
+
+    for kind in kinds:
+        for place, arrives, leaves, them, own in (
+            ("private", case.from_host, case.to_host, f.host, f.inside),
+            ("public", case.from_internet, case.to_internet, f.stranger, f.outside),
+        ):
+            asked = behind_option(kind, f.ask(them, own), 58)
+            arrives(asked)
+            if kind >> 6 == 0:
+                leaves(f.echo(own, them))
+            elif kind >> 6 != 1:
+                leaves(f.error(own, "option", asked, pointer=40 + 2 + 3))
+    counted = "echo-request*3 protocol-errors*2 rxerrors*2"
+    case.count(private_icmp6=counted, public_icmp6=counted)
+
+    case = Case(f, "unknown-options-elsewhere", "In front of ESP the same; in what is forwarded they are not looked at.")
+    for number, kind in enumerate(kinds, 1):
+        case.at(START + number)
+        out, back = f.udp(), f.udp(f.far_host, f.host)
+        sent = behind_option(kind, out, 17)
+        case.from_host(sent).to_internet(sealed(f, number, older(sent)))
+        arriving = behind_option(kind, coming(f, number, back), 50)
+        case.from_internet(arriving)
+        if kind >> 6 == 0:
+            case.to_host(older(back))
+        elif kind >> 6 != 1:
+            case.to_internet(f.error(f.outside, "option", arriving, pointer=40 + 2 + 3))
+    case.count(public_icmp6="protocol-errors*2 rxerrors*2")
 
 
 def own_addresses(f):
@@ -590,6 +633,11 @@ def tunnels(f):
     other = V6 if f is V4 else V4
     case.from_internet(coming(f, 1, other.udp(other.far_host, other.host))).from_internet(coming(f, 2, packet, protocol=17))
     case.count(inbound_sa="protocol-errors*2 rxerrors*2")
+    case = Case(f, "esp-dummy", "Sent to hide when there is traffic: whatever is inside, discarded silently (RFC 4303 section 2.6).")
+    for number, inside in enumerate([b"", bytes(1200), packet, b"\x45 no packet"], 1):
+        case.from_internet(coming(f, number, inside, protocol=59))
+    case.from_internet(coming(f, 5, packet)).to_host(arrived)
+    case.from_internet(coming(f, 4, b"", protocol=59)).count(inbound_sa="dummy-packets*4 decrypt-errors rxerrors")
     case = Case(f, "esp-pad-length", "More padding than packet.")
     case.from_internet(coming(f, 1, packet, pad_length=200)).count(inbound_sa="decrypt-errors rxerrors")
     case = Case(f, "esp-nothing-inside", "Padding and trailer, no packet.")

@@ -16,6 +16,9 @@ from scapy.packet import Raw, raw
 INSIDE, OUTSIDE = "02:00:00:00:1f:01", "02:00:00:00:1f:02"
 HOST, PEER = "02:00:00:00:00:09", "02:00:00:00:00:08"
 GCM = CRYPT_ALGOS["AES-GCM"]
+# By the last digit of its SPIs, a route's name and the number of the site that it leads to.
+ROUTES = {4: "four", 6: "six", 9: "fence"}
+SITES = {4: 32, 6: 33, 9: 34}
 # Seconds. On a busy machine only the failure takes this long.
 PATIENCE = 60
 # Frames that are sent before it is looked what became of them: less than a ring of the device holds.
@@ -47,10 +50,13 @@ class Tunnel:
 
     def __init__(self, outer, digit, last):
         self.outer, self.digit, self.last = outer, digit, last
-        self.sending, self.fencing, self.receiving = 2000 + digit, 2900 + digit, 1000 + digit
+        self.sending, self.receiving = 2000 + digit, 1000 + digit
         # Of the packets received: the last number, and all initialisation vectors.
         self.number, self.vectors = last, set()
-        self.site = {4: 32, 6: 33}[digit]
+        self.site = SITES[digit]
+        # What has passed: packets and bytes.
+        self.passed = {"outbound": [0, 0], "inbound": [0, 0]}
+        self.entry = f"route[id={ROUTES[digit]}][queue=1]"
 
     def header(self, to_gateway, **fields):
         near, far = {4: ("192.0.2.31", "192.0.2.32"), 6: ("2001:db8:ffff::31", "2001:db8:ffff::32")}[self.outer]
@@ -59,14 +65,20 @@ class Tunnel:
             return IP(src=source, dst=destination, proto=50, ttl=64, id=0, flags="DF", **fields)
         return IPv6(src=source, dst=destination, nh=50, hlim=64, **fields)
 
+    def hosts(self):
+        """Behind the far gateway."""
+        return f"10.{self.site}.0.50", f"2001:db8:{self.site}::50"
+
     def udp(self, family, text, inbound=False, ttl=64):
         """A packet between hosts, of either family."""
-        near, far = {
-            4: ("10.31.0.50", f"10.{self.site}.0.50"), 6: ("2001:db8:31::50", f"2001:db8:{self.site}::50"),
-        }[family]
+        near, far = {4: "10.31.0.50", 6: "2001:db8:31::50"}[family], self.hosts()[family == 6]
         source, destination = (far, near) if inbound else (near, far)
         layer = IP(src=source, dst=destination, ttl=ttl) if family == 4 else IPv6(src=source, dst=destination, hlim=ttl)
         return raw(layer / UDP(sport=4000, dport=5000) / Raw(text))
+
+    def count(self, direction, packet):
+        self.passed[direction][0] += 1
+        self.passed[direction][1] += len(packet)
 
     def seal(self, number, inner, spi=None, protocol=None, padding=None, pad_length=None, forge=None):
         """A packet for the gateway. `number` has 64 bits. `forge` is the place of a byte of ESP that is changed."""
@@ -115,7 +127,7 @@ class World:
     def __init__(self, vita, last):
         self.vita = vita
         self.lan, self.wan = cable("lan"), cable("wan")
-        self.tunnels = [Tunnel(4, 4, last), Tunnel(6, 6, last)]
+        self.tunnels, self.fence = [Tunnel(4, 4, last), Tunnel(6, 6, last)], Tunnel(4, 9, 0)
         self.fences = []
         self.exchange([])
 
@@ -126,6 +138,10 @@ class World:
             for packet in packets[start:start + BURST]:
                 send(self.wan, PEER, OUTSIDE, packet)
             came += self.until_fence()
+        for packet in came:
+            source = (IP if version(packet) == 4 else IPv6)(packet).src
+            [tunnel] = [tunnel for tunnel in self.tunnels if source in tunnel.hosts()]
+            tunnel.count("inbound", packet)
         return came
 
     def send_out(self, tunnel, packets):
@@ -134,6 +150,7 @@ class World:
         for start in range(0, len(packets), BURST):
             for packet in packets[start:start + BURST]:
                 send(self.lan, HOST, INSIDE, packet)
+                tunnel.count("outbound", packet)
             wanted = len(packets[start:start + BURST])
             deadline = time.monotonic() + PATIENCE
             while wanted:
@@ -144,15 +161,14 @@ class World:
         return came
 
     def until_fence(self):
-        """What comes out inside before the fence does: a packet of an association of its own, which never fails to come
-        through. What was sent before it has been dealt with by then: packets of one queue do not overtake each other.
+        """What comes out inside before the fence does: a packet of a route of its own, which never fails to come through. What was sent before it has been dealt with by then: packets of one queue do not overtake each other.
         While the daemon starts it may be lost, so it is sent again; one that is merely late is told by its number."""
         came, first, deadline = [], len(self.fences), time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
-            tunnel, again = self.tunnels[0], time.monotonic() + 0.5
-            inner = tunnel.udp(4, b"fence %d" % len(self.fences), inbound=True)
+            again = time.monotonic() + 0.5
+            inner = self.fence.udp(4, b"fence %d" % len(self.fences), inbound=True)
             self.fences.append(older(inner))
-            send(self.wan, PEER, OUTSIDE, tunnel.seal(len(self.fences), inner, spi=tunnel.fencing))
+            send(self.wan, PEER, OUTSIDE, self.fence.seal(len(self.fences), inner))
             while (packet := receive(self.lan, INSIDE, HOST, again)) is not None:
                 if packet in self.fences[first:]:
                     return came
@@ -161,15 +177,19 @@ class World:
         raise AssertionError(f"nothing comes through any more; there came {came}")
 
     def counters(self):
-        """All of gateway-state but what interfaces count."""
+        """All of gateway-state but what interfaces and fences count. What routes say of traffic has to be so."""
         command = [self.vita, "config", "get-state", "--format", "xpath", "scapy", "/gateway-state"]
         text = subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE).stdout
         values = {}
         for line in text.splitlines():
             path, _, value = line.rpartition(" ")
-            if "-interface/" not in path and value.isdigit():
+            if value.isdigit() and "-interface/" not in path and self.fence.entry not in path:
                 values[path.removeprefix("/gateway-state/")] = int(value)
         assert "public-router/route-errors" in values, text
+        for tunnel in self.tunnels:
+            for direction, passed in tunnel.passed.items():
+                told = [values.pop(f"{tunnel.entry}/{direction}/{leaf}") for leaf in ("packets", "bytes")]
+                assert told == passed, f"{tunnel.entry}/{direction}: {told}, not {passed}"
         return values
 
     def moved(self, before):

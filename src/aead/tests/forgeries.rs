@@ -7,10 +7,10 @@ use super::*;
 fn a_changed_byte_anywhere_is_found_and_nothing_of_the_text_comes_out() {
     for len in [0, 1, 15, 16, 44, 48, 49, 64, 130, 241, 256, 354, 1489, 1600] {
         let text = noise(len, 1);
-        for bytes in KEYS {
-            let sealed = expected(bytes, &[3; 12], &[7; 12], &text);
+        for secret in &KEYS {
+            let sealed = expected(secret, &[3; 12], &[7; 12], &text);
             for aead in available() {
-                let key = aead.expand(&secret(bytes));
+                let key = aead.expand(secret);
                 for position in 0..len + ICV {
                     let mut data = sealed.clone();
                     data[position] ^= 1 << (position % 8);
@@ -24,9 +24,9 @@ fn a_changed_byte_anywhere_is_found_and_nothing_of_the_text_comes_out() {
 #[test]
 fn a_changed_nonce_key_associated_data_or_length_is_found() {
     let text = noise(100, 2);
-    for key in KEYS {
+    for key in &KEYS {
         let sealed = expected(key, &[3; 12], &[7; 12], &text);
-        let is_found = |key: &[u8], nonce: &[u8; 12], associated: &[u8], data: &[u8]| {
+        let is_found = |key: &Secret, nonce: &[u8; 12], associated: &[u8], data: &[u8]| {
             for aead in available() {
                 assert!(!open(*aead, key, nonce, associated, &mut data.to_vec()), "{}", aead.name());
             }
@@ -39,12 +39,15 @@ fn a_changed_nonce_key_associated_data_or_length_is_found() {
             changed[bit / 8] ^= 1 << (bit % 8);
             is_found(key, &[3; 12], &changed, &sealed);
         }
-        for bit in 0..8 * key.len() {
-            let mut changed = key.to_vec();
-            changed[bit / 8] ^= 1 << (bit % 8);
+        for bit in 0..8 * key.bytes().len() {
+            let mut changed = key.clone();
+            match &mut changed {
+                Secret::Aes128(bytes) => bytes[bit / 8] ^= 1 << (bit % 8),
+                Secret::Aes256(bytes) | Secret::ChaCha20(bytes) => bytes[bit / 8] ^= 1 << (bit % 8),
+            }
             is_found(&changed, &[3; 12], &[7; 12], &sealed);
         }
-        for other in KEYS.iter().filter(|other| **other != key) {
+        for other in KEYS.iter().filter(|other| *other != key) {
             is_found(other, &[3; 12], &[7; 12], &sealed);
         }
         is_found(key, &[3; 12], &[7; 11], &sealed);

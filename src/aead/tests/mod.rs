@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Every implementation that this CPU has, against vectors of third parties and against the `aes-gcm` crate.
+//! Every implementation that this CPU has, against vectors of third parties and against the crates.
 
 use super::*;
 use crate::aead::key::Expanded;
@@ -11,8 +11,8 @@ mod random;
 mod vectors;
 
 /// One packet through one implementation, with associated data of any length.
-fn seal(aead: &dyn Aead, key: &[u8], nonce: &[u8; 12], associated: &[u8], data: &mut [u8]) {
-    let key = aead.expand(&secret(key));
+fn seal(aead: &dyn Aead, key: &Secret, nonce: &[u8; 12], associated: &[u8], data: &mut [u8]) {
+    let key = aead.expand(key);
     if let Ok(associated) = associated.try_into() {
         return aead.seal(&mut [Job { key: &key, nonce: *nonce, associated, data, authentic: false }]);
     }
@@ -23,8 +23,8 @@ fn seal(aead: &dyn Aead, key: &[u8], nonce: &[u8; 12], associated: &[u8], data: 
     }
 }
 
-fn open(aead: &dyn Aead, key: &[u8], nonce: &[u8; 12], associated: &[u8], data: &mut [u8]) -> bool {
-    let key = aead.expand(&secret(key));
+fn open(aead: &dyn Aead, key: &Secret, nonce: &[u8; 12], associated: &[u8], data: &mut [u8]) -> bool {
+    let key = aead.expand(key);
     if let Ok(associated) = associated.try_into() {
         let mut jobs = [Job { key: &key, nonce: *nonce, associated, data, authentic: false }];
         aead.open(&mut jobs);
@@ -43,14 +43,14 @@ fn width(aead: &dyn Aead) -> X86 {
     widths.into_iter().flatten().find(|width| width.name() == aead.name()).unwrap()
 }
 
-/// What the `aes-gcm` crate makes of a text.
-fn expected(key: &[u8], nonce: &[u8; 12], associated: &[u8], text: &[u8]) -> Vec<u8> {
+/// What the crates make of a text.
+fn expected(key: &Secret, nonce: &[u8; 12], associated: &[u8], text: &[u8]) -> Vec<u8> {
     let mut data = [text, &[0; ICV]].concat();
     seal(&Portable, key, nonce, associated, &mut data);
     data
 }
 
-/// Of 16 or 32 bytes.
+/// Of AES, with 16 or 32 bytes.
 fn secret(key: &[u8]) -> Secret {
     match <[u8; 16]>::try_from(key) {
         Ok(key) => key.into(),
@@ -58,8 +58,8 @@ fn secret(key: &[u8]) -> Secret {
     }
 }
 
-/// One of each size.
-const KEYS: [&[u8]; 2] = [&[5; 16], &[5; 32]];
+/// One of each cipher.
+static KEYS: [Secret; 3] = [Secret::Aes128([5; 16]), Secret::Aes256([5; 32]), Secret::ChaCha20([5; 32])];
 
 /// Bytes without pattern, the same in every run.
 fn noise(len: usize, seed: u64) -> Vec<u8> {
@@ -80,6 +80,7 @@ fn expanded_keys_wipe_themselves() {
     wipes::<Secret>();
     wipes::<aes_gcm::Aes128Gcm>();
     wipes::<aes_gcm::Aes256Gcm>();
+    wipes::<chacha20poly1305::ChaCha20Poly1305>();
     #[cfg(target_arch = "x86_64")]
     {
         wipes::<x86::Near>();

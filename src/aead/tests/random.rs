@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Whatever the packets, all implementations make of them what the `aes-gcm` crate makes.
+//! Whatever the packets, all implementations make of them what the crates make.
 
 use super::*;
 use proptest::collection::vec;
@@ -10,14 +10,15 @@ proptest! {
 
     #[test]
     fn one_packet(
-        key in prop_oneof![vec(any::<u8>(), 16), vec(any::<u8>(), 32)],
+        cipher in 0..3usize,
+        key: [u8; 32],
         nonce: [u8; 12],
         associated in prop_oneof![vec(any::<u8>(), 8), vec(any::<u8>(), 12), vec(any::<u8>(), 0..=32)],
         len in prop_oneof![0..200usize, 0..9001usize],
         offset in 0..64usize,
         seed: u64,
     ) {
-        let text = noise(len, seed);
+        let (key, text) = (of_cipher(cipher, key), noise(len, seed));
         let sealed = expected(&key, &nonce, &associated, &text);
         for aead in available() {
             // Surrounded by bytes that nobody may change.
@@ -38,11 +39,11 @@ proptest! {
         packets in vec((0..8usize, prop_oneof![4 => 0..100usize, 4 => 0..1600usize, 1 => 0..9001usize], any::<bool>()), 1..=64),
         seed: u64,
     ) {
-        let raw_keys: Vec<_> = (0..8).map(|i| noise(if i < 4 { 16 } else { 32 }, seed ^ i)).collect();
+        let secrets: Vec<_> = (0..8).map(|i| of_cipher(i % 3, noise(32, seed ^ i as u64).try_into().unwrap())).collect();
         let nonce = |i: usize| [i as u8; 12];
         let texts: Vec<_> = packets.iter().map(|(_, len, _)| noise(*len, seed)).collect();
         for aead in available() {
-            let keys: Vec<_> = raw_keys.iter().map(|key| aead.expand(&secret(key))).collect();
+            let keys: Vec<_> = secrets.iter().map(|secret| aead.expand(secret)).collect();
             let mut data: Vec<_> = texts.iter().map(|text| [&text[..], &[0; ICV]].concat()).collect();
             let mut jobs: Vec<_> = data
                 .iter_mut()
@@ -59,7 +60,7 @@ proptest! {
             aead.seal(&mut jobs);
             for (i, job) in jobs.iter_mut().enumerate() {
                 let (key, _, forged) = packets[i];
-                let sealed = expected(&raw_keys[key], &nonce(i), &[9; 12], &texts[i]);
+                let sealed = expected(&secrets[key], &nonce(i), &[9; 12], &texts[i]);
                 prop_assert_eq!(&*job.data, &sealed, "{}", aead.name());
                 job.nonce[0] ^= u8::from(forged);
             }
@@ -71,5 +72,13 @@ proptest! {
                 }
             }
         }
+    }
+}
+
+fn of_cipher(cipher: usize, key: [u8; 32]) -> Secret {
+    match cipher {
+        0 => secret(&key[..16]),
+        1 => key.into(),
+        _ => Secret::ChaCha20(key),
     }
 }

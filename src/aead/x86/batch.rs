@@ -16,6 +16,7 @@ pub(super) unsafe fn seal<V: Vector>(jobs: &mut [Job<'_>]) {
     // SAFETY: the caller's; `table_of` checked the length.
     unsafe {
         let mut packets = [Unfinished::<V>::none(); WIDEST];
+        fetch_keys(&[], jobs);
         let mut rest = jobs;
         while !rest.is_empty() {
             let count = WIDEST.min(rest.len());
@@ -49,6 +50,7 @@ pub(super) unsafe fn open<V: Vector>(jobs: &mut [Job<'_>]) {
     // SAFETY: the caller's; `table_of` checked the length.
     unsafe {
         let mut packets = [Unfinished::<V>::none(); WIDEST];
+        fetch_keys(&[], jobs);
         let mut rest = jobs;
         while !rest.is_empty() {
             let count = WIDEST.min(rest.len());
@@ -100,7 +102,8 @@ fn fetch_rest(job: &Job<'_>, next: Option<&Job<'_>>) {
     }
 }
 
-/// None if the key is another implementation's or there is no room for an ICV: the portable one knows what to do.
+/// None if the key is for another cipher or of another implementation, or there is no room for an ICV: the portable one
+/// knows what to do.
 #[inline(always)]
 fn table_of<'a>(job: &Job<'a>) -> Option<&'a Table> {
     match &job.key.0 {

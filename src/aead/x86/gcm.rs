@@ -201,7 +201,7 @@ impl<'a, V: Vector, const ROUNDS: usize> Packet<'a, V, ROUNDS> {
         let mut vectors = (self.len + 16).div_ceil(V::BYTES);
         // SAFETY: the caller's; each pass is over text of which there is enough.
         unsafe {
-            let lengths = V::alone(_mm_set_epi64x(associated_bits as i64, (self.len as i64) << 3));
+            let lengths = _mm_set_epi64x(associated_bits as i64, (self.len as i64) << 3);
             if vectors <= GROUP {
                 match vectors {
                     1 => self.last::<1, 0, true, SEAL>([]),
@@ -223,7 +223,7 @@ impl<'a, V: Vector, const ROUNDS: usize> Packet<'a, V, ROUNDS> {
                     _ => self.last::<4, GROUP, false, SEAL>(sealed),
                 }
             }
-            let sum = self.sum.plus(Sum::of(lengths, V::load(self.table.near_power(1))));
+            let sum = self.sum.plus(Sum::of_one(lengths, _mm_loadu_si128(self.table.near_power(1).cast())));
             Unfinished { sum, mask: self.mask }
         }
     }

@@ -15,7 +15,8 @@
 //! ```
 //!
 //! A batch is a plain loop: consecutive packets overlap in the CPU's out-of-order window. Every access and branch
-//! depends on lengths and on whether an ICV was right, never on keys or text.
+//! depends on lengths and on whether an ICV was right, never on keys or text. Packets of other ciphers than AES, of which keys have no
+//! table, go one by one to the portable implementation.
 
 mod batch;
 mod gcm;
@@ -75,7 +76,10 @@ impl Aead for X86 {
 
     fn expand(&self, secret: &Secret) -> Key {
         // SAFETY: every width implies AES-NI, PCLMULQDQ and AVX.
-        Key(Expanded::Table(unsafe { Table::expand(secret) }))
+        match unsafe { Table::expand(secret) } {
+            Some(table) => Key(Expanded::Table(table)),
+            None => Portable.expand(secret),
+        }
     }
 
     fn seal(&self, jobs: &mut [Job<'_>]) {

@@ -19,7 +19,7 @@ pub(in super::super) struct Table {
 #[repr(C, align(64))]
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub(in super::super) struct Near {
-    /// H to the power of `NEAR_POWERS`, …, H², H. Vectors reach beyond the end: there they meet zeros.
+    /// H to the power of `NEAR_POWERS`, …, H², H. Vectors reach beyond the end, but have zeros there.
     powers: [u128; NEAR_POWERS],
     rounds: [u128; MOST_ROUNDS + 1],
 }
@@ -37,15 +37,18 @@ pub(in super::super) struct Far {
 }
 
 impl Table {
+    /// None unless the key is for AES.
+    ///
     /// # Safety
     /// The CPU has AES-NI, PCLMULQDQ and AVX.
     #[target_feature(enable = "aes,pclmulqdq,avx")]
-    pub(super) unsafe fn expand(secret: &Secret) -> Table {
+    pub(super) unsafe fn expand(secret: &Secret) -> Option<Table> {
         let mut near = Box::new(Near { powers: [0; NEAR_POWERS], rounds: [0; MOST_ROUNDS + 1] });
         let mut far = Box::new(Far { powers: [0; POWERS + BEYOND], begun: [0; POWERS] });
         match secret {
             Secret::Aes128(key) => near.expand_128(key),
             Secret::Aes256(key) => near.expand_256(key),
+            Secret::ChaCha20(_) => return None,
         }
         far.begin_counters(near.rounds[0]);
 
@@ -64,7 +67,7 @@ impl Table {
             power = unsafe { ghash::times(power, first) };
         }
         near.powers.copy_from_slice(&far.powers[POWERS - NEAR_POWERS..POWERS]);
-        Table { near, far, aes256 }
+        Some(Table { near, far, aes256 })
     }
 
     /// The key that was expanded is the beginning of the round keys.
@@ -91,7 +94,7 @@ impl Table {
         self.far.powers.as_ptr().wrapping_add(POWERS - power).cast()
     }
 
-    /// The same for at most [`NEAR_POWERS`]; lanes beyond H are arbitrary.
+    /// The same for at most [`NEAR_POWERS`]; lanes beyond H are arbitrary: all that they are multiplied by is zero.
     #[inline(always)]
     pub(super) fn near_power(&self, power: usize) -> *const u8 {
         debug_assert!((1..=NEAR_POWERS).contains(&power));

@@ -32,7 +32,7 @@ fn configured_associations_are_read_with_all_they_have() {
     let [outbound, inbound] = [&config.outbound[0], &config.inbound[0]];
     assert_eq!((outbound.spi, outbound.queue, &*outbound.route), (300, 2, "tokyo"));
     assert_eq!(
-        (outbound.aead, outbound.key.bytes()[15], outbound.sequence),
+        (outbound.key.aead(), outbound.key.bytes()[15], outbound.sequence),
         (Aead::AesGcm16Icv, 1, u64::MAX)
     );
     assert_eq!((inbound.queue, inbound.salt.bytes(), inbound.sequence), (1, &[1, 2, 3, 5], 0));
@@ -72,11 +72,12 @@ fn what_an_association_needs_is_named_with_path_value_and_expectation() {
         (
             "aead aes-gcm-16-icv",
             "aead rot13",
-            "/outbound-sa[queue=2][spi=300]/aead rot13: expected an algorithm that is supported, aes-gcm-16-icv",
+            "/outbound-sa[queue=2][spi=300]/aead rot13: expected an algorithm that is supported, \
+             aes-gcm-16-icv or aes-256-gcm-16-icv or chacha20-poly1305",
         ),
         ("salt 01020304", "salt 010203", "salt: the value (not shown) is not a valid key4: expected"),
-        ("AB02", "AB", "key: the value (not shown) is not a valid key16: expected"),
-        ("AB02", "AB0203", "key: the value (not shown) is not a valid key16: expected"),
+        ("AB02", "AB", "key: the value (not shown) is not a valid aead-key: expected"),
+        ("AB02", "AB0203", "key: the value (not shown) is not a valid aead-key: expected"),
         (
             "spi 300; queue",
             "spi 255; queue",
@@ -90,6 +91,60 @@ fn what_an_association_needs_is_named_with_path_value_and_expectation() {
         assert!(!message.replace("sequence", "").contains("AB"), "{message}");
     }
     assert!(refused("aead aes-gcm-16-icv", "aead rot13").starts_with("<unknown>:"));
+}
+
+#[test]
+fn each_algorithm_has_keys_of_its_length_and_no_other() {
+    let long = "ABABABABABABABABABABABABABABAB02 AB AB AB AB AB AB AB AB AB AB AB AB AB AB AB 03";
+    let entry = |aead: &str, key: &str| {
+        let entry = INBOUND.replace("aes-gcm-16-icv", aead);
+        entry.replace("ABABABABABABABABABABABABABABAB02", &format!("\"{key}\""))
+    };
+    let with = |aead: &str, key: &str| Document::parse(&text().replace(INBOUND, &entry(aead, key)));
+    for (aead, name) in Aead::ALL.map(|aead| (aead, aead.name())) {
+        let (right, wrong, lengths) = match aead {
+            Aead::AesGcm16Icv => (&long[..32], long, "16 bytes of a key of aes-gcm-16-icv, found 32 bytes"),
+            Aead::Aes256Gcm16Icv => {
+                (long, &long[..32], "32 bytes of a key of aes-256-gcm-16-icv, found 16 bytes")
+            }
+            Aead::ChaCha20Poly1305 => {
+                (long, &long[..32], "32 bytes of a key of chacha20-poly1305, found 16 bytes")
+            }
+        };
+        let document = with(name, right).unwrap();
+        let key = &document.config().inbound[0].key;
+        assert_eq!((key.aead(), key.bytes().len() * 2), (aead, right.replace(' ', "").len()));
+        assert_eq!(
+            (key.bytes()[15], key.bytes().last()),
+            (2, Some(&if aead == Aead::ALL[0] { 2 } else { 3 }))
+        );
+        let printed = document.get("/", false).unwrap();
+        assert_eq!(Document::parse(&printed).unwrap().config(), document.config(), "{printed}");
+        assert!(!format!("{document:?} {:?}", document.config()).contains("171"));
+        let message = with(name, wrong).unwrap_err().to_string();
+        let path = "/inbound-sa[queue=1][spi=301]/key";
+        assert!(message.contains(&format!("{path}: expected the {lengths} (not shown)")), "{message}");
+        assert!(!message.contains("AB"), "{message}");
+    }
+    for length in [15, 17, 24, 31, 33] {
+        let message = with("aes-256-gcm-16-icv", &"AB".repeat(length)).unwrap_err().to_string();
+        assert!(message.contains("(not shown) is not a valid aead-key"), "{length}: {message}");
+        assert!(!message.contains("ABAB"), "{message}");
+    }
+}
+
+#[test]
+fn a_change_of_algorithm_is_told_without_the_key() {
+    let (document, long) = (manual(), "AB".repeat(32));
+    let entry = format!("route tokyo; aead chacha20-poly1305; key {long}; salt 01020305;");
+    let changed = document.set("/inbound-sa[spi=301]", &entry).unwrap();
+    let told = Difference::between(document.config(), changed.config()).to_string();
+    assert_eq!(
+        told,
+        "~ inbound-sa[queue=1][spi=301]: aead aes-gcm-16-icv -> chacha20-poly1305, key changed\n"
+    );
+    let message = document.set("/inbound-sa[spi=301]/aead", "chacha20-poly1305").unwrap_err().to_string();
+    assert!(message.contains("key: expected the 32 bytes"), "{message}");
 }
 
 #[test]
@@ -116,6 +171,15 @@ fn no_two_associations_seal_with_the_same_nonces() {
         "{message}"
     );
     Document::parse(&(text() + &same.replace("01020304", "01020306"))).unwrap();
+    // Nor is a key for one algorithm a key for another.
+    let key = "AB".repeat(32);
+    let both = ["aes-256-gcm-16-icv", "chacha20-poly1305"].into_iter().zip(1..).map(|(aead, queue)| {
+        format!(
+            "outbound-sa {{ spi 310; queue {queue}; route tokyo; aead {aead}; key {key}; salt 01020304; }}\n"
+        )
+    });
+    let message = Document::parse(&(text().replace(OUTBOUND, "") + &both.collect::<String>())).unwrap_err();
+    assert!(message.to_string().contains("the same key and salt"), "{message}");
 }
 
 #[test]

@@ -37,7 +37,7 @@ pub struct IcmpCount<'a> {
 /// What an error message is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Problem {
-    /// The packet is for us, and we do not speak its protocol.
+    /// The packet is for us, and we do not speak its protocol or, in IPv6, do not know an option that matters.
     UnknownProtocol,
     TimeExceeded,
     /// The frame's mark has the size of the largest packet that would have passed.

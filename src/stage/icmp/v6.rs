@@ -17,7 +17,10 @@ impl Version for Icmpv6 {
     fn hear(frame: &Frame) -> Heard {
         let Ok(ip) = Ipv6::parse(frame.data()) else { return Heard::Broken };
         let Ok(upper) = ip.upper() else { return Heard::Broken };
-        if upper.protocol != PROTOCOL_ICMPV6 {
+        if upper.refused.is_some_and(|option| !option.is_told) {
+            return Heard::Broken;
+        }
+        if upper.refused.is_some() || upper.protocol != PROTOCOL_ICMPV6 {
             return Heard::UnknownProtocol;
         }
         let message = icmpv6::Icmpv6::parse(ip.packet().get(upper.offset..).unwrap_or_default());
@@ -59,9 +62,13 @@ impl Version for Icmpv6 {
         let offender = Ipv6::parse(frame.data()).ok()?;
         let (kind, code, rest) = match problem {
             Problem::UnknownProtocol => {
-                // The pointer says which byte it is that names the protocol.
-                let pointer = offender.upper().ok()?.named_at as u32;
-                (icmpv6::PARAMETER_PROBLEM, icmpv6::UNKNOWN_NEXT_HEADER, pointer)
+                // The pointer says which byte it is that names the option or the protocol.
+                let upper = offender.upper().ok()?;
+                let (code, pointer) = match upper.refused {
+                    Some(option) => (icmpv6::UNKNOWN_OPTION, option.at),
+                    None => (icmpv6::UNKNOWN_NEXT_HEADER, upper.named_at),
+                };
+                (icmpv6::PARAMETER_PROBLEM, code, pointer as u32)
             }
             Problem::TimeExceeded => (icmpv6::TIME_EXCEEDED, icmpv6::HOP_LIMIT_EXCEEDED, 0),
             Problem::TooBig => (icmpv6::PACKET_TOO_BIG, 0, frame.mark),
