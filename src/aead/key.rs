@@ -39,7 +39,7 @@ impl From<[u8; 32]> for Secret {
 pub(super) enum Expanded {
     Portable(Cipher),
     #[cfg(target_arch = "x86_64")]
-    Table(Box<super::x86::Table>),
+    Table(super::x86::Table),
 }
 
 /// Of the `aes-gcm` and `chacha20poly1305` crates.

@@ -4,7 +4,7 @@
 use super::last::Will;
 use super::{Cipher, LastNumber, Parameters, Window};
 use crate::aead::{Aead, Job};
-use crate::frame::Frame;
+use crate::frame::{self, Frame};
 use crate::wire::Malformed;
 use crate::wire::esp::{Esp, HEADER, ICV, Trailer};
 
@@ -50,6 +50,13 @@ impl InboundSa {
         self.window = Window::after(sequence);
         self.will = Some(last.will());
         self
+    }
+
+    /// Brings near the core what the next packet will use.
+    #[inline(always)]
+    pub fn fetch(&self) {
+        frame::fetch(&self.cipher);
+        frame::fetch(&self.window);
     }
 
     pub fn spi(&self) -> u32 {

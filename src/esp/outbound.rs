@@ -4,7 +4,7 @@
 use super::last::Will;
 use super::{Cipher, LastNumber, Parameters};
 use crate::aead::{Aead, Job};
-use crate::frame::Frame;
+use crate::frame::{self, Frame};
 use crate::wire::esp::{HEADER, Header, ICV, Trailer};
 use std::cell::Cell;
 
@@ -41,6 +41,13 @@ impl OutboundSa {
         self.sequence.set(sequence);
         self.will = Some(last.will());
         self
+    }
+
+    /// Brings near the core what the next packet will use.
+    #[inline(always)]
+    pub fn fetch(&self) {
+        frame::fetch(&self.cipher);
+        frame::fetch(&self.sequence);
     }
 
     pub fn spi(&self) -> u32 {

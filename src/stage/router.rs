@@ -45,6 +45,9 @@ impl PrivateRouter {
                     frame.mark = tunnel.mtu.into();
                     return Err(Stop::TooBig { fragmentable });
                 }
+                if let Some(tunnel) = tunnel {
+                    tunnel.fetch();
+                }
                 frame.mark = route;
                 Ok(())
             },
@@ -82,6 +85,9 @@ impl PublicRouter {
             |frame| {
                 let esp = esp_of(frame).ok_or(Lost::NoEsp)?;
                 frame.mark = associations.find(esp.spi()).ok_or(Lost::NoAssociation)?;
+                if let Some(inbound) = associations.at(frame.mark) {
+                    inbound.fetch();
+                }
                 Ok(())
             },
             |lost, _frame| match lost {

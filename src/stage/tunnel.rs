@@ -5,7 +5,7 @@ use super::path::{Ends, Quote};
 use super::{Budget, Event, Events, Meter, Ways, policy};
 use crate::count::{self, SaCounters};
 use crate::esp::{Aead, InboundSa, Job, OutboundSa, Unopened, Unsealed};
-use crate::frame::{BATCH, Batch, Frame};
+use crate::frame::{self, BATCH, Batch, Frame};
 use crate::route::{PrefixTable, SpiTable};
 use crate::wire::checksum;
 use crate::wire::class::{self, Marking};
@@ -166,6 +166,15 @@ impl Tunnel {
         if told_before != Some(self.path.narrow.map(|narrow| narrow.mtu)) || self.path.narrow.is_some() {
             self.set_mtu();
         }
+    }
+
+    /// Brings near the core what the next packet in this tunnel will use.
+    #[inline(always)]
+    pub(super) fn fetch(&self) {
+        if let Some(sa) = &self.sa {
+            sa.fetch();
+        }
+        frame::fetch(&self.told.counters.outbound);
     }
 
     /// Whether such a packet was sent here lately, by the association that is in use or the one before.
@@ -386,6 +395,15 @@ enum Stop {
     Unsealed(Unsealed),
 }
 
+impl Inbound {
+    /// Brings near the core what its next packet will use.
+    #[inline(always)]
+    pub(super) fn fetch(&self) {
+        self.sa.fetch();
+        frame::fetch(&self.told);
+    }
+}
+
 impl Open {
     pub fn new(inside: Addresses, policy: Option<Arc<PrefixTable>>) -> Open {
         // Enough to see an attack or a key mismatch in the log, too little to drown it.
@@ -417,6 +435,7 @@ impl Open {
                         continue;
                     }
                 };
+            frame::fetch(&inbound.told.counters.inbound);
             let offset = usize::from(frame.offset);
             let esp = frame.data_mut().get_mut(offset..).unwrap_or_default();
             if let Some(job) = inbound.sa.job(sequence, esp) {

@@ -82,5 +82,8 @@ fn expanded_keys_wipe_themselves() {
     wipes::<aes_gcm::Aes256Gcm>();
     wipes::<chacha20poly1305::ChaCha20Poly1305>();
     #[cfg(target_arch = "x86_64")]
-    wipes::<x86::Table>();
+    {
+        wipes::<x86::Near>();
+        wipes::<x86::Far>();
+    }
 }

@@ -16,16 +16,18 @@ pub(super) unsafe fn seal<V: Vector>(jobs: &mut [Job<'_>]) {
     // SAFETY: the caller's; `table_of` checked the length.
     unsafe {
         let mut packets = [Unfinished::<V>::none(); WIDEST];
+        fetch_keys(&[], jobs);
         let mut rest = jobs;
         while !rest.is_empty() {
             let count = WIDEST.min(rest.len());
             let (some, behind) = mem::take(&mut rest).split_at_mut(count);
+            fetch_keys(some, behind);
             for (i, packet) in packets.iter_mut().enumerate().take(some.len()) {
-                fetch_key(&some[i], some.get(i + 1).or(behind.first()));
+                fetch_rest(&some[i], some.get(i + 1).or(behind.first()));
                 let job = &mut some[i];
                 match table_of(job) {
                     Some(table) => {
-                        let associated = Associated::of(&job.associated, table);
+                        let associated = Associated::of(&job.associated);
                         *packet = Unfinished::seal(table, &job.nonce, associated, job.data);
                     }
                     None => Portable.seal(slice::from_mut(job)),
@@ -48,16 +50,18 @@ pub(super) unsafe fn open<V: Vector>(jobs: &mut [Job<'_>]) {
     // SAFETY: the caller's; `table_of` checked the length.
     unsafe {
         let mut packets = [Unfinished::<V>::none(); WIDEST];
+        fetch_keys(&[], jobs);
         let mut rest = jobs;
         while !rest.is_empty() {
             let count = WIDEST.min(rest.len());
             let (some, behind) = mem::take(&mut rest).split_at_mut(count);
+            fetch_keys(some, behind);
             for (i, packet) in packets.iter_mut().enumerate().take(some.len()) {
-                fetch_key(&some[i], some.get(i + 1).or(behind.first()));
+                fetch_rest(&some[i], some.get(i + 1).or(behind.first()));
                 let job = &mut some[i];
                 match table_of(job) {
                     Some(table) => {
-                        let associated = Associated::of(&job.associated, table);
+                        let associated = Associated::of(&job.associated);
                         *packet = Unfinished::open(table, &job.nonce, associated, job.data);
                     }
                     None => Portable.open(slice::from_mut(job)),
@@ -73,19 +77,33 @@ pub(super) unsafe fn open<V: Vector>(jobs: &mut [Job<'_>]) {
     }
 }
 
-/// Where many tunnels meet, the key of the next packet is far away. A short packet needs so little of it that the CPU
-/// is ahead of any request.
+/// Where many tunnels meet, the keys of the next packets are far away.
 #[inline(always)]
-fn fetch_key(job: &Job<'_>, next: Option<&Job<'_>>) {
+fn fetch_keys(some: &[Job<'_>], behind: &[Job<'_>]) {
+    let mut last = some.last().map(|job| job.key);
+    for job in behind.iter().take(WIDEST) {
+        if let Some(table) = table_of(job)
+            && !last.is_some_and(|last| ptr::eq(last, job.key))
+        {
+            table.fetch_near();
+        }
+        last = Some(job.key);
+    }
+}
+
+/// What only long packets use of a key, for the next packet.
+#[inline(always)]
+fn fetch_rest(job: &Job<'_>, next: Option<&Job<'_>>) {
     let is_far = |next: &&Job<'_>| next.data.len() >= LONG && !ptr::eq(next.key, job.key);
     let Some(next) = next.filter(is_far) else { return };
     if let Some(table) = table_of(next) {
         // One block of associated data and one of lengths stand in for the ICV.
-        table.fetch(next.data.len().div_ceil(16) + 1);
+        table.fetch_far(next.data.len().div_ceil(16) + 1);
     }
 }
 
-/// None if the key is for another cipher or of another implementation, or there is no room for an ICV: the portable one knows what to do.
+/// None if the key is for another cipher or of another implementation, or there is no room for an ICV: the portable one
+/// knows what to do.
 #[inline(always)]
 fn table_of<'a>(job: &Job<'a>) -> Option<&'a Table> {
     match &job.key.0 {

@@ -13,7 +13,7 @@
 //! reduced once at the end, or whenever a long packet has used up the table.
 
 use super::ghash::Sum;
-use super::table::{POWERS, Table};
+use super::table::{NEAR_POWERS, POWERS, Table};
 use super::vector::{Vector, WIDEST};
 use std::arch::x86_64::*;
 
@@ -22,8 +22,7 @@ use std::arch::x86_64::*;
 pub(super) struct Associated {
     /// Its last block, to which the hash of those before is added.
     pub(super) block: __m128i,
-    /// What its length adds to the hash, in reversed byte order.
-    pub(super) length: __m128i,
+    pub(super) bits: u64,
 }
 
 /// A packet of which the text is done. Hashes of several packets are reduced at once, one per lane.
@@ -125,9 +124,9 @@ unsafe fn run<V: Vector, const SEAL: bool>(
     // SAFETY: the caller's.
     unsafe {
         if table.is_aes256() {
-            Packet::<V, 14>::new(table, nonce, associated, text, len).run::<SEAL>(associated.length)
+            Packet::<V, 14>::new(table, nonce, associated, text, len).run::<SEAL>(associated.bits)
         } else {
-            Packet::<V, 10>::new(table, nonce, associated, text, len).run::<SEAL>(associated.length)
+            Packet::<V, 10>::new(table, nonce, associated, text, len).run::<SEAL>(associated.bits)
         }
     }
 }
@@ -138,7 +137,7 @@ struct Packet<'a, V, const ROUNDS: usize> {
     nonce: &'a [u8; 12],
     /// The round keys of AES-128 but the first two, for which there are registers; AES-256 loads the others.
     rounds: [V; 9],
-    /// The block of the nonce and counter 0 after the first round.
+    /// The block of the nonce and counter 0 before the first round; after it, if that is what counters add to.
     begun: V,
     /// That of the next block.
     counter: usize,
@@ -170,7 +169,7 @@ impl<'a, V: Vector, const ROUNDS: usize> Packet<'a, V, ROUNDS> {
         unsafe {
             let none = V::splat(_mm_setzero_si128());
             let key = |round| _mm_loadu_si128(table.round(round));
-            let begun = _mm_aesenc_si128(_mm_xor_si128(padded(nonce), key(0)), key(1));
+            let begun = _mm_xor_si128(padded(nonce), key(0));
             // Those of the associated data and of the lengths are two.
             let left = len.div_ceil(16) + 2;
             let key = |round| V::splat(key(round));
@@ -198,11 +197,11 @@ impl<'a, V: Vector, const ROUNDS: usize> Packet<'a, V, ROUNDS> {
     /// # Safety
     /// As for `run`.
     #[inline(always)]
-    unsafe fn run<const SEAL: bool>(mut self, associated_length: __m128i) -> Unfinished<V> {
+    unsafe fn run<const SEAL: bool>(mut self, associated_bits: u64) -> Unfinished<V> {
         let mut vectors = (self.len + 16).div_ceil(V::BYTES);
         // SAFETY: the caller's; each pass is over text of which there is enough.
         unsafe {
-            let length = V::alone(_mm_set_epi64x(0, (self.len as i64) << 3));
+            let lengths = _mm_set_epi64x(associated_bits as i64, (self.len as i64) << 3);
             if vectors <= GROUP {
                 match vectors {
                     1 => self.last::<1, 0, true, SEAL>([]),
@@ -224,8 +223,8 @@ impl<'a, V: Vector, const ROUNDS: usize> Packet<'a, V, ROUNDS> {
                     _ => self.last::<4, GROUP, false, SEAL>(sealed),
                 }
             }
-            let sum = self.sum.plus(Sum::of_halves(length, V::load(self.table.power(1))));
-            Unfinished { sum: sum.plus_element(associated_length), mask: self.mask }
+            let sum = self.sum.plus(Sum::of_one(lengths, _mm_loadu_si128(self.table.near_power(1).cast())));
+            Unfinished { sum, mask: self.mask }
         }
     }
 
@@ -241,10 +240,17 @@ impl<'a, V: Vector, const ROUNDS: usize> Packet<'a, V, ROUNDS> {
         // SAFETY: the caller's.
         unsafe {
             let sealed = self.pass::<N, BEHIND, FIRST, true, SEAL>(sealed);
-            if SEAL {
-                self.hash(sealed);
+            if SEAL && const { Self::is_near::<N, FIRST>() } {
+                self.hash::<_, true>(sealed);
+            } else if SEAL {
+                self.hash::<_, false>(sealed);
             }
         }
+    }
+
+    /// Whether a packet of which these are the only vectors is a short one.
+    const fn is_near<const N: usize, const FIRST: bool>() -> bool {
+        FIRST && N * V::BLOCKS < NEAR_POWERS
     }
 
     /// The next `N` vectors of text. If they are the `FIRST`, the text begins in the second lane; if they are the
@@ -268,7 +274,8 @@ impl<'a, V: Vector, const ROUNDS: usize> Packet<'a, V, ROUNDS> {
     ) -> [V; N] {
         // SAFETY: the caller's.
         unsafe {
-            let mut blocks = self.begin::<N>();
+            let is_near = const { LAST && Self::is_near::<N, FIRST>() };
+            let mut blocks = if is_near { self.begin_near() } else { self.begin::<N, FIRST>() };
             let text = self.text;
             let mut len = self.len;
             let mut inputs = blocks;
@@ -307,9 +314,11 @@ impl<'a, V: Vector, const ROUNDS: usize> Packet<'a, V, ROUNDS> {
                 self.mask = blocks[0].first();
             }
             if SEAL {
-                self.hash(sealed);
+                self.hash::<_, false>(sealed);
+            } else if is_near {
+                self.hash::<_, true>(hashed);
             } else {
-                self.hash(hashed);
+                self.hash::<_, false>(hashed);
             }
             let outputs = if SEAL { self.whole::<N, FIRST, LAST>(blocks) } else { blocks };
             self.len = len;
@@ -368,12 +377,15 @@ impl<'a, V: Vector, const ROUNDS: usize> Packet<'a, V, ROUNDS> {
     /// # Safety
     /// As for `run`.
     #[inline(always)]
-    unsafe fn begin<const N: usize>(&mut self) -> [V; N] {
+    unsafe fn begin<const N: usize, const FIRST: bool>(&mut self) -> [V; N] {
         let first = self.counter;
         self.counter += N * V::BLOCKS;
-        let mut blocks = [self.begun; N];
         // SAFETY: the caller's; the table has vectors for the counters that it covers.
         unsafe {
+            if FIRST {
+                self.begun = self.begun.round(V::splat(_mm_loadu_si128(self.table.round(1))));
+            }
+            let mut blocks = [self.begun; N];
             if self.counter <= POWERS + 1 {
                 for (i, block) in blocks.iter_mut().enumerate() {
                     *block = block.xor(V::load(self.table.begun(first + i * V::BLOCKS)));
@@ -389,6 +401,24 @@ impl<'a, V: Vector, const ROUNDS: usize> Packet<'a, V, ROUNDS> {
                     counters = counters.add(V::splat(_mm_set_epi32(V::BLOCKS as i32, 0, 0, 0)));
                 }
             }
+            blocks
+        }
+    }
+
+    /// The only counter blocks of a short packet after the first round, for which it looks nowhere else than at the
+    /// round keys.
+    ///
+    /// # Safety
+    /// As for `run`.
+    #[inline(always)]
+    unsafe fn begin_near<const N: usize>(&self) -> [V; N] {
+        let mut blocks = [self.begun; N];
+        // SAFETY: the caller's; there are as many first counters as a short packet has.
+        unsafe {
+            let key = V::splat(_mm_loadu_si128(self.table.round(1)));
+            for (i, block) in blocks.iter_mut().enumerate() {
+                *block = block.xor(V::load(FIRST_COUNTERS.0.as_ptr().add(i * V::BLOCKS).cast())).round(key);
+            }
         }
         blocks
     }
@@ -399,18 +429,18 @@ impl<'a, V: Vector, const ROUNDS: usize> Packet<'a, V, ROUNDS> {
     /// # Safety
     /// As for `run`.
     #[inline(always)]
-    unsafe fn hash<const N: usize>(&mut self, sealed: [V; N]) {
+    unsafe fn hash<const N: usize, const NEAR: bool>(&mut self, sealed: [V; N]) {
         if N == 0 {
             return;
         }
         // SAFETY: the caller's.
         unsafe {
-            if self.power == 0 {
+            if !NEAR && self.power == 0 {
                 self.power = if self.left <= POWERS { self.left } else { Self::CHUNK };
                 let carried = V::alone(self.sum.reduced());
                 self.sum = Sum::of(carried, V::load(self.table.power(self.power)));
             }
-            let powers = self.table.power(self.power);
+            let powers = if NEAR { self.table.near_power(self.power) } else { self.table.power(self.power) };
             for (i, vector) in sealed.into_iter().enumerate() {
                 let power = V::load(powers.add(i * V::BYTES));
                 self.sum = self.sum.plus(Sum::of(vector.shuffle(V::splat(reversal())), power));
@@ -425,10 +455,9 @@ impl Associated {
     /// # Safety
     /// The CPU has SSSE3.
     #[inline(always)]
-    pub(super) unsafe fn of(data: &[u8; 12], table: &Table) -> Associated {
+    pub(super) unsafe fn of(data: &[u8; 12]) -> Associated {
         // SAFETY: the caller's.
-        let block = unsafe { padded(data) };
-        Associated { block, length: table.associated_length() }
+        Associated { block: unsafe { padded(data) }, bits: 8 * data.len() as u64 }
     }
 
     /// Of any length, as vectors of third parties have it.
@@ -447,9 +476,7 @@ impl Associated {
                 let next = _mm_shuffle_epi8(_mm_loadu_si128(padded.as_ptr().cast()), reversal());
                 block = _mm_xor_si128(super::ghash::times(block, key), next);
             }
-            let bits = _mm_set_epi64x(8 * data.len() as i64, 0);
-            let block = _mm_shuffle_epi8(block, reversal());
-            Associated { block, length: super::ghash::times(bits, key) }
+            Associated { block: _mm_shuffle_epi8(block, reversal()), bits: 8 * data.len() as u64 }
         }
     }
 }
@@ -482,6 +509,20 @@ struct Counters([[u32; 4]; 4]);
 
 /// What the lanes of a vector add to its first counter, which is the last word of its block.
 static COUNTERS: Counters = Counters([[0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 2], [0, 0, 0, 3]]);
+
+#[repr(align(64))]
+struct FirstCounters([[u8; 16]; NEAR_POWERS - 1]);
+
+/// The counter blocks of a short packet without its nonce.
+static FIRST_COUNTERS: FirstCounters = {
+    let mut blocks = [[0; 16]; NEAR_POWERS - 1];
+    let mut block = 0;
+    while block < blocks.len() {
+        blocks[block][15] = block as u8 + 1;
+        block += 1;
+    }
+    FirstCounters(blocks)
+};
 
 /// Vectors whose rounds are done together: as many as hide the latency of a round.
 const GROUP: usize = 4;

@@ -26,12 +26,23 @@ impl<V: Vector> Sum<V> {
         Sum { low: blocks.product::<0x00>(powers), middle, high: blocks.product::<0x11>(powers) }
     }
 
-    /// The same for blocks whose upper halves are zero.
+    /// One block alone times a power.
+    ///
+    /// # Safety
+    /// The CPU has the instructions of `V` and PCLMULQDQ.
     #[inline(always)]
-    pub(super) fn of_halves(blocks: V, powers: V) -> Sum<V> {
-        let powers_high = if V::KARATSUBA { powers.xor(powers.swap()) } else { powers };
-        let low = blocks.product::<0x00>(powers);
-        Sum { low, middle: blocks.product::<0x10>(powers_high), high: low.xor(low) }
+    pub(super) unsafe fn of_one(block: __m128i, power: __m128i) -> Sum<V> {
+        // SAFETY: the caller's.
+        unsafe {
+            let (block, power) = (Xmm::splat(block), Xmm::splat(power));
+            let middle = if V::KARATSUBA {
+                block.xor(block.swap()).product::<0x00>(power.xor(power.swap()))
+            } else {
+                block.product::<0x01>(power).xor(block.product::<0x10>(power))
+            };
+            let (low, high) = (block.product::<0x00>(power), block.product::<0x11>(power));
+            Sum { low: V::alone(low.first()), middle: V::alone(middle.first()), high: V::alone(high.first()) }
+        }
     }
 
     #[inline(always)]
@@ -41,19 +52,6 @@ impl<V: Vector> Sum<V> {
             middle: self.middle.xor(other.middle),
             high: self.high.xor(other.high),
         }
-    }
-
-    /// Adds an element of the field to the first lane.
-    ///
-    /// # Safety
-    /// The CPU has the instructions of `V`.
-    #[inline(always)]
-    pub(super) unsafe fn plus_element(self, element: __m128i) -> Sum<V> {
-        // SAFETY: the caller's.
-        let element = unsafe { V::alone(element) };
-        // Karatsuba's middle includes the other two.
-        let middle = if V::KARATSUBA { self.middle.xor(element) } else { self.middle };
-        Sum { low: self.low, middle, high: self.high.xor(element) }
     }
 
     /// In each lane the sum of all lanes of the sum that has its number.

@@ -29,6 +29,8 @@ mod ymm;
 mod zmm;
 
 pub(super) use table::Table;
+#[cfg(test)]
+pub(super) use table::{Far, Near};
 
 use super::key::{self, Expanded};
 use super::{Aead, ICV, Job, Key, Portable, Secret};

@@ -7,21 +7,33 @@ use super::ghash;
 use std::arch::x86_64::*;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-/// Wiped when dropped. Small packets use the end of `powers`, the round keys and the beginning of `begun`, which lie
-/// side by side.
+/// What packets use of a key, in two pieces: where many tunnels meet, keys are far from the core, and a short packet
+/// asks for four lines of the cache, all in a row.
+pub(in super::super) struct Table {
+    near: Box<Near>,
+    far: Box<Far>,
+    aes256: bool,
+}
+
+/// All that short packets use. Wiped when dropped.
 #[repr(C, align(64))]
 #[derive(Zeroize, ZeroizeOnDrop)]
-pub(in super::super) struct Table {
+pub(in super::super) struct Near {
+    /// H to the power of `NEAR_POWERS`, …, H², H. Vectors reach beyond the end, but have zeros there.
+    powers: [u128; NEAR_POWERS],
+    rounds: [u128; MOST_ROUNDS + 1],
+}
+
+/// What longer packets use besides the round keys. Wiped when dropped.
+#[repr(C, align(64))]
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub(in super::super) struct Far {
     /// H to the power of `POWERS`, …, H², H; then zeros, since vectors reach beyond the end.
     powers: [u128; POWERS + BEYOND],
-    rounds: [u128; MOST_ROUNDS + 1],
     /// What counters from 1 to `POWERS` add to a block of which the first round is done. The last byte of a counter
     /// block goes through the S-box alone, and what follows in the round is linear: so the round of all other bytes
     /// is done once per packet, and that of the counter once per key.
     begun: [u128; POWERS],
-    /// What the length of 12 bytes of associated data adds to every hash.
-    associated_length: u128,
-    aes256: bool,
 }
 
 impl Table {
@@ -30,45 +42,40 @@ impl Table {
     /// # Safety
     /// The CPU has AES-NI, PCLMULQDQ and AVX.
     #[target_feature(enable = "aes,pclmulqdq,avx")]
-    pub(super) unsafe fn expand(secret: &Secret) -> Option<Box<Table>> {
-        let mut table = Box::new(Table {
-            powers: [0; POWERS + BEYOND],
-            rounds: [0; MOST_ROUNDS + 1],
-            begun: [0; POWERS],
-            associated_length: 0,
-            aes256: matches!(secret, Secret::Aes256(_)),
-        });
+    pub(super) unsafe fn expand(secret: &Secret) -> Option<Table> {
+        let mut near = Box::new(Near { powers: [0; NEAR_POWERS], rounds: [0; MOST_ROUNDS + 1] });
+        let mut far = Box::new(Far { powers: [0; POWERS + BEYOND], begun: [0; POWERS] });
         match secret {
-            Secret::Aes128(key) => table.expand_128(key),
-            Secret::Aes256(key) => table.expand_256(key),
+            Secret::Aes128(key) => near.expand_128(key),
+            Secret::Aes256(key) => near.expand_256(key),
             Secret::ChaCha20(_) => return None,
         }
-        table.begin_counters();
+        far.begin_counters(near.rounds[0]);
 
-        let rounds = if table.aes256 { MOST_ROUNDS } else { 10 };
-        let mut block = as_vector(table.rounds[0]);
-        for round in &table.rounds[1..rounds] {
+        let aes256 = matches!(secret, Secret::Aes256(_));
+        let rounds = if aes256 { MOST_ROUNDS } else { 10 };
+        let mut block = as_vector(near.rounds[0]);
+        for round in &near.rounds[1..rounds] {
             block = _mm_aesenc_si128(block, as_vector(*round));
         }
-        let hash_key = as_number(_mm_aesenclast_si128(block, as_vector(table.rounds[rounds])));
+        let hash_key = as_number(_mm_aesenclast_si128(block, as_vector(near.rounds[rounds])));
         let first = as_vector(times_x(hash_key.swap_bytes()));
         let mut power = first;
-        for to in table.powers[..POWERS].iter_mut().rev() {
+        for to in far.powers[..POWERS].iter_mut().rev() {
             *to = as_number(power);
             // SAFETY: the caller's.
             power = unsafe { ghash::times(power, first) };
         }
-        // SAFETY: the caller's.
-        table.associated_length = as_number(unsafe { ghash::times(as_vector(96 << 64), first) });
-        Some(table)
+        near.powers.copy_from_slice(&far.powers[POWERS - NEAR_POWERS..POWERS]);
+        Some(Table { near, far, aes256 })
     }
 
     /// The key that was expanded is the beginning of the round keys.
     pub(in super::super) fn secret(&self) -> Secret {
         let mut bytes = Zeroizing::new([0; 32]);
         let (first, second) = bytes.split_at_mut(16);
-        first.copy_from_slice(&self.rounds[0].to_le_bytes());
-        second.copy_from_slice(&self.rounds[1].to_le_bytes());
+        first.copy_from_slice(&self.near.rounds[0].to_le_bytes());
+        second.copy_from_slice(&self.near.rounds[1].to_le_bytes());
         match first.try_into() {
             Ok(first) if !self.aes256 => Secret::Aes128(first),
             _ => Secret::Aes256(*bytes),
@@ -84,38 +91,53 @@ impl Table {
     #[inline(always)]
     pub(super) fn power(&self, power: usize) -> *const u8 {
         debug_assert!((1..=POWERS).contains(&power));
-        self.powers.as_ptr().wrapping_add(POWERS - power).cast()
+        self.far.powers.as_ptr().wrapping_add(POWERS - power).cast()
+    }
+
+    /// The same for at most [`NEAR_POWERS`]; lanes beyond H are arbitrary: all that they are multiplied by is zero.
+    #[inline(always)]
+    pub(super) fn near_power(&self, power: usize) -> *const u8 {
+        debug_assert!((1..=NEAR_POWERS).contains(&power));
+        (&raw const *self.near).cast::<u128>().wrapping_add(NEAR_POWERS - power).cast()
     }
 
     #[inline(always)]
     pub(super) fn round(&self, round: usize) -> *const __m128i {
-        self.rounds[round..].as_ptr().cast()
-    }
-
-    #[inline(always)]
-    pub(super) fn associated_length(&self) -> __m128i {
-        // SAFETY: a table exists only where the CPU has AVX.
-        unsafe { _mm_loadu_si128((&raw const self.associated_length).cast()) }
+        self.near.rounds[round..].as_ptr().cast()
     }
 
     /// Where a vector of that is loaded from for counters from this one on, at least 1.
     #[inline(always)]
     pub(super) fn begun(&self, counter: usize) -> *const u8 {
         debug_assert!((1..=POWERS).contains(&counter));
-        self.begun.as_ptr().wrapping_add(counter - 1).cast()
+        self.far.begun.as_ptr().wrapping_add(counter - 1).cast()
     }
 
-    /// Brings what a packet of so many blocks will use near the core: it lies in one piece.
+    /// Brings what all packets use near the core.
     #[inline(always)]
-    pub(super) fn fetch(&self, blocks: usize) {
+    pub(super) fn fetch_near(&self) {
+        let start = &raw const *self.near;
+        fetch(start.cast(), if self.aes256 { size_of::<Near>() } else { NEAR_128 });
+    }
+
+    /// Brings what a packet of so many blocks will use besides near the core: it lies in one piece.
+    #[inline(always)]
+    pub(super) fn fetch_far(&self, blocks: usize) {
         let blocks = blocks.clamp(1, POWERS);
         let (start, end) = (self.power(blocks), self.begun(blocks));
-        for line in (0..=end.addr() - start.addr()).step_by(64) {
-            // SAFETY: a table exists only where the CPU has AVX, and a prefetch reads nothing.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(line).cast()) };
-        }
+        fetch(start, end.addr() - start.addr() + 1);
     }
+}
 
+#[inline(always)]
+fn fetch(start: *const u8, len: usize) {
+    for line in (0..len).step_by(64) {
+        // SAFETY: a table exists only where the CPU has AVX, and a prefetch reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(line).cast()) };
+    }
+}
+
+impl Near {
     #[target_feature(enable = "aes,avx")]
     fn expand_128(&mut self, key: &[u8; 16]) {
         self.rounds[0] = u128::from_le_bytes(*key);
@@ -163,11 +185,13 @@ impl Table {
         let sum = _mm_xor_si128(sum, _mm_slli_si128::<8>(sum));
         self.rounds[ROUND] = as_number(_mm_xor_si128(sum, last));
     }
+}
 
+impl Far {
     #[target_feature(enable = "aes,avx")]
-    fn begin_counters(&mut self) {
+    fn begin_counters(&mut self, first_round: u128) {
         let none = _mm_setzero_si128();
-        let last = self.rounds[0] & LAST_BYTE;
+        let last = first_round & LAST_BYTE;
         let without = _mm_aesenc_si128(as_vector(last), none);
         for (counter, begun) in (1..).zip(&mut self.begun) {
             let with = _mm_aesenc_si128(as_vector(last ^ counter << 120), none);
@@ -197,6 +221,10 @@ fn as_number(vector: __m128i) -> u128 {
 /// Enough for a packet of 1,500 bytes with one reduction, while the table stays below 3.5 KiB, so that thousands of
 /// security associations fit the cache. The same number of counters is begun.
 pub(super) const POWERS: usize = 96;
+/// Enough for a text of 48 bytes: there are one block of associated data and one of lengths. Small TCP and UDP packets
+/// have no more, and so the round keys of AES-128 end with a line of the cache.
+pub(super) const NEAR_POWERS: usize = 5;
+const NEAR_128: usize = 16 * (NEAR_POWERS + 10 + 1);
 /// A vector of four lanes that begins at H.
 const BEYOND: usize = 3;
 /// Those of AES-256.
@@ -208,4 +236,4 @@ const PLAIN: i32 = 0xaa;
 const LAST_BYTE: u128 = 0xff << 120;
 /// x^128 + x^127 + x^126 + x^121 + 1, without its leading term.
 const FIELD: u128 = 0xc2 << 120 | 1;
-const _: () = assert!(size_of::<Table>() <= 3456 && POWERS < 256);
+const _: () = assert!(size_of::<Near>() + size_of::<Far>() <= 3584 && POWERS < 256 && NEAR_128 == 4 * 64);
