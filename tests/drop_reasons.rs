@@ -315,6 +315,11 @@ fn with_group(mut frame: Vec<u8>) -> Vec<u8> {
     frame
 }
 
+fn with_ethertype(mut frame: Vec<u8>, ethertype: [u8; 2]) -> Vec<u8> {
+    frame[12..14].copy_from_slice(&ethertype);
+    frame
+}
+
 fn ages() -> Vec<Driver> {
     let out = || udp(HOST, FAR_HOST, 64, b"damaged");
     let back = || udp(FAR_HOST, HOST, 64, b"damaged");
@@ -323,6 +328,12 @@ fn ages() -> Vec<Driver> {
         driver("outbound-ttl/protocol-errors", move |site| site.arrive_private(&out()[..14 + 19])),
         driver("outbound-ttl/protocol-errors", |site| {
             site.arrive_private(&udp6(HOST6, FAR_HOST6, 64, b"cut")[..14 + 39]);
+        }),
+        driver("outbound-ttl/protocol-errors", |site| {
+            site.arrive_private(&with_ethertype(
+                udp6(HOST6, FAR_HOST6, 64, b"said to be IPv4"),
+                [0x08, 0x00],
+            ));
         }),
         driver("inbound-ttl/protocol-errors", move |site| Far::new().send(site, &back()[14..14 + 24], 4)),
         driver("inbound-ttl/checksum-errors", move |site| Far::new().send(site, &damaged(back())[14..], 4)),

@@ -188,23 +188,29 @@ enum Inner {
 #[inline]
 fn uncover(frame: &mut Frame, own: &Addresses) -> Result<(), Other> {
     let header = Ethernet::parse(frame.data()).map_err(|_| Other::Ethertype)?;
-    match header.ethertype() {
-        ethernet::ETHERTYPE_IPV4 if own.v4.is_some() => {}
+    let version = match header.ethertype() {
+        ethernet::ETHERTYPE_IPV4 if own.v4.is_some() => 4,
         ethernet::ETHERTYPE_IPV6 if own.v6.is_some() => {
             // Solicitations come to a group; advertisements may.
             if Ipv6::parse(header.payload()).is_ok_and(|ip| nd::is_neighbour_discovery(&ip)) {
                 return Err(Other::Neighbour);
             }
+            6
         }
         ethernet::ETHERTYPE_ARP if own.v4.is_some() => return Err(Other::Neighbour),
         _ => return Err(Other::Ethertype),
-    }
+    };
     // RFC 1812 section 5.3.4: a router must not forward what was sent to a link-layer group address; and RFC 1122
     // section 3.2.2 forbids an error about it.
     if header.destination().is_multicast() {
         return Err(Other::Address);
     }
     frame.trim_front(ethernet::HEADER);
+    // The Ethertype says the version, too (RFC 894, RFC 2464). What contradicts it is no packet of either: nothing is left
+    // that anyone could parse.
+    if frame.data().first().is_some_and(|first| first >> 4 != version) {
+        frame.truncate(0);
+    }
     Ok(())
 }
 
