@@ -13,7 +13,7 @@ help:
 	@echo "               (make demo KEEP=1 leaves it up to look around)"
 	@echo "make test      everything: unit tests, device tests and end-to-end tests with the real daemon (as root)"
 	@echo "make build     target/release/vita"
-	@echo "make bench     how fast it all is: a table, a document and a plot in target/bench (ten minutes; AF_XDP as root)"
+	@echo "make bench     how fast it all is: a table, a document and a plot in target/bench (six minutes and the build; AF_XDP as root)"
 	@echo "make fuzz      one minute of random input for each parser and for the whole packet path (needs a nightly toolchain and cargo-fuzz)"
 	@echo "make lint      formatting and clippy, warnings are errors"
 	@echo "make bpf       rebuild the XDP program (the built object is in the repository; only needed after a change)"

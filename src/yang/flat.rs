@@ -9,11 +9,11 @@
 //! Key leaves are part of the path and have no line of their own. So an entry with nothing but keys and defaults
 //! does not appear, unless defaults are shown.
 
-use super::data::{Container, Data, List, Value};
+use super::data::{Container, List, Value};
 use super::edit::Found;
 use super::path::{Path, Step, Target};
-use super::print::{self, Shown};
-use super::schema::{self, Kind, Members};
+use super::print::{self, Member, Shown};
+use super::schema::{self, Members};
 use std::fmt::Write;
 
 pub fn xpath(path: &Path, found: Found, shown: Shown) -> String {
@@ -71,25 +71,17 @@ struct Lines {
 impl Lines {
     fn members(&mut self, schema: &Members, container: &Container, skip: &[&str]) {
         for node in schema.iter().filter(|node| !skip.contains(&&*node.name)) {
-            match (&node.kind, container.members.get(&node.name)) {
-                (Kind::Leaf(leaf), present) => {
-                    let present = match present {
-                        Some(Data::Leaf(value)) => Some(value),
-                        _ => None,
-                    };
-                    if let Some(value) = print::chosen(self.shown, leaf, present, node) {
-                        self.leaf(&node.name, value);
-                    }
-                }
-                (Kind::Container(schema), Some(Data::Container(inner))) => {
+            match self.shown.member(node, container) {
+                Some(Member::Leaf(_, value)) => self.leaf(&node.name, value),
+                Some(Member::LeafList(_, values)) => self.leaf_list(&node.name, values),
+                Some(Member::Container(schema, inner)) => {
                     let length = self.path.len();
                     self.name(&node.name);
                     self.members(schema, inner, &[]);
                     self.path.truncate(length);
                 }
-                (Kind::List(schema), Some(Data::List(list))) => self.list(&node.name, schema, list),
-                (Kind::LeafList(_), Some(Data::LeafList(values))) => self.leaf_list(&node.name, values),
-                _ => {}
+                Some(Member::List(schema, list)) => self.list(&node.name, schema, list),
+                None => {}
             }
         }
     }
@@ -99,13 +91,8 @@ impl Lines {
         for entry in list.entries.values() {
             let lengths = (self.path.len(), self.tags.len());
             self.name(name);
-            for key in &keys {
-                let leaf = schema.members.node(key).zip(schema.members.leaf(key));
-                if let Some((node, leaf)) = leaf
-                    && let Some(value) = print::chosen(self.shown, leaf, entry.value(key), node)
-                {
-                    self.key(key, value);
-                }
+            for (key, value) in self.shown.keys(schema, entry) {
+                self.key(key, value);
             }
             self.members(&schema.members, entry, &keys);
             self.path.truncate(lengths.0);

@@ -2,8 +2,10 @@
 //! Printing in the textual form: sorted, two spaces per level, quotes only where they are needed.
 
 use super::data::{Container, Data, List, Value};
+use super::path::Step;
 use super::schema::{self, Kind, Leaf, Members};
 use super::syntax::{is_special, is_white};
+use super::types::Type;
 use std::fmt::Write;
 
 /// Which leaves are printed.
@@ -56,6 +58,45 @@ pub fn value(value: &Value) -> String {
     }
 }
 
+/// What there is to print of a member, in whatever form.
+pub(super) enum Member<'a> {
+    Leaf(&'a Leaf, &'a Value),
+    LeafList(&'a Type, &'a [Value]),
+    Container(&'a Members, &'a Container),
+    List(&'a schema::List, &'a List),
+}
+
+impl Shown {
+    /// A member of a container, if it is to be printed.
+    pub(super) fn member<'a>(self, node: &'a schema::Node, container: &'a Container) -> Option<Member<'a>> {
+        match (&node.kind, container.members.get(&node.name)) {
+            (Kind::Leaf(leaf), present) => {
+                let present = match present {
+                    Some(Data::Leaf(value)) => Some(value),
+                    _ => None,
+                };
+                chosen(self, leaf, present, node).map(|value| Member::Leaf(leaf, value))
+            }
+            (Kind::LeafList(kind), Some(Data::LeafList(values))) => Some(Member::LeafList(kind, values)),
+            (Kind::Container(schema), Some(Data::Container(inner))) => Some(Member::Container(schema, inner)),
+            (Kind::List(schema), Some(Data::List(list))) => Some(Member::List(schema, list)),
+            _ => None,
+        }
+    }
+
+    /// Those of the key leaves of an entry that are to be printed, and their values.
+    pub(super) fn keys<'a>(
+        self,
+        schema: &'a schema::List,
+        entry: &'a Container,
+    ) -> impl Iterator<Item = (&'a str, &'a Value)> {
+        Step::sorted(&schema.keys).into_iter().filter_map(move |key| {
+            let (node, leaf) = schema.members.node(key).zip(schema.members.leaf(key))?;
+            Some((key, chosen(self, leaf, entry.value(key), node)?))
+        })
+    }
+}
+
 /// The value to print for a leaf, if any.
 pub(super) fn chosen<'a>(
     shown: Shown,
@@ -80,33 +121,25 @@ struct Printer {
 impl Printer {
     fn members(&mut self, schema: &Members, container: &Container, skip: &[&str]) {
         for node in schema.iter().filter(|node| !skip.contains(&&*node.name)) {
-            match (&node.kind, container.members.get(&node.name)) {
-                (Kind::Leaf(leaf), present) => {
-                    let present = match present {
-                        Some(Data::Leaf(value)) => Some(value),
-                        _ => None,
-                    };
-                    if let Some(value) = chosen(self.shown, leaf, present, node) {
-                        self.line(&format!("{} {};", node.name, self::value(value)));
-                    }
-                }
-                (Kind::LeafList(_), Some(Data::LeafList(values))) => {
+            match self.shown.member(node, container) {
+                Some(Member::Leaf(_, value)) => self.line(&format!("{} {};", node.name, self::value(value))),
+                Some(Member::LeafList(_, values)) => {
                     for value in values {
                         self.line(&format!("{} {};", node.name, self::value(value)));
                     }
                 }
-                (Kind::Container(schema), Some(Data::Container(inner))) => {
+                Some(Member::Container(schema, inner)) => {
                     self.line(&format!("{} {{", node.name));
                     self.depth += 1;
                     self.members(schema, inner, &[]);
                     self.depth -= 1;
                     self.line("}");
                 }
-                (Kind::List(schema), Some(Data::List(list))) => {
+                Some(Member::List(schema, list)) => {
                     let opening = format!("{} {{", node.name);
                     list.entries.values().for_each(|entry| self.entry(schema, entry, &opening));
                 }
-                _ => {}
+                None => {}
             }
         }
     }
@@ -115,16 +148,10 @@ impl Printer {
     fn entry(&mut self, schema: &schema::List, entry: &Container, opening: &str) {
         self.line(opening);
         self.depth += 1;
-        let keys = super::path::Step::sorted(&schema.keys);
-        for key in &keys {
-            let leaf = schema.members.node(key).zip(schema.members.leaf(key));
-            if let Some((node, leaf)) = leaf
-                && let Some(value) = chosen(self.shown, leaf, entry.value(key), node)
-            {
-                self.line(&format!("{key} {};", self::value(value)));
-            }
+        for (key, value) in self.shown.keys(schema, entry) {
+            self.line(&format!("{key} {};", self::value(value)));
         }
-        self.members(&schema.members, entry, &keys);
+        self.members(&schema.members, entry, &Step::sorted(&schema.keys));
         self.depth -= 1;
         self.line("}");
     }

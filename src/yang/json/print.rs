@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Printing as JSON: sorted like the textual form, two spaces per level.
 
-use crate::yang::data::{Container, Data, List, Value};
+use crate::yang::data::{Container, List, Value};
 use crate::yang::edit::Found;
 use crate::yang::path::{Path, Step, Target};
-use crate::yang::print::{Shown, chosen};
+use crate::yang::print::{Member, Shown};
 use crate::yang::schema::{self, Kind, Members, Node};
 use crate::yang::types::{Encoding, Type};
 
@@ -97,37 +97,20 @@ impl Printer<'_> {
     }
 
     fn member(&mut self, node: &Node, container: &Container, key: bool) {
-        match (&node.kind, container.members.get(&node.name)) {
-            (Kind::Leaf(leaf), present) => {
-                let present = match present {
-                    Some(Data::Leaf(value)) => Some(value),
-                    _ => None,
-                };
-                // An entry without its keys could not be read again, whatever their default.
-                let shown = if key { Shown::Present } else { self.shown };
-                if let Some(value) = chosen(shown, leaf, present, node) {
-                    self.name(&node.name);
-                    self.value(&leaf.kind, value);
+        // An entry without its keys could not be read again, whatever their default.
+        let shown = if key { Shown::Present } else { self.shown };
+        let Some(member) = shown.member(node, container) else { return };
+        self.name(&node.name);
+        match member {
+            Member::Leaf(leaf, value) => self.value(&leaf.kind, value),
+            Member::LeafList(kind, values) => self.sequence('[', ']', |printer| {
+                for value in values {
+                    printer.next();
+                    printer.value(kind, value);
                 }
-            }
-            (Kind::LeafList(kind), Some(Data::LeafList(values))) => {
-                self.name(&node.name);
-                self.sequence('[', ']', |printer| {
-                    for value in values {
-                        printer.next();
-                        printer.value(kind, value);
-                    }
-                });
-            }
-            (Kind::Container(schema), Some(Data::Container(inner))) => {
-                self.name(&node.name);
-                self.container(schema, inner);
-            }
-            (Kind::List(schema), Some(Data::List(list))) => {
-                self.name(&node.name);
-                self.list(schema, list);
-            }
-            _ => {}
+            }),
+            Member::Container(schema, inner) => self.container(schema, inner),
+            Member::List(schema, list) => self.list(schema, list),
         }
     }
 
