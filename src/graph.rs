@@ -405,5 +405,5 @@ impl<Address: Copy + Into<IpAddr>> Face<Address> {
 
 #[inline(always)]
 fn batches<const N: usize>() -> [Batch; N] {
-    [const { Batch::new() }; N]
+    std::array::from_fn(|_| Batch::new())
 }
