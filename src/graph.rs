@@ -18,9 +18,12 @@ use crate::count::Counters;
 use crate::esp::OutboundSa;
 use crate::frame::{Batch, Pool, Port};
 use crate::route::{PrefixTable, SpiTable};
+use crate::stage::dispatch::Inner;
 use crate::stage::*;
 use crate::wire::Mac;
-use crate::wire::ip::Addresses;
+use crate::wire::class;
+use crate::wire::ethernet;
+use crate::wire::ip::{Addresses, Family, Ip};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -77,6 +80,27 @@ pub struct Leftover {
     _associations: Option<SpiTable<Box<Inbound>>>,
 }
 
+/// Why a packet from inside goes no further.
+enum Stop {
+    Dispatch(dispatch::Other),
+    Ttl(ttl::Stop),
+    Route(router::Stop),
+}
+
+/// Why a packet from outside goes no further.
+enum Lost {
+    Dispatch(dispatch::NotEsp),
+    Router(router::Lost),
+}
+
+/// Why the inside of a packet goes no further.
+enum Kept {
+    Outside,
+    Dispatch(Inner),
+    Ttl(ttl::Stop),
+    NextHop(Unknown),
+}
+
 /// One worker's packet path and everything it remembers.
 pub struct Graph<M = ()> {
     counters: Arc<Counters>,
@@ -86,7 +110,6 @@ pub struct Graph<M = ()> {
     public_dispatch: PublicDispatch,
     inbound_dispatch: InboundDispatch,
     private_router: PrivateRouter,
-    public_router: PublicRouter,
     outbound: Outbound,
     open: Open,
     associations: SpiTable<Box<Inbound>>,
@@ -132,7 +155,6 @@ impl<M: Meter> Graph<M> {
             inbound_dispatch: InboundDispatch { own: inside },
             open: Open::new(inside, policy),
             private_router: PrivateRouter { table: plan.table },
-            public_router: PublicRouter,
             outbound: Outbound { tunnels: plan.tunnels },
             associations: plan.associations.unwrap_or_else(|| SpiTable::with_capacity(0)),
             private_icmp: Icmp::new(inside),
@@ -158,11 +180,9 @@ impl<M: Meter> Graph<M> {
             return 0;
         }
         self.meter.lap("outbound receive");
-        self.private_dispatch.run(&mut packets, &mut local, &mut neighbours, &count.private_dispatch);
-        self.meter.lap("outbound dispatch");
-        let [mut expired, mut answers, mut reports] = batches();
-        decrement(&mut packets, &mut expired, &count.outbound_ttl);
-        self.meter.lap("outbound ttl");
+        let [mut expired, mut too_big, mut answers, mut reports] = batches();
+        self.route(&mut packets, &mut local, &mut neighbours, &mut expired, &mut too_big);
+        self.meter.lap("outbound dispatch, ttl, route");
         self.private_icmp.receive(
             now_ns,
             &mut local,
@@ -174,7 +194,7 @@ impl<M: Meter> Graph<M> {
         // Inside, nobody sees our ESP packets.
         self.path_mtu.learn(now_ns, &mut reports, &mut [], icmp_count, &mut self.events);
         self.private_icmp.report(now_ns, Problem::TimeExceeded, &mut expired, &mut answers, icmp_count);
-        let mut too_big = self.seal(now_ns, &mut packets, public);
+        self.seal(now_ns, &mut packets, public);
         self.private_icmp.report(now_ns, Problem::TooBig, &mut too_big, &mut answers, icmp_count);
         self.private_next_hop.send(now_ns, &mut answers, private, &count.private_next_hop);
         self.private_next_hop.learn(&mut neighbours, private, &count.private_next_hop, &mut self.events);
@@ -197,33 +217,22 @@ impl<M: Meter> Graph<M> {
             return 0;
         }
         self.meter.lap("inbound receive");
-        self.public_dispatch.run(
-            &mut packets,
-            &mut exchange,
-            &mut local,
-            &mut neighbours,
-            &count.public_dispatch,
-        );
-        self.meter.lap("inbound dispatch");
+        self.find(&mut packets, &mut exchange, &mut local, &mut neighbours);
+        self.meter.lap("inbound dispatch, SPI");
         collect(&mut exchange, deliver, &count.key_manager);
 
-        self.public_router.run(&mut packets, &self.associations, &count.public_router);
-        self.meter.lap("inbound router");
-        self.open.run(
+        let verdicts = self.open.decrypt(
             now_ns,
             &mut packets,
-            &mut self.associations,
+            &self.associations,
             self.aead,
             &mut self.events,
             &mut self.meter,
         );
         let [mut inner, mut expired, mut answers, mut reports] = batches();
-        self.inbound_dispatch.run(&mut packets, &mut inner, &count.inbound_dispatch);
-        self.meter.lap("inbound inner dispatch");
-        decrement(&mut packets, &mut expired, &count.inbound_ttl);
-        self.meter.lap("inbound ttl");
-        self.private_next_hop.send(now_ns, &mut packets, private, &count.private_next_hop);
-        self.meter.lap("inbound next hop");
+        self.admit(now_ns, &mut packets, verdicts, &mut inner, &mut expired);
+        private.transmit(&mut packets);
+        self.meter.lap("inbound decapsulate, dispatch, ttl, next hop");
 
         let icmp_count = IcmpCount { v4: &count.inbound_icmp4, v6: &count.inbound_icmp6 };
         self.inbound_icmp.receive(
@@ -236,8 +245,7 @@ impl<M: Meter> Graph<M> {
         );
         self.path_mtu.learn(now_ns, &mut reports, &mut [], icmp_count, &mut self.events);
         self.inbound_icmp.report(now_ns, Problem::TimeExceeded, &mut expired, &mut answers, icmp_count);
-        // An answer of ours that is too big for the tunnel is not worth an error to ourselves.
-        drop(self.seal(now_ns, &mut answers, public));
+        self.answer(now_ns, &mut answers, public);
 
         let [mut answers, mut reports] = batches();
         let icmp_count = IcmpCount { v4: &count.public_icmp4, v6: &count.public_icmp6 };
@@ -256,21 +264,149 @@ impl<M: Meter> Graph<M> {
         work
     }
 
-    /// Inner packets into their tunnels. Gives back those that are too big and may not be fragmented.
-    fn seal(&mut self, now_ns: u64, packets: &mut Batch, public: &mut impl Port) -> Batch {
-        let mut too_big = Batch::new();
+    /// From a frame of the private side to a packet that is marked with its route.
+    #[inline(never)]
+    fn route(
+        &self,
+        packets: &mut Batch,
+        local: &mut Batch,
+        neighbours: &mut Batch,
+        expired: &mut Batch,
+        too_big: &mut Batch,
+    ) {
+        let count = &self.counters;
+        let (dispatch, router, tunnels) =
+            (&self.private_dispatch, &self.private_router, &self.outbound.tunnels);
+        packets.sift(
+            |frame| {
+                let packet = dispatch.judge(frame).map_err(Stop::Dispatch)?;
+                let packet = packet.map_err(|_| Stop::Ttl(ttl::Stop::Malformed))?;
+                let (aged, route) = (ttl::check(&packet), router.pick(&packet, tunnels));
+                let len = packet.total_len();
+                frame.cut(ethernet::HEADER, len);
+                ttl::decrement(frame.data_mut(), aged.map_err(Stop::Ttl)?);
+                frame.mark = route.map_err(Stop::Route)?;
+                Ok(())
+            },
+            |stop, frame| match stop {
+                Stop::Dispatch(other) => {
+                    let count = &count.private_dispatch;
+                    PrivateDispatch::divert(other, frame, local, neighbours, count);
+                }
+                Stop::Ttl(stop) => ttl::divert(stop, frame, expired, &count.outbound_ttl),
+                Stop::Route(stop) => {
+                    PrivateRouter::divert(stop, frame, too_big, tunnels, &count.private_router);
+                }
+            },
+        );
+    }
+
+    /// From a frame of the public side to a packet that is marked with its security association.
+    #[inline(never)]
+    fn find(&self, packets: &mut Batch, exchange: &mut Batch, local: &mut Batch, neighbours: &mut Batch) {
+        let count = &self.counters;
+        let (dispatch, associations) = (&self.public_dispatch, &self.associations);
+        packets.sift(
+            |frame| {
+                let (packet, offset) = dispatch.judge(frame).map_err(Lost::Dispatch)?;
+                let place = router::find(&packet, offset, associations).map_err(Lost::Router)?;
+                // What follows the packet in its frame is not authenticated.
+                let len = packet.total_len();
+                frame.cut(ethernet::HEADER, len);
+                (frame.offset, frame.mark) = (offset as u16, place);
+                Ok(())
+            },
+            |lost, frame| match lost {
+                Lost::Dispatch(found) => {
+                    let count = &count.public_dispatch;
+                    PublicDispatch::divert(found, frame, exchange, local, neighbours, count);
+                }
+                Lost::Router(lost) => router::count_lost(lost, &count.public_router),
+            },
+        );
+    }
+
+    /// From a packet that was decrypted to a frame for the private side with what was in it.
+    #[inline(never)]
+    fn admit(
+        &mut self,
+        now_ns: u64,
+        packets: &mut Batch,
+        mut verdicts: Verdicts,
+        inner: &mut Batch,
+        expired: &mut Batch,
+    ) {
+        let count = &self.counters;
+        let ways = self.private_next_hop.ways();
+        packets.sift(
+            |frame| {
+                let verdict = verdicts.next();
+                let inbound = self.associations.at_mut(frame.mark);
+                let (verdict, inbound) = verdict.zip(inbound).ok_or(Kept::Outside)?;
+                let opened = match self.open.judge(frame, verdict, inbound) {
+                    Ok(opened) => opened,
+                    Err(reason) => {
+                        self.open.refuse(now_ns, reason, frame, inbound, &mut self.events);
+                        return Err(Kept::Outside);
+                    }
+                };
+                let packet = opened.packet.map_err(|_| match Family::of_packet(opened.bytes) {
+                    Some(_) => Kept::Ttl(ttl::Stop::Malformed),
+                    None => Kept::Dispatch(Inner::Unfit),
+                })?;
+                let (dispatched, aged) = (self.inbound_dispatch.judge(&packet), ttl::check(&packet));
+                let (start, len, class) = (opened.start, packet.total_len(), opened.class);
+                frame.cut(start, len);
+                if let Some(class) = class {
+                    class::set(frame.data_mut(), class);
+                }
+                dispatched.map_err(Kept::Dispatch)?;
+                let family = aged.map_err(Kept::Ttl)?;
+                ttl::decrement(frame.data_mut(), family);
+                ways.take(frame, family).map_err(Kept::NextHop)
+            },
+            |kept, frame| match kept {
+                // It has been counted where it was refused.
+                Kept::Outside => {}
+                Kept::Dispatch(Inner::Local) => inner.push(frame),
+                Kept::Dispatch(Inner::Unfit) => count.inbound_dispatch.protocol_errors.add(1),
+                Kept::Ttl(stop) => ttl::divert(stop, frame, expired, &count.inbound_ttl),
+                Kept::NextHop(Unknown) => {
+                    self.private_next_hop.hold(now_ns, frame, &count.private_next_hop);
+                }
+            },
+        );
+    }
+
+    /// Answers of ours to who is behind a tunnel.
+    fn answer(&mut self, now_ns: u64, packets: &mut Batch, public: &mut impl Port) {
+        let count = self.counters.clone();
+        let (router, tunnels) = (&self.private_router, &self.outbound.tunnels);
+        packets.sift(
+            |frame| {
+                let packet = Ip::parse(frame.data()).map_err(|_| router::Stop::NoRoute)?;
+                frame.mark = router.pick(&packet, tunnels)?;
+                Ok(())
+            },
+            // One that is too big for the tunnel is not worth an error to ourselves.
+            |stop, frame| {
+                PrivateRouter::divert(stop, frame, &mut Batch::new(), tunnels, &count.private_router);
+            },
+        );
+        self.seal(now_ns, packets, public);
+    }
+
+    /// Packets that have a route into their tunnels.
+    fn seal(&mut self, now_ns: u64, packets: &mut Batch, public: &mut impl Port) {
         if packets.is_empty() {
-            return too_big;
+            return;
         }
         let count = self.counters.clone();
-        self.private_router.run(packets, &mut too_big, &self.outbound.tunnels, &count.private_router);
-        self.meter.lap("outbound router");
         let (ways, mut bare) = (self.public_next_hop.ways(), Batch::new());
         self.outbound.run(packets, &mut bare, &ways, self.aead, &count.private_router, &mut self.meter);
         public.transmit(packets);
         self.public_next_hop.send(now_ns, &mut bare, public, &count.public_next_hop);
         self.meter.lap("outbound next hop");
-        too_big
     }
 
     /// Does what is due. Gives the time of the next call.

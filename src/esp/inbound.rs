@@ -4,7 +4,7 @@
 use super::last::Will;
 use super::{Cipher, LastNumber, Parameters, Window};
 use crate::aead::{Aead, Job};
-use crate::frame::{self, Frame};
+use crate::frame;
 use crate::wire::Malformed;
 use crate::wire::esp::{Esp, HEADER, ICV, Trailer};
 
@@ -84,20 +84,17 @@ impl InboundSa {
         if self.window.accept(sequence) { Ok(()) } else { Err(Unopened::Replayed) }
     }
 
-    /// Cuts an opened packet, whose ESP header starts at `offset`, down to the inner packet. Gives its next header.
-    /// What traffic flow confidentiality added stays behind the inner packet, whose own length tells it apart.
+    /// The inner packet in one that was opened, which starts at the SPI, and its next header. What traffic flow
+    /// confidentiality added is behind the inner packet, whose own length tells it apart.
     #[inline(always)]
-    pub fn decapsulate(frame: &mut Frame, offset: usize) -> Result<u8, Unopened> {
-        let sealed = offset + HEADER..frame.len().saturating_sub(ICV);
-        let text = frame.data().get(sealed).ok_or(Unopened::TooShort)?;
+    pub fn decapsulate(esp: &[u8]) -> Result<(&[u8], u8), Unopened> {
+        let text = HEADER..esp.len().saturating_sub(ICV);
+        let text = esp.get(text).ok_or(Unopened::TooShort)?;
         let (inner, trailer) = Trailer::split(text).map_err(|problem| match problem {
             Malformed::Padding => Unopened::BadPadding,
             _ => Unopened::TooShort,
         })?;
-        let inner = inner.len();
-        frame.trim_front(offset + HEADER);
-        frame.truncate(inner);
-        Ok(trailer.next_header)
+        Ok((inner, trailer.next_header))
     }
 }
 

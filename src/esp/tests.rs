@@ -39,7 +39,9 @@ fn open(sa: &mut InboundSa, frame: &mut Frame, offset: usize) -> Result<u8, Unop
         return Err(Unopened::Forged);
     }
     sa.accept(sequence)?;
-    InboundSa::decapsulate(frame, offset)
+    let (inner, next_header) = InboundSa::decapsulate(&frame.data()[offset..])?;
+    frame.cut(offset + HEADER, inner.len());
+    Ok(next_header)
 }
 
 #[test]

@@ -256,6 +256,13 @@ impl Frame {
         }
     }
 
+    /// Cuts the data down to `len` bytes from `start` on, or to what is there of them.
+    #[inline]
+    pub fn cut(&mut self, start: usize, len: usize) {
+        self.trim_front(start);
+        self.truncate(len);
+    }
+
     /// Makes the frame empty again, with the usual headroom.
     pub fn reset(&mut self) {
         // SAFETY: from the start of the chunk, HEADROOM < CHUNK stays inside it.

@@ -6,9 +6,10 @@
 
 use crate::count;
 use crate::frame::{Batch, Frame};
+use crate::wire::Malformed;
 use crate::wire::ethernet::{self, Ethernet};
-use crate::wire::ip::{Addresses, Family, Ip};
-use crate::wire::ipv4::{PROTOCOL_ESP, PROTOCOL_UDP};
+use crate::wire::ip::{Addresses, Ip};
+use crate::wire::ipv4::{Ipv4, PROTOCOL_ESP, PROTOCOL_UDP};
 use crate::wire::ipv6::{self, Ipv6};
 use crate::wire::nd;
 use crate::wire::udp::Udp;
@@ -32,73 +33,45 @@ pub struct InboundDispatch {
 }
 
 impl PrivateDispatch {
-    /// Keeps packets to forward, without their Ethernet header. Takes out packets for the gateway itself, likewise, and
-    /// what neighbours say.
-    pub fn run(
-        &self,
-        packets: &mut Batch,
+    /// The packet to forward in a frame; what is none after all, the next stage finds out.
+    #[inline(always)]
+    pub fn judge<'a>(&self, frame: &'a Frame) -> Result<Result<Ip<'a>, Malformed>, Other> {
+        let packet = uncover(frame.data(), &self.own)?;
+        match &packet {
+            Ok(ip) if self.own.contain_destination(ip) => Err(Other::Local),
+            Ok(ip) if !may_leave_link(ip) => Err(Other::Address),
+            _ => Ok(packet),
+        }
+    }
+
+    /// What becomes of the others: packets for the gateway itself, without their Ethernet header, and what neighbours
+    /// say go into batches.
+    #[cold]
+    pub fn divert(
+        other: Other,
+        mut frame: Frame,
         local: &mut Batch,
         neighbours: &mut Batch,
         count: &count::PrivateDispatch,
     ) {
-        packets.sift(
-            |frame| self.judge(frame),
-            |other, frame| match other {
-                Other::Local => local.push(frame),
-                Other::Neighbour => neighbours.push(frame),
-                Other::Address => count.address_errors.add(1),
-                Other::Ethertype => count.ethertype_errors.add(1),
-            },
-        );
-    }
-
-    #[inline]
-    fn judge(&self, frame: &mut Frame) -> Result<(), Other> {
-        uncover(frame, &self.own)?;
-        // What is no IP packet after all, the next stage finds out.
-        match Ip::parse(frame.data()) {
-            Ok(ip) if self.own.contain_destination(&ip) => Err(Other::Local),
-            Ok(ip) if !may_leave_link(&ip) => Err(Other::Address),
-            _ => Ok(()),
+        match other {
+            Other::Local => {
+                frame.trim_front(ethernet::HEADER);
+                local.push(frame);
+            }
+            Other::Neighbour => neighbours.push(frame),
+            Other::Address => count.address_errors.add(1),
+            Other::Ethertype => count.ethertype_errors.add(1),
         }
     }
 }
 
 impl PublicDispatch {
-    /// Keeps ESP, without the Ethernet header and what follows the packet, and notes where in it ESP starts. Takes out
-    /// the key exchange, other packets for the gateway itself, and what neighbours say.
-    pub fn run(
-        &self,
-        packets: &mut Batch,
-        exchange: &mut Batch,
-        local: &mut Batch,
-        neighbours: &mut Batch,
-        count: &count::PublicDispatch,
-    ) {
-        packets.sift(
-            |frame| {
-                uncover(frame, &self.own).map_err(NotEsp::Other)?;
-                self.judge(frame)
-            },
-            |found, frame| {
-                let error = match found {
-                    NotEsp::Exchange => return exchange.push(frame),
-                    NotEsp::Other(Other::Local) => return local.push(frame),
-                    NotEsp::Other(Other::Neighbour) => return neighbours.push(frame),
-                    NotEsp::Other(Other::Address) => &count.address_errors,
-                    NotEsp::Other(Other::Ethertype) => &count.ethertype_errors,
-                    NotEsp::Fragment => &count.fragment_errors,
-                    NotEsp::Protocol => &count.protocol_errors,
-                };
-                error.add(1);
-                count.rxerrors.add(1);
-            },
-        );
-    }
-
-    #[inline]
-    fn judge(&self, frame: &mut Frame) -> Result<(), NotEsp> {
-        let ip = Ip::parse(frame.data()).map_err(|_| NotEsp::Protocol)?;
+    /// The packet in a frame, if it carries ESP, and where in the packet that starts.
+    #[inline(always)]
+    pub fn judge<'a>(&self, frame: &'a Frame) -> Result<(Ip<'a>, usize), NotEsp> {
+        let packet = uncover(frame.data(), &self.own).map_err(NotEsp::Other)?;
+        let ip = packet.map_err(|_| NotEsp::Protocol)?;
         let (protocol, offset) = match ip {
             //= RFC 1122 section 3.2.1.2: a datagram with a bad header checksum is discarded silently.
             Ip::V4(ip) if !ip.checksum_ok() => return Err(NotEsp::Protocol),
@@ -117,11 +90,34 @@ impl PublicDispatch {
         if protocol != PROTOCOL_ESP {
             return Err(self.not_esp(&ip, protocol, offset));
         }
-        // What follows the packet in its frame is not authenticated.
-        let total_len = ip.total_len();
-        frame.truncate(total_len);
-        frame.offset = offset as u16;
-        Ok(())
+        Ok((ip, offset))
+    }
+
+    /// What becomes of the others: messages of the key exchange, other packets for the gateway itself, both without their
+    /// Ethernet header, and what neighbours say go into batches.
+    #[cold]
+    pub fn divert(
+        found: NotEsp,
+        mut frame: Frame,
+        exchange: &mut Batch,
+        local: &mut Batch,
+        neighbours: &mut Batch,
+        count: &count::PublicDispatch,
+    ) {
+        let error = match found {
+            NotEsp::Exchange | NotEsp::Other(Other::Local) => {
+                frame.trim_front(ethernet::HEADER);
+                let into = if let NotEsp::Exchange = found { exchange } else { local };
+                return into.push(frame);
+            }
+            NotEsp::Other(Other::Neighbour) => return neighbours.push(frame),
+            NotEsp::Other(Other::Address) => &count.address_errors,
+            NotEsp::Other(Other::Ethertype) => &count.ethertype_errors,
+            NotEsp::Fragment => &count.fragment_errors,
+            NotEsp::Protocol => &count.protocol_errors,
+        };
+        error.add(1);
+        count.rxerrors.add(1);
     }
 
     #[cold]
@@ -140,27 +136,21 @@ impl PublicDispatch {
 }
 
 impl InboundDispatch {
-    /// Keeps inner packets to forward. Takes out inner packets for the gateway itself.
-    pub fn run(&self, packets: &mut Batch, local: &mut Batch, count: &count::InboundDispatch) {
-        packets.sift(
-            |frame| match Ip::parse(frame.data()) {
-                Ok(ip) if self.own.contain_destination(&ip) => Err(Inner::Local),
-                Ok(ip) if !may_leave_link(&ip) => Err(Inner::Unfit),
-                Ok(_) => Ok(()),
-                // What is wrong with a header is the next stage's to say.
-                Err(_) if Family::of_packet(frame.data()).is_some() => Ok(()),
-                Err(_) => Err(Inner::Unfit),
-            },
-            |found, frame| match found {
-                Inner::Local => local.push(frame),
-                Inner::Unfit => count.protocol_errors.add(1),
-            },
-        );
+    /// Whether an inner packet is one to forward.
+    #[inline(always)]
+    pub fn judge(&self, packet: &Ip<'_>) -> Result<(), Inner> {
+        if self.own.contain_destination(packet) {
+            Err(Inner::Local)
+        } else if may_leave_link(packet) {
+            Ok(())
+        } else {
+            Err(Inner::Unfit)
+        }
     }
 }
 
 /// What a frame is that does not go through the gateway.
-enum Other {
+pub enum Other {
     /// A packet for the gateway itself.
     Local,
     /// ARP, or neighbour discovery.
@@ -171,7 +161,7 @@ enum Other {
 }
 
 /// What arrives on the public interface and is not in a tunnel.
-enum NotEsp {
+pub enum NotEsp {
     Exchange,
     Fragment,
     Protocol,
@@ -179,44 +169,37 @@ enum NotEsp {
 }
 
 /// What an inner packet is that is not forwarded.
-enum Inner {
+pub enum Inner {
     Local,
     Unfit,
 }
 
-/// Cuts the Ethernet header off a packet of a family that the gateway has an address of.
-#[inline]
-fn uncover(frame: &mut Frame, own: &Addresses) -> Result<(), Other> {
-    let header = Ethernet::parse(frame.data()).map_err(|_| Other::Ethertype)?;
-    let version = match header.ethertype() {
-        ethernet::ETHERTYPE_IPV4 if own.v4.is_some() => 4,
+/// The packet behind an Ethernet header, if it is of a family that the gateway has an address of.
+#[inline(always)]
+fn uncover<'a>(frame: &'a [u8], own: &Addresses) -> Result<Result<Ip<'a>, Malformed>, Other> {
+    let header = Ethernet::parse(frame).map_err(|_| Other::Ethertype)?;
+    // The Ethertype says the version, too (RFC 894, RFC 2464): what contradicts it is no packet of either.
+    let packet = match header.ethertype() {
+        ethernet::ETHERTYPE_IPV4 if own.v4.is_some() => Ipv4::parse(header.payload()).map(Ip::V4),
         ethernet::ETHERTYPE_IPV6 if own.v6.is_some() => {
+            let packet = Ipv6::parse(header.payload());
             // Solicitations come to a group; advertisements may.
-            if Ipv6::parse(header.payload()).is_ok_and(|ip| nd::is_neighbour_discovery(&ip)) {
+            if packet.is_ok_and(|ip| nd::is_neighbour_discovery(&ip)) {
                 return Err(Other::Neighbour);
             }
-            6
+            packet.map(Ip::V6)
         }
         ethernet::ETHERTYPE_ARP if own.v4.is_some() => return Err(Other::Neighbour),
         _ => return Err(Other::Ethertype),
     };
     // RFC 1812 section 5.3.4: a router must not forward what was sent to a link-layer group address; and RFC 1122
     // section 3.2.2 forbids an error about it.
-    if header.destination().is_multicast() {
-        return Err(Other::Address);
-    }
-    frame.trim_front(ethernet::HEADER);
-    // The Ethertype says the version, too (RFC 894, RFC 2464). What contradicts it is no packet of either: nothing is left
-    // that anyone could parse.
-    if frame.data().first().is_some_and(|first| first >> 4 != version) {
-        frame.truncate(0);
-    }
-    Ok(())
+    if header.destination().is_multicast() { Err(Other::Address) } else { Ok(packet) }
 }
 
 /// Whether a packet between these addresses may be forwarded. Groups are not routed here; the rest stays on its link or
 /// host: RFC 1812 sections 5.3.5.1 and 5.3.7, RFC 4291 sections 2.5.2, 2.5.3 and 2.5.6.
-#[inline]
+#[inline(always)]
 fn may_leave_link(packet: &Ip<'_>) -> bool {
     match packet {
         Ip::V4(packet) => {

@@ -12,28 +12,37 @@
 //! Batches hold packets of both families, told apart by their first byte. Where a stage does the same for both, that is a
 //! match per packet; where they differ (`icmp`, `next_hop`), the family's part is a file of its own below the stage.
 
-mod dispatch;
+pub mod dispatch;
 mod exchange;
 mod icmp;
 mod meter;
 mod next_hop;
+mod open;
 mod path;
 mod policy;
-mod router;
-mod ttl;
+pub mod router;
+mod seal;
+pub mod ttl;
 mod tunnel;
 
 pub use dispatch::{InboundDispatch, PrivateDispatch, PublicDispatch};
 pub use exchange::{Datagram, collect, datagram_frame};
 pub use icmp::{Icmp, IcmpCount, Problem};
 pub use meter::Meter;
-pub use next_hop::{Neighbour, NextHop, Resolved, Ways};
+pub use next_hop::{Neighbour, NextHop, Resolved, Unknown, Ways};
+pub use open::{Inbound, Open, Verdicts};
 pub use path::PathMtu;
-pub use router::{PrivateRouter, PublicRouter};
-pub use ttl::decrement;
-pub use tunnel::{Inbound, Open, Outbound, Tunnel};
+pub use router::PrivateRouter;
+pub use seal::Outbound;
+pub use tunnel::Tunnel;
 
+use crate::frame::BATCH;
 use std::net::IpAddr;
+
+/// A bit for each frame of a batch, the first one lowest.
+type Marks = u64;
+
+const _: () = assert!(BATCH <= Marks::BITS as usize);
 
 /// Something for the log, which a worker does not write itself.
 #[derive(Clone, Debug)]

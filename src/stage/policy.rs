@@ -2,8 +2,8 @@
 //! Who may send through a tunnel: whom packets would go back to through the same route.
 
 use crate::route::PrefixTable;
-use crate::wire::ip::{Family, Ip};
-use crate::wire::{icmpv4, icmpv6, ipv4, ipv6};
+use crate::wire::ip::Ip;
+use crate::wire::{Malformed, icmpv4, icmpv6};
 
 /// Whether a packet that came out of a tunnel of the route with this number may have its source (RFC 4301 section 5.2).
 ///
@@ -13,23 +13,23 @@ use crate::wire::{icmpv4, icmpv6, ipv4, ipv6};
 ///
 /// What is no packet passes: another stage finds out what is wrong with it.
 #[inline(always)]
-pub fn permits(table: &PrefixTable, route: u32, packet: &[u8]) -> bool {
-    let found = match (Family::of_packet(packet), packet.first_chunk(), packet.first_chunk()) {
-        (Some(Family::V4), Some(header), _) => table.lookup4(ipv4::source(header)),
-        (Some(Family::V6), _, Some(header)) => table.lookup6(ipv6::source(header)),
-        _ => return true,
+pub fn permits(table: &PrefixTable, route: u32, packet: &Result<Ip<'_>, Malformed>) -> bool {
+    let found = match packet {
+        Ok(Ip::V4(ip)) => table.lookup4(ip.source()),
+        Ok(Ip::V6(ip)) => table.lookup6(ip.source()),
+        Err(_) => return true,
     };
     found == Some(route) || is_about_own(table, route, packet)
 }
 
 #[cold]
 #[inline(never)]
-fn is_about_own(table: &PrefixTable, route: u32, packet: &[u8]) -> bool {
-    match Ip::parse(packet) {
-        Ok(Ip::V4(ip)) => icmpv4::quoted(&ip).is_some_and(|(source, destination)| {
+fn is_about_own(table: &PrefixTable, route: u32, packet: &Result<Ip<'_>, Malformed>) -> bool {
+    match packet {
+        Ok(Ip::V4(ip)) => icmpv4::quoted(ip).is_some_and(|(source, destination)| {
             source == ip.destination() && table.lookup4(destination) == Some(route)
         }),
-        Ok(Ip::V6(ip)) => icmpv6::quoted(&ip).is_some_and(|(source, destination)| {
+        Ok(Ip::V6(ip)) => icmpv6::quoted(ip).is_some_and(|(source, destination)| {
             source == ip.destination() && table.lookup6(destination) == Some(route)
         }),
         Err(_) => true,

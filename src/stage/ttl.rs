@@ -3,62 +3,44 @@
 
 use crate::count;
 use crate::frame::{Batch, Frame};
-use crate::wire::ip::Ip;
+use crate::wire::ip::{Family, Ip};
 use crate::wire::{ipv4, ipv6};
 
 /// Why a packet goes no further.
-enum Stop {
+pub enum Stop {
     Expired,
     BadChecksum,
+    /// It cannot be read as what it says that it is.
     Malformed,
 }
 
-/// Takes one from the TTL of each packet and cuts what follows it in the frame. Packets whose TTL is used up go to
-/// `expired`, unchanged.
-pub fn decrement(packets: &mut Batch, expired: &mut Batch, count: &count::Ttl) {
-    packets.sift(step, |stop, frame| match stop {
+/// Whether a packet is sound and has time to live.
+#[inline(always)]
+pub fn check(packet: &Ip<'_>) -> Result<Family, Stop> {
+    let (family, left) = match packet {
+        Ip::V4(ip) if !ip.checksum_ok() => return Err(Stop::BadChecksum),
+        Ip::V4(ip) => (Family::V4, ip.ttl()),
+        Ip::V6(ip) => (Family::V6, ip.hop_limit()),
+    };
+    //= RFC 1812 section 5.3.1, RFC 8200 section 3: a packet that arrives with 1 or 0 is not forwarded.
+    if left > 1 { Ok(family) } else { Err(Stop::Expired) }
+}
+
+/// Takes one from the time to live of a packet that was checked.
+#[inline(always)]
+pub fn decrement(packet: &mut [u8], family: Family) {
+    match family {
+        Family::V4 => packet.first_chunk_mut().map(ipv4::decrement_ttl),
+        Family::V6 => packet.first_chunk_mut().map(ipv6::decrement_hop_limit),
+    };
+}
+
+/// What becomes of a packet that was stopped: those whose time is up go to `expired`.
+#[cold]
+pub fn divert(stop: Stop, frame: Frame, expired: &mut Batch, count: &count::Ttl) {
+    match stop {
         Stop::Expired => expired.push(frame),
         Stop::BadChecksum => count.checksum_errors.add(1),
         Stop::Malformed => count.protocol_errors.add(1),
-    });
-}
-
-#[inline]
-fn step(frame: &mut Frame) -> Result<(), Stop> {
-    match Ip::parse(frame.data()) {
-        Ok(Ip::V4(ip)) => {
-            if !ip.checksum_ok() {
-                return Err(Stop::BadChecksum);
-            }
-            let (ttl, total_len) = (ip.ttl(), ip.total_len());
-            age(frame, total_len, ttl, ipv4::decrement_ttl)
-        }
-        Ok(Ip::V6(ip)) => {
-            let (hop_limit, total_len) = (ip.hop_limit(), ip.total_len());
-            age(frame, total_len, hop_limit, ipv6::decrement_hop_limit)
-        }
-        Err(_) => Err(Stop::Malformed),
-    }
-}
-
-#[inline]
-fn age<const HEADER: usize>(
-    frame: &mut Frame,
-    total_len: usize,
-    left: u8,
-    decrement: impl Fn(&mut [u8; HEADER]),
-) -> Result<(), Stop> {
-    // Ethernet pads short frames, and traffic flow confidentiality extends packets.
-    frame.truncate(total_len);
-    //= RFC 1812 section 5.3.1, RFC 8200 section 3: a packet that arrives with 1 or 0 is not forwarded.
-    if left <= 1 {
-        return Err(Stop::Expired);
-    }
-    match frame.data_mut().first_chunk_mut() {
-        Some(header) => {
-            decrement(header);
-            Ok(())
-        }
-        None => Err(Stop::Malformed),
     }
 }

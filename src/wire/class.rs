@@ -64,6 +64,10 @@ pub fn of(packet: &[u8]) -> u8 {
 /// What becomes of the inner packet's ECN field when the outer header, of this class, is taken off.
 #[inline]
 pub fn decapsulated(inner: u8, outer: u8) -> Option<u8> {
+    // An outer ECT(0) or Not-ECT changes nothing, whatever is inside.
+    if outer & ECT_1 == 0 {
+        return Some(inner);
+    }
     //= RFC 6040 section 4.2, figure 4.
     let ecn = match (inner & ECN, outer & ECN) {
         (NOT_ECT, CE) => return None,
@@ -74,32 +78,13 @@ pub fn decapsulated(inner: u8, outer: u8) -> Option<u8> {
     Some(inner & DSCP | ecn)
 }
 
-/// Takes over into a packet what happened to the ECN field of its outer header, which was of this class; false if the
-/// packet must be dropped. One that is no packet stays as it is.
-#[inline]
-pub fn decapsulate(packet: &mut [u8], outer: u8) -> bool {
-    // An outer ECT(0) or Not-ECT changes nothing, whatever is inside.
-    if outer & ECT_1 == 0 {
-        return true;
-    }
-    let before = of(packet);
-    let Some(after) = decapsulated(before, outer) else { return Family::of_packet(packet).is_none() };
-    if after != before {
-        match Family::of_packet(packet) {
-            Some(Family::V4) => {
-                if let Some(header) = packet.first_chunk_mut() {
-                    ipv4::set_tos(header, after);
-                }
-            }
-            Some(Family::V6) => {
-                if let Some(header) = packet.first_chunk_mut() {
-                    ipv6::set_traffic_class(header, after);
-                }
-            }
-            None => {}
-        }
-    }
-    true
+/// Gives a packet another class. What is no packet stays as it is.
+pub fn set(packet: &mut [u8], class: u8) {
+    match Family::of_packet(packet) {
+        Some(Family::V4) => packet.first_chunk_mut().map(|header| ipv4::set_tos(header, class)),
+        Some(Family::V6) => packet.first_chunk_mut().map(|header| ipv6::set_traffic_class(header, class)),
+        None => None,
+    };
 }
 
 impl Default for Marking {
@@ -192,14 +177,14 @@ mod tests {
     fn what_is_no_packet_stays_as_it_is() {
         for bytes in [&[][..], &[0x45], &[0x45, 2, 0], &[0x60, 0x20], &[0x10; 60]] {
             let mut packet = bytes.to_vec();
-            decapsulate(&mut packet, CE);
+            set(&mut packet, CE);
             assert_eq!(packet, bytes);
         }
     }
 
     proptest! {
         #[test]
-        fn a_packet_keeps_all_but_its_ecn_and_its_checksum_fits(class: u8, outer: u8, six: bool) {
+        fn a_packet_keeps_all_but_its_class_and_its_checksum_fits(class: u8, outer: u8, six: bool) {
             let mut packet = Vec::new();
             if six {
                 let header = etherparse::Ipv6Header { traffic_class: class, hop_limit: 9, ..Default::default() };
@@ -211,12 +196,8 @@ mod tests {
             }
             prop_assert_eq!(of(&packet), class);
             let before = packet.clone();
-            let Some(expected) = decapsulated(class, outer) else {
-                prop_assert!(!decapsulate(&mut packet, outer));
-                return Ok(());
-            };
-            prop_assert!(decapsulate(&mut packet, outer));
-            prop_assert_eq!(of(&packet), expected);
+            set(&mut packet, outer);
+            prop_assert_eq!(of(&packet), outer);
             if six {
                 prop_assert_eq!(packet[0] >> 4, 6);
                 prop_assert_eq!(packet[1] & 0x0f, before[1] & 0x0f);

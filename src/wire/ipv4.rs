@@ -84,7 +84,8 @@ impl<'a> Ipv4<'a> {
 
     #[inline]
     pub fn source(&self) -> Ipv4Addr {
-        source(self.fixed)
+        let [.., a, b, c, d, _, _, _, _] = *self.fixed;
+        Ipv4Addr::new(a, b, c, d)
     }
 
     #[inline]
@@ -167,13 +168,6 @@ fn header_len(first: u8) -> Result<usize, Malformed> {
     }
     let header_len = usize::from(first & 0x0f) * 4;
     if header_len < HEADER { Err(Malformed::HeaderLength) } else { Ok(header_len) }
-}
-
-/// The source, where no more is to be known of a packet.
-#[inline]
-pub fn source(packet: &[u8; HEADER]) -> Ipv4Addr {
-    let [.., a, b, c, d, _, _, _, _] = *packet;
-    Ipv4Addr::new(a, b, c, d)
 }
 
 /// One hop less to live, and the checksum patched to match (RFC 1624); a header at zero stays as it is.

@@ -82,7 +82,9 @@ impl<'a> Ipv6<'a> {
 
     #[inline]
     pub fn source(&self) -> Ipv6Addr {
-        source(self.fixed)
+        let mut octets = [0; 16];
+        octets.copy_from_slice(&self.fixed[8..24]);
+        octets.into()
     }
 
     #[inline]
@@ -167,14 +169,6 @@ impl Header {
         out[8..24].copy_from_slice(&self.source.octets());
         out[24..].copy_from_slice(&self.destination.octets());
     }
-}
-
-/// The source, where no more is to be known of a packet.
-#[inline]
-pub fn source(packet: &[u8; HEADER]) -> Ipv6Addr {
-    let mut octets = [0; 16];
-    octets.copy_from_slice(&packet[8..24]);
-    octets.into()
 }
 
 /// One hop less to live; a header at zero stays as it is.

@@ -171,19 +171,20 @@ impl NextHop {
             return;
         }
         let ways = self.ways();
-        packets.sift(
-            |frame| ways.go(frame),
-            |Unknown, frame| {
-                if self.waiting.is_empty() {
-                    self.waiting_since_ns = now_ns;
-                }
-                if let Err(refused) = self.waiting.try_push(frame) {
-                    drop(refused);
-                    count.unresolved_errors.add(1);
-                }
-            },
-        );
+        packets.sift(|frame| ways.go(frame), |Unknown, frame| self.hold(now_ns, frame, count));
         port.transmit(packets);
+    }
+
+    /// Keeps a packet for a short while.
+    #[cold]
+    pub fn hold(&mut self, now_ns: u64, packet: Frame, count: &count::NextHop) {
+        if self.waiting.is_empty() {
+            self.waiting_since_ns = now_ns;
+        }
+        if let Err(refused) = self.waiting.try_push(packet) {
+            drop(refused);
+            count.unresolved_errors.add(1);
+        }
     }
 
     /// Takes what neighbours say, answers those that ask for our address, and learns from the next hop.
@@ -289,20 +290,25 @@ pub struct Ways {
 }
 
 /// There is no way yet.
-struct Unknown;
+pub struct Unknown;
 
 impl Ways {
-    /// Puts the header in front of an IP packet. Headroom is never short: at most the outer IP and ESP headers were put
-    /// there before.
     #[inline]
-    fn go(&self, frame: &mut Frame) -> Result<(), Unknown> {
-        let way = match Family::of_packet(frame.data()) {
-            Some(Family::V4) => &self.v4,
-            Some(Family::V6) => &self.v6,
-            None => return Err(Unknown),
+    fn go(&self, packet: &mut Frame) -> Result<(), Unknown> {
+        let family = Family::of_packet(packet.data()).ok_or(Unknown)?;
+        self.take(packet, family)
+    }
+
+    /// Puts the header in front of an IP packet of this family. Headroom is never short: at most the outer IP and ESP
+    /// headers were put there before.
+    #[inline(always)]
+    pub fn take(&self, packet: &mut Frame, family: Family) -> Result<(), Unknown> {
+        let way = match family {
+            Family::V4 => &self.v4,
+            Family::V6 => &self.v6,
         };
         let Some(way) = way else { return Err(Unknown) };
-        *frame.prepend_chunk().ok_or(Unknown)? = *way;
+        *packet.prepend_chunk().ok_or(Unknown)? = *way;
         Ok(())
     }
 }

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Opening: the replay check of a batch, its cryptography, then what is left to know of each packet.
+
+use super::{Budget, Event, Events, Marks, Meter, policy};
+use crate::count::{self, SaCounters};
+use crate::esp::{Aead, InboundSa, Job, Unopened};
+use crate::frame::{self, BATCH, Batch, Frame};
+use crate::route::{PrefixTable, SpiTable};
+use crate::wire::Malformed;
+use crate::wire::class;
+use crate::wire::esp::{self, Esp};
+use crate::wire::ip::{Addresses, Family, Ip};
+use crate::wire::ipv4::PROTOCOL_IPIP;
+use crate::wire::ipv6::PROTOCOL_IPV6;
+use arrayvec::ArrayVec;
+use std::sync::Arc;
+
+/// An inbound security association and what it counts.
+pub struct Inbound {
+    pub sa: InboundSa,
+    /// The number of its route.
+    pub route: u32,
+    pub count: Arc<SaCounters>,
+    /// What is told of the route that it belongs to.
+    pub told: Arc<count::Route>,
+}
+
+/// Opens what the router marked with an association's place.
+pub struct Open {
+    /// The gateway's own inside: packets of a family that it has no address of are not taken.
+    pub inside: Addresses,
+    /// The prefixes of the routes, if the sources of inner packets are checked against them.
+    pub policy: Option<Arc<PrefixTable>>,
+    audit: Budget,
+}
+
+/// What is known of each packet of a batch after the cryptography.
+pub struct Verdicts {
+    /// Those that it was done for.
+    worth: Marks,
+    /// Of these, those that passed.
+    authentic: Marks,
+    sequences: arrayvec::IntoIter<u64, BATCH>,
+}
+
+pub struct Verdict {
+    sequence: u64,
+    authentic: bool,
+}
+
+/// The inside of a packet.
+pub struct Opened<'a> {
+    /// Where in the frame it starts.
+    pub start: usize,
+    /// What traffic flow confidentiality added is behind the packet.
+    pub bytes: &'a [u8],
+    pub packet: Result<Ip<'a>, Malformed>,
+    /// The traffic class that it gets, if that is another.
+    pub class: Option<u8>,
+}
+
+impl Verdicts {
+    /// That of the next packet; `None` if it was refused before.
+    #[inline(always)]
+    pub fn next(&mut self) -> Option<Verdict> {
+        let is_worth = self.worth & 1 != 0;
+        self.worth >>= 1;
+        if !is_worth {
+            return None;
+        }
+        let authentic = self.authentic & 1 != 0;
+        self.authentic >>= 1;
+        Some(Verdict { sequence: self.sequences.next()?, authentic })
+    }
+}
+
+impl Inbound {
+    /// Brings near the core what its next packet will use.
+    #[inline(always)]
+    pub(super) fn fetch(&self) {
+        self.sa.fetch();
+        frame::fetch(&self.told);
+    }
+}
+
+impl Open {
+    pub fn new(inside: Addresses, policy: Option<Arc<PrefixTable>>) -> Open {
+        // Enough to see an attack or a key mismatch in the log, too little to drown it.
+        Open { inside, policy, audit: Budget::per_second(5, 20) }
+    }
+
+    /// Decrypts packets where they lie. What comes of it are verdicts, one for each packet.
+    #[inline(never)]
+    pub fn decrypt(
+        &mut self,
+        now_ns: u64,
+        packets: &mut Batch,
+        associations: &SpiTable<Box<Inbound>>,
+        aead: &dyn Aead,
+        events: &mut Events,
+        meter: &mut impl Meter,
+    ) -> Verdicts {
+        // Jobs, numbers and verdicts are of the packets worth the cryptography, in their order.
+        let mut worth: Marks = 0;
+        let mut jobs: ArrayVec<Job<'_>, BATCH> = ArrayVec::new();
+        let mut sequences: ArrayVec<u64, BATCH> = ArrayVec::new();
+        for (index, frame) in packets.iter_mut().enumerate() {
+            let Some(inbound) = associations.at(frame.mark) else { continue };
+            let sequence =
+                match esp_of(frame).ok_or(Unopened::TooShort).and_then(|esp| inbound.sa.inspect(&esp)) {
+                    Ok(sequence) => sequence,
+                    Err(reason) => {
+                        self.refuse(now_ns, reason, frame, inbound, events);
+                        continue;
+                    }
+                };
+            frame::fetch(&inbound.told.counters.inbound);
+            let offset = usize::from(frame.offset);
+            let esp = frame.data_mut().get_mut(offset..).unwrap_or_default();
+            if let Some(job) = inbound.sa.job(sequence, esp) {
+                worth |= 1 << index;
+                jobs.push(job);
+                sequences.push(sequence);
+            }
+        }
+        meter.lap("inbound inspect");
+        aead.open(&mut jobs);
+        let authentic = jobs.iter().rev().fold(0, |all: Marks, job| all << 1 | Marks::from(job.authentic));
+        meter.lap("inbound open");
+        Verdicts { worth, authentic, sequences: sequences.into_iter() }
+    }
+
+    /// What is inside of a packet, if it may come in.
+    #[inline(always)]
+    pub fn judge<'a>(
+        &self,
+        frame: &'a Frame,
+        verdict: Verdict,
+        inbound: &mut Inbound,
+    ) -> Result<Opened<'a>, Unopened> {
+        if !verdict.authentic {
+            return Err(Unopened::Forged);
+        }
+        inbound.sa.accept(verdict.sequence)?;
+        let offset = usize::from(frame.offset);
+        let (bytes, next_header) = InboundSa::decapsulate(frame.data().get(offset..).unwrap_or_default())?;
+        if !self.expects(next_header, bytes) {
+            return Err(if next_header == esp::DUMMY { Unopened::Dummy } else { Unopened::BadNextHeader });
+        }
+        let packet = Ip::parse(bytes);
+        if let Some(table) = &self.policy
+            && !policy::permits(table, inbound.route, &packet)
+        {
+            return Err(Unopened::ForbiddenSource);
+        }
+        let before = class::of(bytes);
+        let class = class::decapsulated(before, class::of(frame.data())).ok_or(Unopened::Congestion)?;
+        let of_route = &inbound.told.counters.inbound;
+        match &packet {
+            Ok(packet) => {
+                of_route.packets.add(1);
+                of_route.bytes.add(packet.total_len() as u64);
+            }
+            // The next stage drops it.
+            Err(_) => of_route.protocol_errors.add(1),
+        }
+        Ok(Opened { start: offset + esp::HEADER, bytes, packet, class: (class != before).then_some(class) })
+    }
+
+    /// Whether the packet may be of the family that its next header announces.
+    #[inline(always)]
+    fn expects(&self, next_header: u8, bytes: &[u8]) -> bool {
+        let announced = match next_header {
+            PROTOCOL_IPIP => Family::V4,
+            PROTOCOL_IPV6 => Family::V6,
+            _ => return false,
+        };
+        self.inside.has(announced) && Family::of_packet(bytes).is_none_or(|found| found == announced)
+    }
+
+    /// Counts a packet that stays outside, and tells of it.
+    #[cold]
+    pub fn refuse(
+        &mut self,
+        now_ns: u64,
+        reason: Unopened,
+        frame: &Frame,
+        inbound: &Inbound,
+        events: &mut Events,
+    ) {
+        let of_route = &inbound.told.counters.inbound;
+        if reason == Unopened::Dummy {
+            //= RFC 4303 section 2.6: a receiver must be prepared to discard dummy packets.
+            inbound.count.dummy_packets.add(1);
+            of_route.dummy_packets.add(1);
+            return;
+        }
+        let (leaf, of_route) = match reason {
+            Unopened::BadNextHeader => (&inbound.count.protocol_errors, &of_route.protocol_errors),
+            Unopened::ForbiddenSource => (&inbound.count.inner_source_errors, &of_route.inner_source_errors),
+            Unopened::Congestion => (&inbound.count.ecn_errors, &of_route.ecn_errors),
+            _ => (&inbound.count.decrypt_errors, &of_route.decrypt_errors),
+        };
+        leaf.add(1);
+        of_route.add(1);
+        inbound.count.rxerrors.add(1);
+        if !events.is_full()
+            && let Some(event) = audit(reason, frame, inbound)
+            && self.audit.spend(now_ns)
+        {
+            events.push(event);
+        }
+    }
+}
+
+/// The ESP of a packet, where dispatch saw it.
+#[inline]
+pub(super) fn esp_of(frame: &Frame) -> Option<Esp<'_>> {
+    Esp::parse(frame.data().get(usize::from(frame.offset)..)?).ok()
+}
+
+fn audit(reason: Unopened, frame: &Frame, inbound: &Inbound) -> Option<Event> {
+    let ip = Ip::parse(frame.data()).ok()?;
+    let spi = inbound.sa.spi();
+    if reason == Unopened::ForbiddenSource {
+        // It has been decrypted in its place.
+        let inner = Ip::parse(frame.data().get(usize::from(frame.offset) + esp::HEADER..)?).ok()?;
+        let (inner_source, inner_destination) = (inner.source(), inner.destination());
+        return Some(Event::ForbiddenSource { spi, inner_source, inner_destination, peer: ip.source() });
+    }
+    Some(Event::Unopened {
+        reason,
+        spi,
+        sequence_low: esp_of(frame).map_or(0, |esp| esp.sequence_low()),
+        source: ip.source(),
+        destination: ip.destination(),
+    })
+}
