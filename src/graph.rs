@@ -340,7 +340,7 @@ impl<M: Meter> Graph<M> {
         let ways = self.private_next_hop.ways();
         packets.sift(
             |frame| {
-                let verdict = verdicts.next();
+                let verdict = verdicts.of_next();
                 let inbound = self.associations.at_mut(frame.mark);
                 let (verdict, inbound) = verdict.zip(inbound).ok_or(Kept::Outside)?;
                 let opened = match self.open.judge(frame, verdict, inbound) {

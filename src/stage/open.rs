@@ -62,7 +62,7 @@ pub struct Opened<'a> {
 impl Verdicts {
     /// That of the next packet; `None` if it was refused before.
     #[inline(always)]
-    pub fn next(&mut self) -> Option<Verdict> {
+    pub fn of_next(&mut self) -> Option<Verdict> {
         let is_worth = self.worth & 1 != 0;
         self.worth >>= 1;
         if !is_worth {
