@@ -589,8 +589,8 @@ impl Far {
 
     fn sealed(&mut self, site: &Site, inner: &[u8], next_header: u8) -> Vec<u8> {
         let mut frame = site.graph.pool.copy_of(inner).unwrap();
-        self.0.encapsulate(&mut frame, next_header, 0).unwrap();
-        vita::aead::preferred().seal(&mut [self.0.job(frame.data_mut()).unwrap()]);
+        let (_, _, job) = self.0.encapsulate::<0, 0>(&mut frame, next_header, 0).unwrap();
+        vita::aead::preferred().seal(&mut [job]);
         packet4("192.0.2.32", "192.0.2.31", 50, frame.data())
     }
 

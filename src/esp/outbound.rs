@@ -61,38 +61,34 @@ impl OutboundSa {
 
     /// Puts the ESP header in front of an inner packet, trailer and room for the ICV behind. A packet shorter than
     /// `padded` bytes is extended with zeros first (traffic flow confidentiality, RFC 4303 section 2.7).
+    ///
+    /// Gives room for a link-layer and an IP header in front of that of ESP, and the work that is left to do.
     #[inline(always)]
-    pub fn encapsulate(&self, frame: &mut Frame, next_header: u8, padded: usize) -> Result<(), Unsealed> {
-        let confidentiality = padded.saturating_sub(frame.len());
-        let trailer = Trailer::after(frame.len() + confidentiality, next_header);
-        let behind = confidentiality + trailer.len() + ICV;
-        if frame.headroom() < HEADER || frame.tailroom() < behind {
-            return Err(Unsealed::NoRoom);
-        }
+    pub fn encapsulate<'a, const LINK: usize, const IP: usize>(
+        &'a self,
+        frame: &'a mut Frame,
+        next_header: u8,
+        padded: usize,
+    ) -> Result<(&'a mut [u8; LINK], &'a mut [u8; IP], Job<'a>), Unsealed> {
+        let inner = frame.len();
+        let confidentiality = padded.saturating_sub(inner);
+        let trailer = Trailer::after(inner + confidentiality, next_header);
         //= RFC 4303 section 3.3.3: the sequence number must not cycle.
         let sequence = self.sequence.get().checked_add(1).ok_or(Unsealed::SequenceExhausted)?;
-        self.sequence.set(sequence);
-        let added = frame.append(behind).ok_or(Unsealed::NoRoom)?;
-        let text = if confidentiality > 0 {
-            let (zeros, text) = added.split_at_mut(confidentiality);
-            zeros.fill(0);
-            text
-        } else {
-            added
-        };
+        let iv = sequence.to_be_bytes();
+        let all = frame.surround(LINK + IP + HEADER, confidentiality + trailer.len() + ICV);
+        let (link, packet) = all.and_then(|all| all.split_first_chunk_mut()).ok_or(Unsealed::NoRoom)?;
+        let (ip, esp) = packet.split_first_chunk_mut().ok_or(Unsealed::NoRoom)?;
+        let (header, sealed) = esp.split_first_chunk_mut().ok_or(Unsealed::NoRoom)?;
+        if confidentiality > 0 {
+            sealed.get_mut(inner..inner + confidentiality).ok_or(Unsealed::NoRoom)?.fill(0);
+        }
         // The ICV takes more bytes than the trailer leaves of these.
-        *text.first_chunk_mut().ok_or(Unsealed::NoRoom)? = trailer.shortest();
-        let header = frame.prepend_chunk().ok_or(Unsealed::NoRoom)?;
-        Header { spi: self.spi, sequence_low: sequence as u32, iv: sequence.to_be_bytes() }.write(header);
-        Ok(())
-    }
-
-    /// The work left to do on a packet that was encapsulated: `esp` starts at the SPI. `None` if it is no such packet.
-    #[inline(always)]
-    pub fn job<'a>(&'a self, esp: &'a mut [u8]) -> Option<Job<'a>> {
-        let (header, data) = esp.split_first_chunk_mut::<HEADER>()?;
-        let (_, iv) = header.split_last_chunk::<8>()?;
-        Some(self.cipher.job(self.spi, u64::from_be_bytes(*iv), *iv, data))
+        let end = sealed.get_mut(inner + confidentiality..).and_then(|end| end.first_chunk_mut());
+        *end.ok_or(Unsealed::NoRoom)? = trailer.shortest();
+        self.sequence.set(sequence);
+        Header { spi: self.spi, sequence_low: sequence as u32, iv }.write(header);
+        Ok((link, ip, self.cipher.job(self.spi, sequence, iv, sealed)))
     }
 }
 

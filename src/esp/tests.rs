@@ -25,8 +25,8 @@ fn parameters(vector: &Value) -> Parameters {
 }
 
 fn seal(sa: &mut OutboundSa, frame: &mut Frame, padded: usize) -> Result<(), Unsealed> {
-    sa.encapsulate(frame, 4, padded)?;
-    aead::preferred().seal(&mut [sa.job(frame.data_mut()).unwrap()]);
+    let (_, _, job) = sa.encapsulate::<0, 0>(frame, 4, padded)?;
+    aead::preferred().seal(&mut [job]);
     Ok(())
 }
 
@@ -70,7 +70,7 @@ fn we_seal_as_deployed_gateways_do_but_for_iv_and_padding() {
         let sa = OutboundSa::new(&parameters(&vector), aead::preferred());
         let sa = sa.after(sequence - 1, &LastNumber::default());
         let mut frame = pool.copy_of(&bytes(&vector, "inner_ip_packet")).unwrap();
-        sa.encapsulate(&mut frame, 4, 0).unwrap();
+        sa.encapsulate::<0, 0>(&mut frame, 4, 0).unwrap();
         let expected = &bytes(&vector, "outer_ip_packet")[20..];
         assert_eq!(frame.len(), expected.len());
         assert_eq!(frame.data()[..8], expected[..8]);
@@ -147,10 +147,10 @@ fn a_pad_length_beyond_the_packet_is_refused() {
     let pool = Pool::new(1).unwrap();
     let (outbound, mut inbound) = pair();
     let mut frame = pool.copy_of(b"abcdef").unwrap();
-    outbound.encapsulate(&mut frame, 4, 0).unwrap();
-    let pad_length = frame.len() - ICV - TRAILER;
-    frame.data_mut()[pad_length] = 7;
-    aead::preferred().seal(&mut [outbound.job(frame.data_mut()).unwrap()]);
+    let (_, _, job) = outbound.encapsulate::<0, 0>(&mut frame, 4, 0).unwrap();
+    let pad_length = job.data.len() - ICV - TRAILER;
+    job.data[pad_length] = 7;
+    aead::preferred().seal(&mut [job]);
     assert_eq!(open(&mut inbound, &mut frame, 0), Err(Unopened::BadPadding));
 }
 
@@ -171,14 +171,14 @@ fn the_last_sequence_number_is_the_end() {
 #[test]
 fn a_frame_without_room_is_left_alone_and_costs_no_number() {
     let pool = Pool::new(1).unwrap();
-    let (outbound, _) = pair();
+    let (mut outbound, _) = pair();
     let mut frame = pool.copy_of(&[0; 4096 - 256]).unwrap();
-    assert_eq!(outbound.encapsulate(&mut frame, 4, 0), Err(Unsealed::NoRoom));
+    assert_eq!(seal(&mut outbound, &mut frame, 0), Err(Unsealed::NoRoom));
     assert_eq!(frame.len(), 4096 - 256);
     let mut frame = {
         drop(frame);
         pool.copy_of(b"fits").unwrap()
     };
-    outbound.encapsulate(&mut frame, 4, 0).unwrap();
+    seal(&mut outbound, &mut frame, 0).unwrap();
     assert_eq!(frame.data()[4..8], [0, 0, 0, 1]);
 }

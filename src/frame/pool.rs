@@ -225,6 +225,19 @@ impl Frame {
         }
     }
 
+    /// Grows the data to both sides and gives all of it, the new bytes not cleared; `None` when there is no room.
+    #[inline(always)]
+    pub fn surround(&mut self, front: usize, behind: usize) -> Option<&mut [u8]> {
+        let headroom = self.headroom();
+        if front > headroom || headroom + self.len() + behind > CHUNK {
+            return None;
+        }
+        // SAFETY: stays inside the chunk, as just checked.
+        self.data = unsafe { self.data.sub(front) };
+        self.len += (front + behind) as u16;
+        Some(self.data_mut())
+    }
+
     /// Grows the data to the back and gives the new bytes, not cleared; `None` when the tailroom is too small.
     #[inline]
     pub fn append(&mut self, bytes: usize) -> Option<&mut [u8]> {
@@ -337,6 +350,10 @@ mod tests {
         assert!(frame.prepend(HEADROOM).is_some());
         assert!(frame.append(CHUNK - HEADROOM).is_some());
         assert_eq!((frame.len(), frame.headroom(), frame.tailroom()), (CHUNK, 0, 0));
+        assert!(frame.surround(0, 1).is_none() && frame.surround(1, 0).is_none());
+        frame.cut(HEADROOM, 4);
+        assert!(frame.surround(HEADROOM + 1, 0).is_none() && frame.surround(0, CHUNK).is_none());
+        assert_eq!(frame.surround(HEADROOM, CHUNK - HEADROOM - 4).map(|all| all.len()), Some(CHUNK));
         frame.trim_front(usize::MAX);
         assert!(frame.is_empty());
         frame.reset();

@@ -6,6 +6,7 @@ use super::{Marks, Meter, Ways};
 use crate::count;
 use crate::esp::{Aead, Job, Unsealed};
 use crate::frame::{BATCH, Batch};
+use crate::wire::ethernet;
 use arrayvec::ArrayVec;
 
 /// Seals what the router marked with a tunnel's number.
@@ -55,8 +56,9 @@ impl Outbound {
                     let is = |marks: Marks| marks >> index & 1 != 0;
                     if is(refused | wayless) { Err(is(wayless)) } else { Ok(()) }
                 },
-                |is_wayless, frame| {
+                |is_wayless, mut frame| {
                     if is_wayless {
+                        frame.trim_front(ethernet::HEADER);
                         bare.push(frame);
                     }
                 },

@@ -9,7 +9,6 @@ use crate::frame::{self, Frame};
 use crate::wire::checksum;
 use crate::wire::class::{self, Marking};
 use crate::wire::esp;
-use crate::wire::ethernet;
 use crate::wire::ip::Family;
 use crate::wire::ipv4::{self, PROTOCOL_ESP, PROTOCOL_IPIP};
 use crate::wire::ipv6::{self, PROTOCOL_IPV6};
@@ -171,15 +170,38 @@ impl Tunnel {
         };
         // The inner one cannot be read any more once it is sealed.
         let class = self.marking.outer(class::of(frame.data()));
-        sa.encapsulate(frame, next_header, padded).map_err(Stop::Unsealed)?;
-        // Headroom for the outer headers is never short: a frame starts with 256 bytes of it, of which ESP took 16.
-        let written = self.outer.write(class, ways, frame);
-        let job = written.and_then(|(esp, is_wayless)| Some((sa.job(esp)?, is_wayless)));
-        let job = job.ok_or(Stop::Unsealed(Unsealed::NoRoom))?;
+        // Headroom is never short: a frame starts with 256 bytes of it.
+        let (link, job, family) = match &self.outer {
+            Outer::V4 { header, sum } => {
+                let room = sa.encapsulate(frame, next_header, padded);
+                let (link, ip, job) = room.map_err(Stop::Unsealed)?;
+                *ip = *header;
+                let len = (ipv4::HEADER + esp::HEADER + job.data.len()) as u16;
+                // Version and header length are in the sum; the class is the low byte of the same word.
+                let checksum = checksum::fold(sum + u32::from(class) + u32::from(len));
+                ip[1] = class;
+                ip[2..4].copy_from_slice(&len.to_be_bytes());
+                ip[10..12].copy_from_slice(&checksum.to_be_bytes());
+                (link, job, Family::V4)
+            }
+            Outer::V6 { header } => {
+                let room = sa.encapsulate(frame, next_header, padded);
+                let (link, ip, job) = room.map_err(Stop::Unsealed)?;
+                *ip = *header;
+                let len = (esp::HEADER + job.data.len()) as u16;
+                ip[4..6].copy_from_slice(&len.to_be_bytes());
+                ipv6::set_traffic_class(ip, class);
+                (link, job, Family::V6)
+            }
+        };
+        let way = ways.of(family);
+        if let Some(way) = way {
+            *link = *way;
+        }
         let of_route = &self.told.counters.outbound;
         of_route.packets.add(1);
         of_route.bytes.add(len as u64);
-        Ok(job)
+        Ok((job, way.is_none()))
     }
 
     /// Whether such a packet was sent here lately, by the association that is in use or the one before.
@@ -260,40 +282,6 @@ impl Outer {
         };
         // It is less than the outer one, which has this type.
         esp::inner_mtu(outer.into(), header) as u16
-    }
-
-    /// Puts the header in front of ESP, and that of Ethernet in front of it if there is a way. Gives ESP, and whether
-    /// there is no way; `None` if there was no room.
-    #[inline(always)]
-    fn write<'a>(&self, class: u8, ways: &Ways, frame: &'a mut Frame) -> Option<(&'a mut [u8], bool)> {
-        let payload_len = frame.len() as u16;
-        let (way, header_len) = match self {
-            Outer::V4 { header, sum } => {
-                let front = frame.prepend_chunk()?;
-                *front = *header;
-                let len = payload_len + ipv4::HEADER as u16;
-                // Version and header length are in the sum; the class is the low byte of the same word.
-                let checksum = checksum::fold(sum + u32::from(class) + u32::from(len));
-                front[1] = class;
-                front[2..4].copy_from_slice(&len.to_be_bytes());
-                front[10..12].copy_from_slice(&checksum.to_be_bytes());
-                (&ways.v4, ipv4::HEADER)
-            }
-            Outer::V6 { header } => {
-                let front = frame.prepend_chunk()?;
-                *front = *header;
-                front[4..6].copy_from_slice(&payload_len.to_be_bytes());
-                ipv6::set_traffic_class(front, class);
-                (&ways.v6, ipv6::HEADER)
-            }
-        };
-        match way {
-            Some(way) => {
-                *frame.prepend_chunk()? = *way;
-                Some((frame.data_mut().get_mut(ethernet::HEADER + header_len..)?, false))
-            }
-            None => Some((frame.data_mut().get_mut(header_len..)?, true)),
-        }
     }
 }
 

@@ -285,8 +285,8 @@ impl NextHop {
 
 /// The Ethernet headers of the moment, as far as they are known.
 pub struct Ways {
-    pub(super) v4: Option<[u8; ethernet::HEADER]>,
-    pub(super) v6: Option<[u8; ethernet::HEADER]>,
+    v4: Option<[u8; ethernet::HEADER]>,
+    v6: Option<[u8; ethernet::HEADER]>,
 }
 
 /// There is no way yet.
@@ -303,13 +303,18 @@ impl Ways {
     /// headers were put there before.
     #[inline(always)]
     pub fn take(&self, packet: &mut Frame, family: Family) -> Result<(), Unknown> {
-        let way = match family {
-            Family::V4 => &self.v4,
-            Family::V6 => &self.v6,
-        };
-        let Some(way) = way else { return Err(Unknown) };
+        let way = self.of(family).ok_or(Unknown)?;
         *packet.prepend_chunk().ok_or(Unknown)? = *way;
         Ok(())
+    }
+
+    /// The header in front of packets of this family.
+    #[inline(always)]
+    pub(super) fn of(&self, family: Family) -> Option<&[u8; ethernet::HEADER]> {
+        match family {
+            Family::V4 => self.v4.as_ref(),
+            Family::V6 => self.v6.as_ref(),
+        }
     }
 }
 
