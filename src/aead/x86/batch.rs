@@ -3,6 +3,7 @@
 
 use super::gcm::{Associated, Unfinished};
 use super::key::Expanded;
+use super::short;
 use super::table::Table;
 use super::vector::{Vector, WIDEST};
 use super::{Aead, ICV, Job, Portable};
@@ -22,8 +23,18 @@ pub(super) unsafe fn seal<V: Vector>(jobs: &mut [Job<'_>]) {
             let count = WIDEST.min(rest.len());
             let (some, behind) = mem::take(&mut rest).split_at_mut(count);
             fetch_keys(some, behind);
+            rest = behind;
+            if let Ok(four) = <&mut [Job<'_>; WIDEST]>::try_from(&mut *some)
+                && let Some(tables) = short::tables_of::<V>(four)
+            {
+                let icvs = short::run::<V, true>(tables, four);
+                for (job, icv) in four.iter_mut().zip(icvs) {
+                    finish_seal(job.data, icv);
+                }
+                continue;
+            }
             for (i, packet) in packets.iter_mut().enumerate().take(some.len()) {
-                fetch_rest(&some[i], some.get(i + 1).or(behind.first()));
+                fetch_rest(&some[i], some.get(i + 1).or(rest.first()));
                 let job = &mut some[i];
                 match table_of(job) {
                     Some(table) => {
@@ -38,7 +49,6 @@ pub(super) unsafe fn seal<V: Vector>(jobs: &mut [Job<'_>]) {
                     finish_seal(job.data, icv);
                 }
             }
-            rest = behind;
         }
     }
 }
@@ -56,8 +66,18 @@ pub(super) unsafe fn open<V: Vector>(jobs: &mut [Job<'_>]) {
             let count = WIDEST.min(rest.len());
             let (some, behind) = mem::take(&mut rest).split_at_mut(count);
             fetch_keys(some, behind);
+            rest = behind;
+            if let Ok(four) = <&mut [Job<'_>; WIDEST]>::try_from(&mut *some)
+                && let Some(tables) = short::tables_of::<V>(four)
+            {
+                let differences = short::run::<V, false>(tables, four);
+                for (job, difference) in four.iter_mut().zip(differences) {
+                    job.authentic = finish_open(job.data, difference);
+                }
+                continue;
+            }
             for (i, packet) in packets.iter_mut().enumerate().take(some.len()) {
-                fetch_rest(&some[i], some.get(i + 1).or(behind.first()));
+                fetch_rest(&some[i], some.get(i + 1).or(rest.first()));
                 let job = &mut some[i];
                 match table_of(job) {
                     Some(table) => {
@@ -72,7 +92,6 @@ pub(super) unsafe fn open<V: Vector>(jobs: &mut [Job<'_>]) {
                     job.authentic = finish_open(job.data, difference);
                 }
             }
-            rest = behind;
         }
     }
 }

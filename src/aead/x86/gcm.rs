@@ -28,9 +28,13 @@ pub(super) struct Associated {
 /// A packet of which the text is done. Hashes of several packets are reduced at once, one per lane.
 #[derive(Clone, Copy)]
 pub(super) struct Unfinished<V> {
-    sum: Sum<V>,
+    /// Of all blocks but the last.
+    pub(super) sum: Sum<V>,
+    /// The last block, that of the lengths, and H.
+    pub(super) lengths: __m128i,
+    pub(super) hash_key: __m128i,
     /// What is still to be added to the hash: gives the ICV when sealing, zero when opening what is authentic.
-    mask: __m128i,
+    pub(super) mask: __m128i,
 }
 
 impl<V: Vector> Unfinished<V> {
@@ -42,8 +46,9 @@ impl<V: Vector> Unfinished<V> {
     pub(super) unsafe fn none() -> Unfinished<V> {
         // SAFETY: the caller's.
         unsafe {
-            let zero = V::splat(_mm_setzero_si128());
-            Unfinished { sum: Sum::of(zero, zero), mask: _mm_setzero_si128() }
+            let zero = _mm_setzero_si128();
+            let sum = Sum::of(V::splat(zero), V::splat(zero));
+            Unfinished { sum, lengths: zero, hash_key: zero, mask: zero }
         }
     }
 
@@ -97,10 +102,13 @@ impl<V: Vector> Unfinished<V> {
             let mut lanes = [_mm_setzero_si128(); WIDEST];
             for first in (0..WIDEST).step_by(V::BLOCKS) {
                 let mut sums = [packets[first].sum; WIDEST];
-                for (sum, packet) in sums.iter_mut().zip(&packets[first..]).take(V::BLOCKS) {
-                    *sum = packet.sum;
+                let mut lengths = [_mm_setzero_si128(); WIDEST];
+                let mut hash_keys = lengths;
+                for (i, packet) in packets[first..].iter().enumerate().take(V::BLOCKS) {
+                    (sums[i], lengths[i], hash_keys[i]) = (packet.sum, packet.lengths, packet.hash_key);
                 }
-                let hashes = Sum::fold_each(sums).reduced_each();
+                let lengths = Sum::of(V::gather(lengths), V::gather(hash_keys));
+                let hashes = Sum::fold_each(sums).plus(lengths).reduced_each();
                 hashes.shuffle(V::splat(reversal())).store(lanes[first..].as_mut_ptr().cast());
             }
             for (lane, packet) in lanes.iter_mut().zip(packets) {
@@ -223,8 +231,8 @@ impl<'a, V: Vector, const ROUNDS: usize> Packet<'a, V, ROUNDS> {
                     _ => self.last::<4, GROUP, false, SEAL>(sealed),
                 }
             }
-            let sum = self.sum.plus(Sum::of_one(lengths, _mm_loadu_si128(self.table.near_power(1).cast())));
-            Unfinished { sum, mask: self.mask }
+            let hash_key = _mm_loadu_si128(self.table.near_power(1).cast());
+            Unfinished { sum: self.sum, lengths, hash_key, mask: self.mask }
         }
     }
 
@@ -486,7 +494,7 @@ impl Associated {
 /// # Safety
 /// The CPU has SSE2.
 #[inline(always)]
-unsafe fn padded(bytes: &[u8; 12]) -> __m128i {
+pub(super) unsafe fn padded(bytes: &[u8; 12]) -> __m128i {
     let [a, b, c, d, e, f, g, h, i, j, k, l] = *bytes;
     let front = i64::from_le_bytes([a, b, c, d, e, f, g, h]);
     let back = u32::from_le_bytes([i, j, k, l]);
@@ -499,7 +507,7 @@ unsafe fn padded(bytes: &[u8; 12]) -> __m128i {
 /// # Safety
 /// The CPU has SSE2.
 #[inline(always)]
-unsafe fn reversal() -> __m128i {
+pub(super) unsafe fn reversal() -> __m128i {
     // SAFETY: the caller's.
     unsafe { _mm_set_epi64x(0x0001_0203_0405_0607, 0x0809_0a0b_0c0d_0e0f) }
 }
@@ -511,10 +519,10 @@ struct Counters([[u32; 4]; 4]);
 static COUNTERS: Counters = Counters([[0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 2], [0, 0, 0, 3]]);
 
 #[repr(align(64))]
-struct FirstCounters([[u8; 16]; NEAR_POWERS - 1]);
+pub(super) struct FirstCounters(pub(super) [[u8; 16]; NEAR_POWERS - 1]);
 
 /// The counter blocks of a short packet without its nonce.
-static FIRST_COUNTERS: FirstCounters = {
+pub(super) static FIRST_COUNTERS: FirstCounters = {
     let mut blocks = [[0; 16]; NEAR_POWERS - 1];
     let mut block = 0;
     while block < blocks.len() {

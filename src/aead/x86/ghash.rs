@@ -26,25 +26,6 @@ impl<V: Vector> Sum<V> {
         Sum { low: blocks.product::<0x00>(powers), middle, high: blocks.product::<0x11>(powers) }
     }
 
-    /// One block alone times a power.
-    ///
-    /// # Safety
-    /// The CPU has the instructions of `V` and PCLMULQDQ.
-    #[inline(always)]
-    pub(super) unsafe fn of_one(block: __m128i, power: __m128i) -> Sum<V> {
-        // SAFETY: the caller's.
-        unsafe {
-            let (block, power) = (Xmm::splat(block), Xmm::splat(power));
-            let middle = if V::KARATSUBA {
-                block.xor(block.swap()).product::<0x00>(power.xor(power.swap()))
-            } else {
-                block.product::<0x01>(power).xor(block.product::<0x10>(power))
-            };
-            let (low, high) = (block.product::<0x00>(power), block.product::<0x11>(power));
-            Sum { low: V::alone(low.first()), middle: V::alone(middle.first()), high: V::alone(high.first()) }
-        }
-    }
-
     #[inline(always)]
     pub(super) fn plus(self, other: Sum<V>) -> Sum<V> {
         Sum {

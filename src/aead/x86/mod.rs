@@ -22,6 +22,7 @@ mod batch;
 mod gcm;
 mod ghash;
 mod mask;
+mod short;
 mod table;
 mod vector;
 mod xmm;

@@ -23,6 +23,12 @@ pub(super) trait Vector: Copy {
     /// The CPU has the instructions of this type.
     unsafe fn alone(block: __m128i) -> Self;
 
+    /// The first blocks, one in each lane.
+    ///
+    /// # Safety
+    /// The CPU has the instructions of this type.
+    unsafe fn gather(blocks: [__m128i; WIDEST]) -> Self;
+
     /// # Safety
     /// The CPU has the instructions of this type; `BYTES` bytes are readable.
     unsafe fn load(from: *const u8) -> Self;

@@ -34,6 +34,12 @@ impl Vector for Xmm {
 
     #[inline(always)]
     // SAFETY: the caller's.
+    unsafe fn gather([block, ..]: [__m128i; WIDEST]) -> Xmm {
+        Xmm(block)
+    }
+
+    #[inline(always)]
+    // SAFETY: the caller's.
     unsafe fn load(from: *const u8) -> Xmm {
         Xmm(unsafe { _mm_loadu_si128(from.cast()) })
     }

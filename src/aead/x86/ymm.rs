@@ -34,6 +34,12 @@ impl Vector for Ymm {
 
     #[inline(always)]
     // SAFETY: the caller's.
+    unsafe fn gather([a, b, ..]: [__m128i; WIDEST]) -> Ymm {
+        Ymm(unsafe { _mm256_set_m128i(b, a) })
+    }
+
+    #[inline(always)]
+    // SAFETY: the caller's.
     unsafe fn load(from: *const u8) -> Ymm {
         Ymm(unsafe { _mm256_loadu_si256(from.cast()) })
     }

@@ -40,6 +40,15 @@ impl Vector for Zmm {
 
     #[inline(always)]
     // SAFETY: the caller's.
+    unsafe fn gather([a, b, c, d]: [__m128i; WIDEST]) -> Zmm {
+        unsafe {
+            let (front, back) = (_mm256_set_m128i(b, a), _mm256_set_m128i(d, c));
+            Zmm(_mm512_inserti64x4::<1>(_mm512_castsi256_si512(front), back))
+        }
+    }
+
+    #[inline(always)]
+    // SAFETY: the caller's.
     unsafe fn load(from: *const u8) -> Zmm {
         Zmm(unsafe { _mm512_loadu_si512(from.cast()) })
     }
