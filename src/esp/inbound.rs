@@ -9,10 +9,12 @@ use crate::wire::Malformed;
 use crate::wire::esp::{Esp, HEADER, ICV, Trailer};
 
 /// Opens ESP packets and remembers which it has seen.
+#[repr(C)]
 pub struct InboundSa {
     cipher: Cipher,
-    spi: u32,
+    /// It begins with what every packet needs of it.
     window: Window,
+    spi: u32,
     will: Option<Will>,
 }
 
@@ -52,11 +54,11 @@ impl InboundSa {
         self
     }
 
-    /// Brings near the core what the next packet will use.
+    /// Brings near the core what a packet with this number will use.
     #[inline(always)]
-    pub fn fetch(&self) {
-        frame::fetch(&self.cipher);
-        frame::fetch(&self.window);
+    pub fn fetch(&self, sequence_low: u32) {
+        frame::fetch(self);
+        self.window.fetch(sequence_low);
     }
 
     pub fn spi(&self) -> u32 {

@@ -8,7 +8,9 @@ use crate::frame::{self, Frame};
 use crate::wire::esp::{HEADER, Header, ICV, Trailer};
 use std::cell::Cell;
 
-/// Seals inner packets. It alone draws sequence numbers under its key, and never draws one twice.
+/// Seals inner packets. It alone draws sequence numbers under its key, and never draws one twice. One line of the cache,
+/// besides the key.
+#[repr(align(64))]
 pub struct OutboundSa {
     pub(super) cipher: Cipher,
     spi: u32,
@@ -46,8 +48,7 @@ impl OutboundSa {
     /// Brings near the core what the next packet will use.
     #[inline(always)]
     pub fn fetch(&self) {
-        frame::fetch(&self.cipher);
-        frame::fetch(&self.sequence);
+        frame::fetch(self);
     }
 
     pub fn spi(&self) -> u32 {
@@ -91,6 +92,8 @@ impl OutboundSa {
         Ok((link, ip, self.cipher.job(self.spi, sequence, iv, sealed)))
     }
 }
+
+const _: () = assert!(size_of::<OutboundSa>() == 64);
 
 impl Drop for OutboundSa {
     fn drop(&mut self) {

@@ -2,12 +2,15 @@
 //! The anti-replay window (RFC 4303 section 3.4.3 and appendix A), as a ring of words (after RFC 6479): moving it
 //! forward clears whole words instead of shifting bits.
 
+use crate::frame;
+
 /// How far behind the newest packet one may be. More than the 1024 that packets of one SA, spread over the queues
 /// of a NIC, need.
 pub const WINDOW: u64 = (WORDS as u64 - 1) * 64;
 
 /// Which of the latest sequence numbers have been seen.
 #[derive(Default)]
+#[repr(C)]
 pub struct Window {
     /// The highest number accepted; 0 before the first.
     top: u64,
@@ -25,6 +28,12 @@ impl Window {
     /// The highest number accepted; 0 before the first.
     pub fn top(&self) -> u64 {
         self.top
+    }
+
+    /// Brings near the core where a packet with this number is remembered.
+    #[inline(always)]
+    pub fn fetch(&self, sequence_low: u32) {
+        frame::fetch(&self.seen[word(sequence_low.into())]);
     }
 
     /// The 64-bit number that the 32 bits on the wire most likely stand for; `None` if it would lie before the

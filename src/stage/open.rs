@@ -15,14 +15,16 @@ use crate::wire::ipv6::PROTOCOL_IPV6;
 use arrayvec::ArrayVec;
 use std::sync::Arc;
 
-/// An inbound security association and what it counts.
+/// An inbound security association and what it counts. What every packet needs of it is one line of the cache, and a
+/// second one for the memory of numbers that were seen.
+#[repr(C, align(64))]
 pub struct Inbound {
-    pub sa: InboundSa,
-    /// The number of its route.
-    pub route: u32,
-    pub count: Arc<SaCounters>,
     /// What is told of the route that it belongs to.
     pub told: Arc<count::Route>,
+    pub count: Arc<SaCounters>,
+    /// The number of its route.
+    pub route: u32,
+    pub sa: InboundSa,
 }
 
 /// Opens what the router marked with an association's place.
@@ -75,11 +77,10 @@ impl Verdicts {
 }
 
 impl Inbound {
-    /// Brings near the core what its next packet will use.
+    /// Brings near the core what a packet with this number will use.
     #[inline(always)]
-    pub(super) fn fetch(&self) {
-        self.sa.fetch();
-        frame::fetch(&self.told);
+    pub(super) fn fetch(&self, sequence_low: u32) {
+        self.sa.fetch(sequence_low);
     }
 }
 

@@ -84,7 +84,7 @@ pub fn find(packet: &Ip<'_>, offset: usize, associations: &SpiTable<Box<Inbound>
     let esp = packet.packet().get(offset..).and_then(|esp| Esp::parse(esp).ok()).ok_or(Lost::NoEsp)?;
     let place = associations.find(esp.spi()).ok_or(Lost::NoAssociation)?;
     if let Some(inbound) = associations.at(place) {
-        inbound.fetch();
+        inbound.fetch(esp.sequence_low());
     }
     Ok(place)
 }

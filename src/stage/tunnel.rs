@@ -15,14 +15,15 @@ use crate::wire::ipv6::{self, PROTOCOL_IPV6};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// The way to the gateway of one route.
+/// The way to the gateway of one route. What every packet needs of it is one line of the cache.
+#[repr(C, align(64))]
 pub struct Tunnel {
     outer: Outer,
-    /// The traffic class of the outer header, by that of the inner packet.
-    marking: Marking,
     /// The largest inner packet at present, in bytes.
     pub(super) mtu: u16,
-    /// Whether shorter packets are extended to that (traffic flow confidentiality).
+    /// The traffic class of the outer header, by that of the inner packet.
+    marking: Marking,
+    /// Whether shorter packets are extended to the largest (traffic flow confidentiality).
     tfc: bool,
     sa: Option<Box<OutboundSa>>,
     /// What is told of the route.
@@ -60,7 +61,7 @@ enum Outer {
     V4 {
         header: [u8; ipv4::HEADER],
         /// The sum of its words, with type of service, length and checksum as zero.
-        sum: u32,
+        sum: u16,
     },
     V6 {
         header: [u8; ipv6::HEADER],
@@ -92,7 +93,7 @@ impl Tunnel {
                 fields.write(&mut header);
                 header[2..4].fill(0);
                 header[10..12].fill(0);
-                Outer::V4 { header, sum: checksum::sum(&header) }
+                Outer::V4 { header, sum: checksum::sum(&header) as u16 }
             }
             (IpAddr::V6(source), IpAddr::V6(destination)) => {
                 let mut header = [0; ipv6::HEADER];
@@ -111,7 +112,7 @@ impl Tunnel {
             _ => return None,
         };
         let path = Path { widest: mtu, narrow: None, before: Sent::default() };
-        Some(Tunnel { outer, marking: Marking::default(), mtu, tfc, sa: None, told: Arc::default(), path })
+        Some(Tunnel { outer, mtu, marking: Marking::default(), tfc, sa: None, told: Arc::default(), path })
     }
 
     /// The same with another rule for the outer traffic class.
@@ -178,7 +179,7 @@ impl Tunnel {
                 *ip = *header;
                 let len = (ipv4::HEADER + esp::HEADER + job.data.len()) as u16;
                 // Version and header length are in the sum; the class is the low byte of the same word.
-                let checksum = checksum::fold(sum + u32::from(class) + u32::from(len));
+                let checksum = checksum::fold(u32::from(*sum) + u32::from(class) + u32::from(len));
                 ip[1] = class;
                 ip[2..4].copy_from_slice(&len.to_be_bytes());
                 ip[10..12].copy_from_slice(&checksum.to_be_bytes());
@@ -284,6 +285,8 @@ impl Outer {
         esp::inner_mtu(outer.into(), header) as u16
     }
 }
+
+const _: () = assert!(std::mem::offset_of!(Tunnel, path) <= 64);
 
 const TTL: u8 = 64;
 /// Packets by which the one that a router reports may be behind the last one sent. 2^16 packets of 1500 bytes are 100 MB,

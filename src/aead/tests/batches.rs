@@ -32,6 +32,52 @@ fn a_batch_may_mix_keys_of_all_ciphers_and_what_is_forged_stays_closed() {
     }
 }
 
+/// Short packets are done in groups. Each has a length, a key and a verdict of its own.
+#[test]
+fn of_a_group_of_short_packets_those_that_are_forged_stay_closed() {
+    const LENGTHS: [usize; 10] = [0, 1, 15, 16, 17, 44, 47, 48, 49, 64];
+    for aead in available() {
+        let keys = [&KEYS[0], &KEYS[0], &KEYS[1]].map(|secret| aead.expand(secret));
+        for (round, forged) in (0..16).cycle().take(16 * 27).enumerate() {
+            let key = |i: usize| [0, [0, 0, 1, 0][i], round / 16 % 3, [0, 1, 2, 2][i]][round / 48 % 4];
+            let length = |i: usize| LENGTHS[(round / 16 * (i + 1) + i) % LENGTHS.len()];
+            let texts: [Vec<u8>; 4] = std::array::from_fn(|i| noise(length(i), i as u64));
+            let mut packets = texts.each_ref().map(|text| [&text[..], &[0; ICV]].concat());
+            let work = |packets: &mut [Vec<u8>; 4], sealing: bool| {
+                let mut jobs: Vec<_> = packets
+                    .iter_mut()
+                    .enumerate()
+                    .map(|(i, data)| job(&keys[key(i)], i as u8, data))
+                    .collect();
+                if sealing {
+                    aead.seal(&mut jobs)
+                } else {
+                    aead.open(&mut jobs)
+                }
+                jobs.iter().map(|job| job.authentic).collect::<Vec<_>>()
+            };
+            work(&mut packets, true);
+            for (i, packet) in packets.iter_mut().enumerate() {
+                let secret = [&KEYS[0], &KEYS[0], &KEYS[1]][key(i)];
+                assert_eq!(*packet, expected(secret, &[i as u8; 12], &[7; 12], &texts[i]), "{}", aead.name());
+                packet[length(i) * (round % 2)] ^= forged >> i & 1;
+            }
+            let arrived = packets.clone();
+            let verdicts = work(&mut packets, false);
+            for (i, packet) in packets.iter().enumerate() {
+                assert_eq!(verdicts[i], forged >> i & 1 == 0, "{} {round} {i}", aead.name());
+                let text = &packet[..length(i)];
+                let is_closed = text.iter().all(|byte| *byte == 0) || *text == arrived[i][..length(i)];
+                assert!(
+                    if verdicts[i] { text == texts[i] } else { is_closed },
+                    "{} {round} {i}",
+                    aead.name()
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn data_shorter_than_an_icv_is_not_authentic() {
     for aead in available() {

@@ -10,13 +10,14 @@ mod forgeries;
 mod random;
 mod vectors;
 
-/// One packet through one implementation, with associated data of any length.
+/// One packet through one implementation, with associated data of any length: alone, and in company.
 fn seal(aead: &dyn Aead, key: &Secret, nonce: &[u8; 12], associated: &[u8], data: &mut [u8]) {
-    let key = aead.expand(key);
+    let key = [aead.expand(key), aead.expand(key)];
     if let Ok(associated) = associated.try_into() {
-        return aead.seal(&mut [Job { key: &key, nonce: *nonce, associated, data, authentic: false }]);
+        in_company(&key, nonce, associated, data, |jobs| aead.seal(jobs));
+        return;
     }
-    match &key.0 {
+    match &key[0].0 {
         Expanded::Portable(cipher) => portable::seal(cipher, nonce, associated, data),
         #[cfg(target_arch = "x86_64")]
         Expanded::Table(table) => width(aead).seal_one(table, nonce, associated, data),
@@ -24,17 +25,46 @@ fn seal(aead: &dyn Aead, key: &Secret, nonce: &[u8; 12], associated: &[u8], data
 }
 
 fn open(aead: &dyn Aead, key: &Secret, nonce: &[u8; 12], associated: &[u8], data: &mut [u8]) -> bool {
-    let key = aead.expand(key);
+    let key = [aead.expand(key), aead.expand(key)];
     if let Ok(associated) = associated.try_into() {
-        let mut jobs = [Job { key: &key, nonce: *nonce, associated, data, authentic: false }];
-        aead.open(&mut jobs);
-        return jobs[0].authentic;
+        return in_company(&key, nonce, associated, data, |jobs| aead.open(jobs));
     }
-    match &key.0 {
+    match &key[0].0 {
         Expanded::Portable(cipher) => portable::open(cipher, nonce, associated, data),
         #[cfg(target_arch = "x86_64")]
         Expanded::Table(table) => width(aead).open_one(table, nonce, associated, data),
     }
+}
+
+/// Has a packet and copies of it worked on in batches of which some are groups: what it is among does not matter. Says
+/// whether it is authentic.
+fn in_company(
+    keys: &[Key; 2],
+    nonce: &[u8; 12],
+    associated: &[u8; 12],
+    data: &mut [u8],
+    work: impl Fn(&mut [Job<'_>]),
+) -> bool {
+    let mut copies: [Vec<u8>; 8] = std::array::from_fn(|_| data.to_vec());
+    let [alone, others @ ..] = &mut copies;
+    fn job<'a>(key: &'a Key, data: &'a mut [u8], like: (&[u8; 12], &[u8; 12])) -> Job<'a> {
+        Job { key, nonce: *like.0, associated: *like.1, data, authentic: false }
+    }
+    let mut jobs = [job(&keys[0], alone, (nonce, associated))];
+    work(&mut jobs);
+    let authentic = jobs[0].authentic;
+    // Four under one key, and four under more than one.
+    let datas = [data].into_iter().chain(others.iter_mut().map(Vec::as_mut_slice));
+    let mut jobs: Vec<_> = [0, 0, 0, 0, 0, 1, 0, 1]
+        .into_iter()
+        .zip(datas)
+        .map(|(key, data)| job(&keys[key], data, (nonce, associated)))
+        .collect();
+    work(&mut jobs);
+    for job in &jobs {
+        assert_eq!((&*job.data, job.authentic), (&alone[..], authentic));
+    }
+    authentic
 }
 
 #[cfg(target_arch = "x86_64")]
