@@ -148,30 +148,32 @@ fn site_figures() {
                 rounds.add(format!("TCP/{mtu}/{}", system.name()), gigabits);
                 rounds.add(format!("TCP/{mtu}/{}, retransmits", system.name()), retransmits);
                 if mtu == 1500 {
-                    let (offered, arrived) = sites.udp();
-                    rounds.add(format!("UDP 64 B/{}", system.name()), arrived / 1e3);
-                    rounds.add(format!("UDP 64 B/{}, offered", system.name()), offered / 1e3);
+                    let datagrams = sites.udp();
+                    rounds.add(format!("UDP 64 B/{}", system.name()), datagrams.carried / 1e3);
+                    rounds.add(format!("UDP 64 B/{}, offered", system.name()), datagrams.offered / 1e3);
+                    rounds.add(format!("UDP 64 B/{}, read", system.name()), datagrams.read / 1e3);
                 }
             }
         }
     }
     println!("two gateways between two hosts, iperf3 with one stream, median of {SITE_ROUNDS} rounds\n");
-    println!("{:>14} {:>24} {:>24} {:>22}", "", "TCP, MTU 1500", "TCP, MTU 3498", "UDP, frames of 64 B");
+    println!("{:>14} {:>24} {:>24} {:>29}", "", "TCP, MTU 1500", "TCP, MTU 3498", "UDP, frames of 64 B, k/s");
     println!(
-        "{:>14} {:>12} {:>11} {:>12} {:>11} {:>11} {:>10}",
-        "", "Gbit/s", "retransmits", "Gbit/s", "retransmits", "offered", "arrived k/s"
+        "{:>14} {:>12} {:>11} {:>12} {:>11} {:>11} {:>8} {:>8}",
+        "", "Gbit/s", "retransmits", "Gbit/s", "retransmits", "offered", "carried", "read"
     );
     for system in &systems {
         let of = |what: String| rounds.median(&what);
         let name = system.name();
         println!(
-            "{name:>14} {:>12.2} {:>11.0} {:>12.2} {:>11.0} {:>11.0} {:>10.0}",
+            "{name:>14} {:>12.2} {:>11.0} {:>12.2} {:>11.0} {:>11.0} {:>8.0} {:>8.0}",
             of(format!("TCP/1500/{name}")),
             of(format!("TCP/1500/{name}, retransmits")),
             of(format!("TCP/3498/{name}")),
             of(format!("TCP/3498/{name}, retransmits")),
             of(format!("UDP 64 B/{name}, offered")),
             of(format!("UDP 64 B/{name}")),
+            of(format!("UDP 64 B/{name}, read")),
         );
     }
     for (what, unit, deployed, goal) in [
@@ -196,6 +198,9 @@ fn site_figures() {
             .chain(deployed)
             .collect();
         rounds.record(&format!("{what}/vita"), unit, goal, &others);
+    }
+    for what in ["offered", "read"] {
+        rounds.record(&format!("UDP 64 B/vita, {what}"), "kpps", None, &[]);
     }
     println!();
 }
