@@ -20,7 +20,10 @@ fn seal(aead: &dyn Aead, key: &Secret, nonce: &[u8; 12], associated: &[u8], data
     match &key[0].0 {
         Expanded::Portable(cipher) => portable::seal(cipher, nonce, associated, data),
         #[cfg(target_arch = "x86_64")]
-        Expanded::Table(table) => width(aead).seal_one(table, nonce, associated, data),
+        Expanded::Table(table) => {
+            let mut job = Job { key: &key[0], nonce: *nonce, associated: [0; 12], data, authentic: false };
+            width(aead).one::<true>(table, associated, &mut job);
+        }
     }
 }
 
@@ -32,7 +35,11 @@ fn open(aead: &dyn Aead, key: &Secret, nonce: &[u8; 12], associated: &[u8], data
     match &key[0].0 {
         Expanded::Portable(cipher) => portable::open(cipher, nonce, associated, data),
         #[cfg(target_arch = "x86_64")]
-        Expanded::Table(table) => width(aead).open_one(table, nonce, associated, data),
+        Expanded::Table(table) => {
+            let mut job = Job { key: &key[0], nonce: *nonce, associated: [0; 12], data, authentic: false };
+            width(aead).one::<false>(table, associated, &mut job);
+            job.authentic
+        }
     }
 }
 

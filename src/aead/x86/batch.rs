@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Batches: the texts of a few packets one after the other, then their ICVs at once.
+//! Batches, in groups: short packets at once; of others, the texts one after the other, then the ICVs.
 
 use super::gcm::{Associated, Unfinished};
 use super::key::Expanded;
@@ -10,11 +10,13 @@ use super::{Aead, ICV, Job, Portable};
 use std::arch::x86_64::*;
 use std::{mem, ptr, slice};
 
+/// Seals or opens all jobs.
+///
 /// # Safety
 /// The CPU has the instructions of `V`, AES-NI, PCLMULQDQ and SSSE3.
 #[inline(always)]
-pub(super) unsafe fn seal<V: Vector>(jobs: &mut [Job<'_>]) {
-    // SAFETY: the caller's; `table_of` checked the length.
+pub(super) unsafe fn run<V: Vector, const SEAL: bool>(jobs: &mut [Job<'_>]) {
+    // SAFETY: the caller's; `table_of` and `tables_of` checked the lengths.
     unsafe {
         let mut packets = [Unfinished::<V>::none(); WIDEST];
         fetch_keys(&[], jobs);
@@ -24,12 +26,12 @@ pub(super) unsafe fn seal<V: Vector>(jobs: &mut [Job<'_>]) {
             let (some, behind) = mem::take(&mut rest).split_at_mut(count);
             fetch_keys(some, behind);
             rest = behind;
-            if let Ok(four) = <&mut [Job<'_>; WIDEST]>::try_from(&mut *some)
+            if let Some(four) = some.first_chunk_mut()
                 && let Some(tables) = short::tables_of::<V>(four)
             {
-                let icvs = short::run::<V, true>(tables, four);
+                let icvs = short::run::<V, SEAL>(tables, four);
                 for (job, icv) in four.iter_mut().zip(icvs) {
-                    finish_seal(job.data, icv);
+                    finish::<SEAL>(job, icv);
                 }
                 continue;
             }
@@ -39,57 +41,15 @@ pub(super) unsafe fn seal<V: Vector>(jobs: &mut [Job<'_>]) {
                 match table_of(job) {
                     Some(table) => {
                         let associated = Associated::of(&job.associated);
-                        *packet = Unfinished::seal(table, &job.nonce, associated, job.data);
+                        *packet = Unfinished::of::<SEAL>(table, &job.nonce, associated, job.data);
                     }
-                    None => Portable.seal(slice::from_mut(job)),
+                    None if SEAL => Portable.seal(slice::from_mut(job)),
+                    None => Portable.open(slice::from_mut(job)),
                 }
             }
             for (job, icv) in some.iter_mut().zip(Unfinished::finish(&packets)) {
                 if table_of(job).is_some() {
-                    finish_seal(job.data, icv);
-                }
-            }
-        }
-    }
-}
-
-/// # Safety
-/// As for `seal`.
-#[inline(always)]
-pub(super) unsafe fn open<V: Vector>(jobs: &mut [Job<'_>]) {
-    // SAFETY: the caller's; `table_of` checked the length.
-    unsafe {
-        let mut packets = [Unfinished::<V>::none(); WIDEST];
-        fetch_keys(&[], jobs);
-        let mut rest = jobs;
-        while !rest.is_empty() {
-            let count = WIDEST.min(rest.len());
-            let (some, behind) = mem::take(&mut rest).split_at_mut(count);
-            fetch_keys(some, behind);
-            rest = behind;
-            if let Ok(four) = <&mut [Job<'_>; WIDEST]>::try_from(&mut *some)
-                && let Some(tables) = short::tables_of::<V>(four)
-            {
-                let differences = short::run::<V, false>(tables, four);
-                for (job, difference) in four.iter_mut().zip(differences) {
-                    job.authentic = finish_open(job.data, difference);
-                }
-                continue;
-            }
-            for (i, packet) in packets.iter_mut().enumerate().take(some.len()) {
-                fetch_rest(&some[i], some.get(i + 1).or(rest.first()));
-                let job = &mut some[i];
-                match table_of(job) {
-                    Some(table) => {
-                        let associated = Associated::of(&job.associated);
-                        *packet = Unfinished::open(table, &job.nonce, associated, job.data);
-                    }
-                    None => Portable.open(slice::from_mut(job)),
-                }
-            }
-            for (job, difference) in some.iter_mut().zip(Unfinished::finish(&packets)) {
-                if table_of(job).is_some() {
-                    job.authentic = finish_open(job.data, difference);
+                    finish::<SEAL>(job, icv);
                 }
             }
         }
@@ -131,64 +91,39 @@ fn table_of<'a>(job: &Job<'a>) -> Option<&'a Table> {
     }
 }
 
+/// Writes the ICV of a packet that was sealed. Of one that was opened, it is what is different about its ICV: says whether
+/// that is nothing, and wipes what was decrypted if it is not.
+///
 /// # Safety
-/// The CPU has SSE2. `data` has at least 16 bytes.
+/// The CPU has SSE2. The job has an ICV.
 #[inline(always)]
-pub(super) unsafe fn finish_seal(data: &mut [u8], icv: __m128i) {
-    let len = data.len() - ICV;
+unsafe fn finish<const SEAL: bool>(job: &mut Job<'_>, icv: __m128i) {
+    let len = job.data.len() - ICV;
     // SAFETY: there are 16 bytes from `len` on.
-    unsafe { _mm_storeu_si128(data.as_mut_ptr().add(len).cast(), icv) }
-}
-
-/// Whether the difference is none. What was decrypted is wiped if it is not.
-///
-/// # Safety
-/// As for `finish_seal`.
-#[inline(always)]
-pub(super) unsafe fn finish_open(data: &mut [u8], difference: __m128i) -> bool {
-    // SAFETY: the caller's.
-    let equal = unsafe { _mm_movemask_epi8(_mm_cmpeq_epi8(difference, _mm_setzero_si128())) };
-    let authentic = equal == 0xffff;
-    if !authentic {
-        let len = data.len() - ICV;
-        data[..len].fill(0);
-    }
-    authentic
-}
-
-/// One packet with associated data of any length, as vectors of third parties have it.
-///
-/// # Safety
-/// As for `seal`. `data` has at least 16 bytes.
-#[cfg(test)]
-pub(super) unsafe fn seal_one<V: Vector>(
-    table: &Table,
-    nonce: &[u8; 12],
-    associated: &[u8],
-    data: &mut [u8],
-) {
-    // SAFETY: the caller's.
     unsafe {
-        let mut packets = [Unfinished::<V>::none(); WIDEST];
-        packets[0] = Unfinished::seal(table, nonce, Associated::of_any(associated, table), data);
-        finish_seal(data, Unfinished::finish(&packets)[0]);
+        if SEAL {
+            _mm_storeu_si128(job.data.as_mut_ptr().add(len).cast(), icv);
+            return;
+        }
+        job.authentic = _mm_movemask_epi8(_mm_cmpeq_epi8(icv, _mm_setzero_si128())) == 0xffff;
+    }
+    if !job.authentic {
+        job.data[..len].fill(0);
     }
 }
 
+/// One packet, with associated data of any length instead of its own, as vectors of third parties have it.
+///
 /// # Safety
-/// As for `seal_one`.
+/// As for `run`. The job has an ICV.
 #[cfg(test)]
-pub(super) unsafe fn open_one<V: Vector>(
-    table: &Table,
-    nonce: &[u8; 12],
-    associated: &[u8],
-    data: &mut [u8],
-) -> bool {
+pub(super) unsafe fn one<V: Vector, const SEAL: bool>(table: &Table, associated: &[u8], job: &mut Job<'_>) {
     // SAFETY: the caller's.
     unsafe {
         let mut packets = [Unfinished::<V>::none(); WIDEST];
-        packets[0] = Unfinished::open(table, nonce, Associated::of_any(associated, table), data);
-        finish_open(data, Unfinished::finish(&packets)[0])
+        let associated = Associated::of_any(associated, table);
+        packets[0] = Unfinished::of::<SEAL>(table, &job.nonce, associated, job.data);
+        finish::<SEAL>(job, Unfinished::finish(&packets)[0]);
     }
 }
 

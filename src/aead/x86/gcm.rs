@@ -52,39 +52,26 @@ impl<V: Vector> Unfinished<V> {
         }
     }
 
-    /// Encrypts all but the last 16 bytes of `data`.
+    /// Encrypts or decrypts all but the last 16 bytes of `data`. Those are the ICV, which stays as it is when it is needed:
+    /// after decryption.
     ///
     /// # Safety
     /// The CPU has the instructions of `V`, AES-NI, PCLMULQDQ and SSSE3. `data` has at least 16 bytes.
     #[inline(always)]
-    pub(super) unsafe fn seal(
+    pub(super) unsafe fn of<const SEAL: bool>(
         table: &Table,
         nonce: &[u8; 12],
         associated: Associated,
         data: &mut [u8],
     ) -> Unfinished<V> {
-        let len = data.len() - ICV;
-        // SAFETY: `len` bytes of text and the ICV behind are exclusively ours.
-        unsafe { run::<V, true>(table, nonce, associated, data.as_mut_ptr(), len) }
-    }
-
-    /// Decrypts what `seal` encrypted, and leaves the ICV as it is.
-    ///
-    /// # Safety
-    /// As for `seal`.
-    #[inline(always)]
-    pub(super) unsafe fn open(
-        table: &Table,
-        nonce: &[u8; 12],
-        associated: Associated,
-        data: &mut [u8],
-    ) -> Unfinished<V> {
-        let len = data.len() - ICV;
-        let text = data.as_mut_ptr();
+        let (text, len) = (data.as_mut_ptr(), data.len() - ICV);
         // SAFETY: `len` bytes of text and the ICV behind are exclusively ours.
         unsafe {
+            if SEAL {
+                return run::<V, SEAL>(table, nonce, associated, text, len);
+            }
             let icv = _mm_loadu_si128(text.add(len).cast());
-            let packet = run::<V, false>(table, nonce, associated, text, len);
+            let packet = run::<V, SEAL>(table, nonce, associated, text, len);
             // The last store of text may have overwritten it.
             _mm_storeu_si128(text.add(len).cast(), icv);
             Unfinished { mask: _mm_xor_si128(packet.mask, icv), ..packet }
@@ -94,7 +81,7 @@ impl<V: Vector> Unfinished<V> {
     /// The ICVs of packets that were sealed; of those that were opened, zero where the ICV is right.
     ///
     /// # Safety
-    /// As for `seal`.
+    /// As for `of`.
     #[inline(always)]
     pub(super) unsafe fn finish(packets: &[Unfinished<V>; WIDEST]) -> [__m128i; WIDEST] {
         // SAFETY: the caller's; the array has room for the widest vector.

@@ -7,9 +7,9 @@
 //!      vector         what is common to them
 //!    ghash │ table    sums of products; what is computed once per key
 //!       └─┐│┌─┘
-//!        gcm          one packet
-//!         │
-//!       batch         packet after packet
+//!   short gcm         four short packets; one packet
+//!      └─┬─┘
+//!       batch         group after group
 //!         │
 //!        here         compiled for the instructions of each width
 //! ```
@@ -106,33 +106,16 @@ impl Aead for X86 {
     }
 }
 
-/// For associated data of any length.
+/// For associated data of any length, which takes the place of the job's own.
 #[cfg(test)]
 impl X86 {
-    pub(super) fn seal_one(&self, table: &Table, nonce: &[u8; 12], associated: &[u8], data: &mut [u8]) {
+    pub(super) fn one<const SEAL: bool>(&self, table: &Table, associated: &[u8], job: &mut Job<'_>) {
         // SAFETY: a value exists only of a width that the CPU has; callers bring data that has an ICV.
         unsafe {
             match self.0 {
-                Width::Zmm => batch::seal_one::<zmm::Zmm>(table, nonce, associated, data),
-                Width::Ymm => batch::seal_one::<ymm::Ymm>(table, nonce, associated, data),
-                Width::Xmm => batch::seal_one::<xmm::Xmm>(table, nonce, associated, data),
-            }
-        }
-    }
-
-    pub(super) fn open_one(
-        &self,
-        table: &Table,
-        nonce: &[u8; 12],
-        associated: &[u8],
-        data: &mut [u8],
-    ) -> bool {
-        // SAFETY: a value exists only of a width that the CPU has; callers bring data that has an ICV.
-        unsafe {
-            match self.0 {
-                Width::Zmm => batch::open_one::<zmm::Zmm>(table, nonce, associated, data),
-                Width::Ymm => batch::open_one::<ymm::Ymm>(table, nonce, associated, data),
-                Width::Xmm => batch::open_one::<xmm::Xmm>(table, nonce, associated, data),
+                Width::Zmm => batch::one::<zmm::Zmm, SEAL>(table, associated, job),
+                Width::Ymm => batch::one::<ymm::Ymm, SEAL>(table, associated, job),
+                Width::Xmm => batch::one::<xmm::Xmm, SEAL>(table, associated, job),
             }
         }
     }
@@ -150,7 +133,7 @@ macro_rules! compiled {
         #[target_feature(enable = $features)]
         unsafe fn $seal(jobs: &mut [Job<'_>]) {
             // SAFETY: the caller's; the features include those of the vector.
-            unsafe { batch::seal::<$vector>(jobs) }
+            unsafe { batch::run::<$vector, true>(jobs) }
         }
 
         /// # Safety
@@ -158,7 +141,7 @@ macro_rules! compiled {
         #[target_feature(enable = $features)]
         unsafe fn $open(jobs: &mut [Job<'_>]) {
             // SAFETY: the caller's; the features include those of the vector.
-            unsafe { batch::open::<$vector>(jobs) }
+            unsafe { batch::run::<$vector, false>(jobs) }
         }
     };
 }
