@@ -11,6 +11,14 @@
 //!                       └► path MTU ─► tunnels (too big on the way)
 //! ```
 //!
+//! A batch takes three passes outwards and four inwards. Between the first and the second, what the tunnels and associations
+//! of its packets need comes near the core; the cryptography has a pass of its own:
+//!
+//! ```text
+//! outbound:  route (dispatch, ttl, router) │ prepare │ seal
+//! inbound:   find (dispatch, router) │ inspect │ open │ admit (decapsulate, inbound dispatch, ttl, next hop)
+//! ```
+//!
 //! The graph neither knows sockets nor the clock: it is driven through [`Port`]s, with the time as an argument.
 
 use crate::aead::Aead;
@@ -182,7 +190,7 @@ impl<M: Meter> Graph<M> {
         self.meter.lap("outbound receive");
         let [mut expired, mut too_big, mut answers, mut reports] = batches();
         self.route(&mut packets, &mut local, &mut neighbours, &mut expired, &mut too_big);
-        self.meter.lap("outbound dispatch, ttl, route");
+        self.meter.lap("outbound dispatch to route");
         self.private_icmp.receive(
             now_ns,
             &mut local,
@@ -218,7 +226,7 @@ impl<M: Meter> Graph<M> {
         }
         self.meter.lap("inbound receive");
         self.find(&mut packets, &mut exchange, &mut local, &mut neighbours);
-        self.meter.lap("inbound dispatch, SPI");
+        self.meter.lap("inbound dispatch to SPI");
         collect(&mut exchange, deliver, &count.key_manager);
 
         let verdicts = self.open.decrypt(
@@ -232,7 +240,7 @@ impl<M: Meter> Graph<M> {
         let [mut inner, mut expired, mut answers, mut reports] = batches();
         self.admit(now_ns, &mut packets, verdicts, &mut inner, &mut expired);
         private.transmit(&mut packets);
-        self.meter.lap("inbound decapsulate, dispatch, ttl, next hop");
+        self.meter.lap("inbound inside to next hop");
 
         let icmp_count = IcmpCount { v4: &count.inbound_icmp4, v6: &count.inbound_icmp6 };
         self.inbound_icmp.receive(

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The steps of the packet path, one file per kind of node. A stage goes over a batch: what goes on stays in it, what does
-//! not is taken out into further batches; `graph.rs` wires them. What a frame starts with differs by place:
+//! The steps of the packet path, one file per kind of node; `graph.rs` wires them. A stage of the fast path judges one
+//! packet (`judge`, `check`, `pick`) and has a place for each that goes no further (`divert`, `refuse`): so several stages
+//! look at a packet in one pass over the batch. Sealing and opening take whole batches, for the sake of the cryptography,
+//! and so do stages that few packets come to. What a frame starts with differs by place:
 //!
 //! ```text
 //!   port ─[Ethernet]─► dispatch ─[IP]─► ttl, router, icmp, seal / open ─[IP]─► next hop ─[Ethernet]─► port
 //! ```
 //!
-//! Every frame that does not reach an output is counted under the leaf that says why. The batches a stage fills
-//! are empty when it is called and each holds as many frames as the one it empties, so they never overflow.
+//! Every frame that does not reach an output is counted under the leaf that says why. The batches that are filled
+//! are empty before and each holds as many frames as the one that is emptied, so they never overflow.
 //!
 //! Batches hold packets of both families, told apart by their first byte. Where a stage does the same for both, that is a
 //! match per packet; where they differ (`icmp`, `next_hop`), the family's part is a file of its own below the stage.
