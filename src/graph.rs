@@ -31,7 +31,7 @@ use crate::stage::*;
 use crate::wire::Mac;
 use crate::wire::class;
 use crate::wire::ethernet;
-use crate::wire::ip::{Addresses, Family, Ip};
+use crate::wire::ip::{Addresses, Ip};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -353,16 +353,15 @@ impl<M: Meter> Graph<M> {
                 let (verdict, inbound) = verdict.zip(inbound).ok_or(Kept::Outside)?;
                 let opened = match self.open.judge(frame, verdict, inbound) {
                     Ok(opened) => opened,
-                    Err(reason) => {
+                    Err(Closed::Malformed) => return Err(Kept::Ttl(ttl::Stop::Malformed)),
+                    Err(Closed::NoPacket) => return Err(Kept::Dispatch(Inner::Unfit)),
+                    Err(Closed::Refused(reason)) => {
                         self.open.refuse(now_ns, reason, frame, inbound, &mut self.events);
                         return Err(Kept::Outside);
                     }
                 };
-                let packet = opened.packet.map_err(|_| match Family::of_packet(opened.bytes) {
-                    Some(_) => Kept::Ttl(ttl::Stop::Malformed),
-                    None => Kept::Dispatch(Inner::Unfit),
-                })?;
-                let (dispatched, aged) = (self.inbound_dispatch.judge(&packet), ttl::check(&packet));
+                let packet = &opened.packet;
+                let (dispatched, aged) = (self.inbound_dispatch.judge(packet), ttl::check(packet));
                 let (start, len, class) = (opened.start, packet.total_len(), opened.class);
                 frame.cut(start, len);
                 if let Some(class) = class {

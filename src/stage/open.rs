@@ -6,12 +6,11 @@ use crate::count::{self, SaCounters};
 use crate::esp::{Aead, InboundSa, Job, Unopened};
 use crate::frame::{self, BATCH, Batch, Frame};
 use crate::route::{PrefixTable, SpiTable};
-use crate::wire::Malformed;
 use crate::wire::class;
 use crate::wire::esp::{self, Esp};
 use crate::wire::ip::{Addresses, Family, Ip};
-use crate::wire::ipv4::PROTOCOL_IPIP;
-use crate::wire::ipv6::PROTOCOL_IPV6;
+use crate::wire::ipv4::{Ipv4, PROTOCOL_IPIP};
+use crate::wire::ipv6::{Ipv6, PROTOCOL_IPV6};
 use arrayvec::ArrayVec;
 use std::sync::Arc;
 
@@ -54,11 +53,24 @@ pub struct Verdict {
 pub struct Opened<'a> {
     /// Where in the frame it starts.
     pub start: usize,
-    /// What traffic flow confidentiality added is behind the packet.
-    pub bytes: &'a [u8],
-    pub packet: Result<Ip<'a>, Malformed>,
+    pub packet: Ip<'a>,
     /// The traffic class that it gets, if that is another.
     pub class: Option<u8>,
+}
+
+/// Why there is nothing inside.
+pub enum Closed {
+    Refused(Unopened),
+    /// A packet of the version that was announced, but one that cannot be read.
+    Malformed,
+    /// No packet of any version.
+    NoPacket,
+}
+
+impl From<Unopened> for Closed {
+    fn from(reason: Unopened) -> Closed {
+        Closed::Refused(reason)
+    }
 }
 
 impl Verdicts {
@@ -138,45 +150,31 @@ impl Open {
         frame: &'a Frame,
         verdict: Verdict,
         inbound: &mut Inbound,
-    ) -> Result<Opened<'a>, Unopened> {
+    ) -> Result<Opened<'a>, Closed> {
         if !verdict.authentic {
-            return Err(Unopened::Forged);
+            return Err(Closed::Refused(Unopened::Forged));
         }
         inbound.sa.accept(verdict.sequence)?;
         let offset = usize::from(frame.offset);
         let (bytes, next_header) = InboundSa::decapsulate(frame.data().get(offset..).unwrap_or_default())?;
-        if !self.expects(next_header, bytes) {
-            return Err(if next_header == esp::DUMMY { Unopened::Dummy } else { Unopened::BadNextHeader });
-        }
-        let packet = Ip::parse(bytes);
+        let packet = match next_header {
+            PROTOCOL_IPIP if self.inside.v4.is_some() => Ipv4::parse(bytes).map(Ip::V4),
+            PROTOCOL_IPV6 if self.inside.v6.is_some() => Ipv6::parse(bytes).map(Ip::V6),
+            esp::DUMMY => return Err(Closed::Refused(Unopened::Dummy)),
+            _ => return Err(Closed::Refused(Unopened::BadNextHeader)),
+        };
+        let packet = packet.map_err(|_| unreadable(next_header, bytes, inbound))?;
         if let Some(table) = &self.policy
             && !policy::permits(table, inbound.route, &packet)
         {
-            return Err(Unopened::ForbiddenSource);
+            return Err(Closed::Refused(Unopened::ForbiddenSource));
         }
-        let before = class::of(bytes);
+        let before = packet.class();
         let class = class::decapsulated(before, class::of(frame.data())).ok_or(Unopened::Congestion)?;
         let of_route = &inbound.told.counters.inbound;
-        match &packet {
-            Ok(packet) => {
-                of_route.packets.add(1);
-                of_route.bytes.add(packet.total_len() as u64);
-            }
-            // The next stage drops it.
-            Err(_) => of_route.protocol_errors.add(1),
-        }
-        Ok(Opened { start: offset + esp::HEADER, bytes, packet, class: (class != before).then_some(class) })
-    }
-
-    /// Whether the packet may be of the family that its next header announces.
-    #[inline(always)]
-    fn expects(&self, next_header: u8, bytes: &[u8]) -> bool {
-        let announced = match next_header {
-            PROTOCOL_IPIP => Family::V4,
-            PROTOCOL_IPV6 => Family::V6,
-            _ => return false,
-        };
-        self.inside.has(announced) && Family::of_packet(bytes).is_none_or(|found| found == announced)
+        of_route.packets.add(1);
+        of_route.bytes.add(packet.total_len() as u64);
+        Ok(Opened { start: offset + esp::HEADER, packet, class: (class != before).then_some(class) })
     }
 
     /// Counts a packet that stays outside, and tells of it.
@@ -212,6 +210,18 @@ impl Open {
             events.push(event);
         }
     }
+}
+
+/// What an authentic packet is whose inside is not of the version that its next header announces.
+#[cold]
+fn unreadable(next_header: u8, bytes: &[u8], inbound: &Inbound) -> Closed {
+    let closed = match (Family::of_packet(bytes), next_header) {
+        (Some(Family::V4), PROTOCOL_IPIP) | (Some(Family::V6), PROTOCOL_IPV6) => Closed::Malformed,
+        (Some(_), _) => return Closed::Refused(Unopened::BadNextHeader),
+        (None, _) => Closed::NoPacket,
+    };
+    inbound.told.counters.inbound.protocol_errors.add(1);
+    closed
 }
 
 /// The ESP of a packet, where dispatch saw it.

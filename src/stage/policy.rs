@@ -3,35 +3,31 @@
 
 use crate::route::PrefixTable;
 use crate::wire::ip::Ip;
-use crate::wire::{Malformed, icmpv4, icmpv6};
+use crate::wire::{icmpv4, icmpv6};
 
 /// Whether a packet that came out of a tunnel of the route with this number may have its source (RFC 4301 section 5.2).
 ///
 /// Routers behind the other gateway, and that gateway itself, may have addresses outside of the networks of the route.
 /// Their ICMP errors pass if the packet that caused them was one of ours: it went to these networks, and the error is for
 /// who sent it (RFC 4301 section 6.2).
-///
-/// What is no packet passes: another stage finds out what is wrong with it.
 #[inline(always)]
-pub fn permits(table: &PrefixTable, route: u32, packet: &Result<Ip<'_>, Malformed>) -> bool {
+pub fn permits(table: &PrefixTable, route: u32, packet: &Ip<'_>) -> bool {
     let found = match packet {
-        Ok(Ip::V4(ip)) => table.lookup4(ip.source()),
-        Ok(Ip::V6(ip)) => table.lookup6(ip.source()),
-        Err(_) => return true,
+        Ip::V4(ip) => table.lookup4(ip.source()),
+        Ip::V6(ip) => table.lookup6(ip.source()),
     };
     found == Some(route) || is_about_own(table, route, packet)
 }
 
 #[cold]
 #[inline(never)]
-fn is_about_own(table: &PrefixTable, route: u32, packet: &Result<Ip<'_>, Malformed>) -> bool {
+fn is_about_own(table: &PrefixTable, route: u32, packet: &Ip<'_>) -> bool {
     match packet {
-        Ok(Ip::V4(ip)) => icmpv4::quoted(ip).is_some_and(|(source, destination)| {
+        Ip::V4(ip) => icmpv4::quoted(ip).is_some_and(|(source, destination)| {
             source == ip.destination() && table.lookup4(destination) == Some(route)
         }),
-        Ok(Ip::V6(ip)) => icmpv6::quoted(ip).is_some_and(|(source, destination)| {
+        Ip::V6(ip) => icmpv6::quoted(ip).is_some_and(|(source, destination)| {
             source == ip.destination() && table.lookup6(destination) == Some(route)
         }),
-        Err(_) => true,
     }
 }

@@ -74,6 +74,15 @@ impl<'a> Ip<'a> {
         }
     }
 
+    /// Its type of service or traffic class.
+    #[inline]
+    pub fn class(&self) -> u8 {
+        match self {
+            Ip::V4(ip) => ip.tos(),
+            Ip::V6(ip) => ip.traffic_class(),
+        }
+    }
+
     /// In bytes, header included.
     #[inline]
     pub fn total_len(&self) -> usize {
