@@ -104,6 +104,7 @@ enum Lost {
 /// Why the inside of a packet goes no further.
 enum Kept {
     Outside,
+    Malformed,
     Dispatch(Inner),
     Ttl(ttl::Stop),
     NextHop(Unknown),
@@ -288,7 +289,6 @@ impl<M: Meter> Graph<M> {
         packets.sift(
             |frame| {
                 let packet = dispatch.judge(frame).map_err(Stop::Dispatch)?;
-                let packet = packet.map_err(|_| Stop::Ttl(ttl::Stop::Malformed))?;
                 let (aged, route) = (ttl::check(&packet), router.pick(&packet, tunnels));
                 let len = packet.total_len();
                 frame.cut(ethernet::HEADER, len);
@@ -298,8 +298,8 @@ impl<M: Meter> Graph<M> {
             },
             |stop, frame| match stop {
                 Stop::Dispatch(other) => {
-                    let count = &count.private_dispatch;
-                    PrivateDispatch::divert(other, frame, local, neighbours, count);
+                    let (count, of_ttl) = (&count.private_dispatch, &count.outbound_ttl);
+                    PrivateDispatch::divert(other, frame, local, neighbours, count, of_ttl);
                 }
                 Stop::Ttl(stop) => ttl::divert(stop, frame, expired, &count.outbound_ttl),
                 Stop::Route(stop) => {
@@ -353,7 +353,7 @@ impl<M: Meter> Graph<M> {
                 let (verdict, inbound) = verdict.zip(inbound).ok_or(Kept::Outside)?;
                 let opened = match self.open.judge(frame, verdict, inbound) {
                     Ok(opened) => opened,
-                    Err(Closed::Malformed) => return Err(Kept::Ttl(ttl::Stop::Malformed)),
+                    Err(Closed::Malformed) => return Err(Kept::Malformed),
                     Err(Closed::NoPacket) => return Err(Kept::Dispatch(Inner::Unfit)),
                     Err(Closed::Refused(reason)) => {
                         self.open.refuse(now_ns, reason, frame, inbound, &mut self.events);
@@ -375,6 +375,7 @@ impl<M: Meter> Graph<M> {
             |kept, frame| match kept {
                 // It has been counted where it was refused.
                 Kept::Outside => {}
+                Kept::Malformed => count.inbound_ttl.protocol_errors.add(1),
                 Kept::Dispatch(Inner::Local) => inner.push(frame),
                 Kept::Dispatch(Inner::Unfit) => count.inbound_dispatch.protocol_errors.add(1),
                 Kept::Ttl(stop) => ttl::divert(stop, frame, expired, &count.inbound_ttl),

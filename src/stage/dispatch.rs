@@ -6,7 +6,6 @@
 
 use crate::count;
 use crate::frame::{Batch, Frame};
-use crate::wire::Malformed;
 use crate::wire::ethernet::{self, Ethernet};
 use crate::wire::ip::{Addresses, Ip};
 use crate::wire::ipv4::{Ipv4, PROTOCOL_ESP, PROTOCOL_UDP};
@@ -33,14 +32,16 @@ pub struct InboundDispatch {
 }
 
 impl PrivateDispatch {
-    /// The packet to forward in a frame; what is none after all, the next stage finds out.
+    /// The packet to forward in a frame.
     #[inline(always)]
-    pub fn judge<'a>(&self, frame: &'a Frame) -> Result<Result<Ip<'a>, Malformed>, Other> {
+    pub fn judge<'a>(&self, frame: &'a Frame) -> Result<Ip<'a>, Other> {
         let packet = uncover(frame.data(), &self.own)?;
-        match &packet {
-            Ok(ip) if self.own.contain_destination(ip) => Err(Other::Local),
-            Ok(ip) if !may_leave_link(ip) => Err(Other::Address),
-            _ => Ok(packet),
+        if self.own.contain_destination(&packet) {
+            Err(Other::Local)
+        } else if may_leave_link(&packet) {
+            Ok(packet)
+        } else {
+            Err(Other::Address)
         }
     }
 
@@ -53,6 +54,7 @@ impl PrivateDispatch {
         local: &mut Batch,
         neighbours: &mut Batch,
         count: &count::PrivateDispatch,
+        of_ttl: &count::Ttl,
     ) {
         match other {
             Other::Local => {
@@ -62,6 +64,7 @@ impl PrivateDispatch {
             Other::Neighbour => neighbours.push(frame),
             Other::Address => count.address_errors.add(1),
             Other::Ethertype => count.ethertype_errors.add(1),
+            Other::Malformed => of_ttl.protocol_errors.add(1),
         }
     }
 }
@@ -70,8 +73,7 @@ impl PublicDispatch {
     /// The packet in a frame, if it carries ESP, and where in the packet that starts.
     #[inline(always)]
     pub fn judge<'a>(&self, frame: &'a Frame) -> Result<(Ip<'a>, usize), NotEsp> {
-        let packet = uncover(frame.data(), &self.own).map_err(NotEsp::Other)?;
-        let ip = packet.map_err(|_| NotEsp::Protocol)?;
+        let ip = uncover(frame.data(), &self.own).map_err(NotEsp::Other)?;
         let (protocol, offset) = match ip {
             //= RFC 1122 section 3.2.1.2: a datagram with a bad header checksum is discarded silently.
             Ip::V4(ip) if !ip.checksum_ok() => return Err(NotEsp::Protocol),
@@ -114,7 +116,7 @@ impl PublicDispatch {
             NotEsp::Other(Other::Address) => &count.address_errors,
             NotEsp::Other(Other::Ethertype) => &count.ethertype_errors,
             NotEsp::Fragment => &count.fragment_errors,
-            NotEsp::Protocol => &count.protocol_errors,
+            NotEsp::Protocol | NotEsp::Other(Other::Malformed) => &count.protocol_errors,
         };
         error.add(1);
         count.rxerrors.add(1);
@@ -158,6 +160,8 @@ pub enum Other {
     /// A packet with an address that none may have which is forwarded.
     Address,
     Ethertype,
+    /// It cannot be read as what its Ethertype says that it is.
+    Malformed,
 }
 
 /// What arrives on the public interface and is not in a tunnel.
@@ -176,7 +180,7 @@ pub enum Inner {
 
 /// The packet behind an Ethernet header, if it is of a family that the gateway has an address of.
 #[inline(always)]
-fn uncover<'a>(frame: &'a [u8], own: &Addresses) -> Result<Result<Ip<'a>, Malformed>, Other> {
+fn uncover<'a>(frame: &'a [u8], own: &Addresses) -> Result<Ip<'a>, Other> {
     let header = Ethernet::parse(frame).map_err(|_| Other::Ethertype)?;
     // The Ethertype says the version, too (RFC 894, RFC 2464): what contradicts it is no packet of either.
     let packet = match header.ethertype() {
@@ -194,7 +198,10 @@ fn uncover<'a>(frame: &'a [u8], own: &Addresses) -> Result<Result<Ip<'a>, Malfor
     };
     // RFC 1812 section 5.3.4: a router must not forward what was sent to a link-layer group address; and RFC 1122
     // section 3.2.2 forbids an error about it.
-    if header.destination().is_multicast() { Err(Other::Address) } else { Ok(packet) }
+    if header.destination().is_multicast() {
+        return Err(Other::Address);
+    }
+    packet.map_err(|_| Other::Malformed)
 }
 
 /// Whether a packet between these addresses may be forwarded. Groups are not routed here; the rest stays on its link or

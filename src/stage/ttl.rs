@@ -10,8 +10,6 @@ use crate::wire::{ipv4, ipv6};
 pub enum Stop {
     Expired,
     BadChecksum,
-    /// It cannot be read as what it says that it is.
-    Malformed,
 }
 
 /// Whether a packet is sound and has time to live.
@@ -41,6 +39,5 @@ pub fn divert(stop: Stop, frame: Frame, expired: &mut Batch, count: &count::Ttl)
     match stop {
         Stop::Expired => expired.push(frame),
         Stop::BadChecksum => count.checksum_errors.add(1),
-        Stop::Malformed => count.protocol_errors.add(1),
     }
 }
