@@ -3,7 +3,7 @@
 
 use super::gcm::{Associated, Unfinished};
 use super::key::Expanded;
-use super::short;
+use super::short::Group;
 use super::table::Table;
 use super::vector::{Vector, WIDEST};
 use super::{Aead, ICV, Job, Portable};
@@ -16,7 +16,7 @@ use std::{mem, ptr, slice};
 /// The CPU has the instructions of `V`, AES-NI, PCLMULQDQ and SSSE3.
 #[inline(always)]
 pub(super) unsafe fn run<V: Vector, const SEAL: bool>(jobs: &mut [Job<'_>]) {
-    // SAFETY: the caller's; `table_of` and `tables_of` checked the lengths.
+    // SAFETY: the caller's; `table_of` and `Group::of` checked the lengths.
     unsafe {
         let mut packets = [Unfinished::<V>::none(); WIDEST];
         fetch_keys(&[], jobs);
@@ -27,9 +27,9 @@ pub(super) unsafe fn run<V: Vector, const SEAL: bool>(jobs: &mut [Job<'_>]) {
             fetch_keys(some, behind);
             rest = behind;
             if let Some(four) = some.first_chunk_mut()
-                && let Some(tables) = short::tables_of::<V>(four)
+                && let Some(group) = Group::of::<V>(four)
             {
-                let icvs = short::run::<V, SEAL>(tables, four);
+                let icvs = group.run::<V, SEAL>(four);
                 for (job, icv) in four.iter_mut().zip(icvs) {
                     finish::<SEAL>(job, icv);
                 }

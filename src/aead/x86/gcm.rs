@@ -506,11 +506,11 @@ struct Counters([[u32; 4]; 4]);
 static COUNTERS: Counters = Counters([[0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 2], [0, 0, 0, 3]]);
 
 #[repr(align(64))]
-pub(super) struct FirstCounters(pub(super) [[u8; 16]; NEAR_POWERS - 1]);
+pub(super) struct FirstCounters(pub(super) [[u8; 16]; 2 * WIDEST]);
 
-/// The counter blocks of a short packet without its nonce.
+/// The first counter blocks of a packet without its nonce.
 pub(super) static FIRST_COUNTERS: FirstCounters = {
-    let mut blocks = [[0; 16]; NEAR_POWERS - 1];
+    let mut blocks = [[0; 16]; 2 * WIDEST];
     let mut block = 0;
     while block < blocks.len() {
         blocks[block][15] = block as u8 + 1;
