@@ -388,7 +388,10 @@ impl<M: Meter> Graph<M> {
 
     /// Answers of ours to who is behind a tunnel.
     fn answer(&mut self, now_ns: u64, packets: &mut Batch, public: &mut impl Port) {
-        let count = self.counters.clone();
+        if packets.is_empty() {
+            return;
+        }
+        let count = &self.counters;
         let (router, tunnels) = (&self.private_router, &self.outbound.tunnels);
         packets.sift(
             |frame| {

@@ -306,6 +306,13 @@ fn dispatch() -> Vec<Driver> {
         driver("inbound-dispatch/protocol-errors", |site| {
             Far::new().send(site, b"this is no packet at all", 4)
         }),
+        driver("inbound-dispatch/protocol-errors", |site| {
+            Far::new().send(site, &udp(FAR_HOST, "224.0.0.5", 64, b"to a group")[14..], 4)
+        }),
+        driver("inbound-dispatch/protocol-errors", |site| {
+            let sealed = Far::new().sealed(site, b"this is no packet at all", 4);
+            site.arrive_public(&with_header_byte(sealed, 1, CONGESTED));
+        }),
     ]
 }
 

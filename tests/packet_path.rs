@@ -278,6 +278,92 @@ fn replayed_forged_and_unknown_esp_is_dropped_silently() {
 }
 
 #[test]
+fn each_packet_of_a_batch_has_its_own_verdict() {
+    let (mut paris, mut tokyo) = pair();
+    for n in 0..6 {
+        paris.arrive_private(&udp("172.31.1.50", "172.32.1.50", 64, &[n]));
+    }
+    let sealed = paris.sent_public();
+    let forged = |n: usize| {
+        let mut frame = sealed[n].clone();
+        *frame.last_mut().unwrap() ^= 1;
+        frame
+    };
+    tokyo.arrive_public(&sealed[0]);
+    tokyo.sent_private();
+    // A replay is not worth the cryptography; what follows it is.
+    let batch =
+        [&sealed[0], &forged(1), &sealed[2], &sealed[0], &forged(3), &sealed[4], &sealed[2], &sealed[5]];
+    for frame in batch {
+        tokyo.public.arriving.push_back(tokyo.graph.pool.copy_of(frame).unwrap());
+    }
+    tokyo.run();
+    let payloads: Vec<u8> = tokyo.sent_private().iter().map(|frame| *frame.last().unwrap()).collect();
+    assert_eq!(payloads, [2, 4, 5]);
+    tokyo.counted(&[("inbound-sa/decrypt-errors", 5), ("inbound-sa/rxerrors", 5)]);
+    // A forgery has not used up the number.
+    tokyo.arrive_public(&sealed[1]);
+    assert_eq!(tokyo.sent_private().len(), 1);
+    tokyo.leaked_nothing();
+}
+
+#[test]
+fn what_cannot_be_sealed_does_not_leave_with_what_waits_for_the_next_hop() {
+    for places in [&[0][..], &[1], &[0, 2], &[2]] {
+        let [to_tokyo, to_paris] = keys();
+        let mut plan = plan(31, 32);
+        let router = plan.public.v4.as_mut().unwrap();
+        (router.next_hop_mac, router.next_hop, router.asks) = (None, Default::default(), false);
+        let mut paris = Site::new(plan).with_keys(&to_tokyo, &to_paris);
+        for n in 0..4 {
+            let packet = udp("172.31.1.50", "172.32.1.50", 64, b"cramped");
+            // No room behind it for an ICV.
+            let front = if places.contains(&n) { 4096 - 256 - packet.len() - 8 } else { 0 };
+            let mut frame = paris.graph.pool.copy_of(&[&vec![0; front][..], &packet].concat()).unwrap();
+            frame.trim_front(front);
+            paris.private.arriving.push_back(frame);
+        }
+        paris.run();
+        assert!(paris.sent_public().is_empty());
+        let (router, own) = ([2, 9, 9, 9, 9, 9], [2, 0, 0, 0, 31, 2]);
+        paris.arrive_public(&arp(
+            etherparse::ArpOperation::REPLY,
+            (router, "192.0.2.254"),
+            (own, "192.0.2.31"),
+        ));
+        paris.run();
+        let sent = paris.sent_public();
+        assert_eq!(sent.len(), 4 - places.len());
+        assert!(sent.iter().all(|frame| frame[23] == 50), "{sent:02x?}");
+    }
+}
+
+#[test]
+fn what_is_for_the_far_gateway_need_not_live_longer() {
+    let (mut paris, mut tokyo) = pair();
+    paris.arrive_private(&echo("172.31.1.50", "172.32.1.20", 2));
+    tokyo.arrive_public(&only(paris.sent_public()));
+    tokyo.counted(&[("inbound-icmp4/echo-request", 1)]);
+    assert_eq!(tokyo.sent_public().len(), 1);
+}
+
+#[test]
+fn esp_is_found_behind_options() {
+    let (mut paris, mut tokyo) = pair();
+    paris.arrive_private(&udp("172.31.1.50", "172.32.1.50", 64, b"options"));
+    let sealed = only(paris.sent_public());
+    let mut longer = [&sealed[..34], &[1, 1, 1, 1], &sealed[34..]].concat();
+    longer[14] = 0x46;
+    let len = (longer.len() - 14) as u16;
+    longer[16..18].copy_from_slice(&len.to_be_bytes());
+    longer[24..26].fill(0);
+    let sum = vita::wire::checksum::internet(&longer[14..38]);
+    longer[24..26].copy_from_slice(&sum.to_be_bytes());
+    tokyo.arrive_public(&longer);
+    assert!(only(tokyo.sent_private()).ends_with(b"options"));
+}
+
+#[test]
 fn two_copies_in_one_batch_count_as_one() {
     let (mut paris, mut tokyo) = pair();
     paris.arrive_private(&udp("172.31.1.50", "172.32.1.50", 64, b"once"));

@@ -16,7 +16,8 @@
 //!
 //! [`preferred`] is the first of them that the CPU has, or the one that the environment variable `VITA_AEAD` names;
 //! [`chosen`] tells whether that name was any good. All are checked against the same third-party vectors and against
-//! each other. None has branches or memory accesses that depend on keys or text. All wipe their keys.
+//! each other. None has branches or memory accesses that depend on keys or text. Keys
+//! are wiped when they are dropped; what of them is in registers and on the stack of who uses them is not.
 //!
 //! Text that is opened is decrypted while it is authenticated, in one pass; if the ICV turns out to be wrong, it is
 //! zeroed before `open` returns (the crates check first, and leave it encrypted).

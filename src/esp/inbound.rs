@@ -13,8 +13,7 @@ use crate::wire::esp::{Esp, HEADER, ICV, Trailer};
 pub struct InboundSa {
     cipher: Cipher,
     /// It begins with what every packet needs of it.
-    window: Window,
-    spi: u32,
+    pub(crate) window: Window,
     will: Option<Will>,
 }
 
@@ -44,7 +43,7 @@ pub enum Unopened {
 impl InboundSa {
     pub fn new(parameters: &Parameters, aead: &dyn Aead) -> InboundSa {
         let (cipher, window) = (Cipher::new(parameters, aead), Window::default());
-        InboundSa { cipher, spi: parameters.spi, window, will: None }
+        InboundSa { cipher, window, will: None }
     }
 
     /// Takes every number up to `sequence` for seen, and leaves the highest of its own there.
@@ -62,7 +61,7 @@ impl InboundSa {
     }
 
     pub fn spi(&self) -> u32 {
-        self.spi
+        self.cipher.spi
     }
 
     /// The full sequence number of a packet, if it is worth the cryptography.
@@ -77,7 +76,7 @@ impl InboundSa {
     pub fn job<'a>(&'a self, sequence: u64, esp: &'a mut [u8]) -> Option<Job<'a>> {
         let (header, data) = esp.split_first_chunk_mut::<HEADER>()?;
         let (_, iv) = header.split_last_chunk::<8>()?;
-        Some(self.cipher.job(self.spi, sequence, *iv, data))
+        Some(self.cipher.job(sequence, *iv, data))
     }
 
     /// Notes the number of an authentic packet. Fails for the second of two equal packets in one batch.

@@ -39,26 +39,27 @@ pub struct Parameters {
     pub salt: [u8; 4],
 }
 
-/// Key and salt, ready for use.
+/// What one packet's nonce and associated data are made of, and the key.
 struct Cipher {
     key: Key,
     salt: [u8; 4],
+    spi: u32,
 }
 
 impl Cipher {
     fn new(parameters: &Parameters, aead: &dyn Aead) -> Cipher {
-        Cipher { key: aead.expand(&parameters.key), salt: parameters.salt }
+        Cipher { key: aead.expand(&parameters.key), salt: parameters.salt, spi: parameters.spi }
     }
 
     /// The job for one packet: `data` is everything behind the IV, ICV included.
     #[inline]
-    fn job<'a>(&'a self, spi: u32, sequence: u64, iv: [u8; 8], data: &'a mut [u8]) -> Job<'a> {
+    fn job<'a>(&'a self, sequence: u64, iv: [u8; 8], data: &'a mut [u8]) -> Job<'a> {
         let mut nonce = [0; 12];
         nonce[..4].copy_from_slice(&self.salt);
         nonce[4..].copy_from_slice(&iv);
         //= RFC 4106 section 5, RFC 7634 section 2.1: the AAD is SPI and 64-bit extended sequence number.
         let mut associated = [0; 12];
-        associated[..4].copy_from_slice(&spi.to_be_bytes());
+        associated[..4].copy_from_slice(&self.spi.to_be_bytes());
         associated[4..].copy_from_slice(&sequence.to_be_bytes());
         Job { key: &self.key, nonce, associated, data, authentic: false }
     }

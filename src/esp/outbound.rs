@@ -13,7 +13,6 @@ use std::cell::Cell;
 #[repr(align(64))]
 pub struct OutboundSa {
     pub(super) cipher: Cipher,
-    spi: u32,
     /// The number of the last packet sealed; 0 before the first.
     sequence: Cell<u64>,
     will: Option<Will>,
@@ -30,12 +29,7 @@ pub enum Unsealed {
 
 impl OutboundSa {
     pub fn new(parameters: &Parameters, aead: &dyn Aead) -> OutboundSa {
-        OutboundSa {
-            cipher: Cipher::new(parameters, aead),
-            spi: parameters.spi,
-            sequence: Cell::new(0),
-            will: None,
-        }
+        OutboundSa { cipher: Cipher::new(parameters, aead), sequence: Cell::new(0), will: None }
     }
 
     /// Continues behind `sequence`, and leaves its own last number there.
@@ -52,7 +46,7 @@ impl OutboundSa {
     }
 
     pub fn spi(&self) -> u32 {
-        self.spi
+        self.cipher.spi
     }
 
     /// The number of the last packet sealed; 0 before the first.
@@ -88,8 +82,8 @@ impl OutboundSa {
         let end = sealed.get_mut(inner + confidentiality..).and_then(|end| end.first_chunk_mut());
         *end.ok_or(Unsealed::NoRoom)? = trailer.shortest();
         self.sequence.set(sequence);
-        Header { spi: self.spi, sequence_low: sequence as u32, iv }.write(header);
-        Ok((link, ip, self.cipher.job(self.spi, sequence, iv, sealed)))
+        Header { spi: self.cipher.spi, sequence_low: sequence as u32, iv }.write(header);
+        Ok((link, ip, self.cipher.job(sequence, iv, sealed)))
     }
 }
 

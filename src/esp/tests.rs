@@ -78,7 +78,7 @@ fn we_seal_as_deployed_gateways_do_but_for_iv_and_padding() {
         frame.data_mut()[padding].fill(0);
         let iv = sequence.to_le_bytes();
         frame.data_mut()[8..16].copy_from_slice(&iv);
-        let job = sa.cipher.job(sa.spi(), sequence, iv, &mut frame.data_mut()[HEADER..]);
+        let job = sa.cipher.job(sequence, iv, &mut frame.data_mut()[HEADER..]);
         aead::preferred().seal(&mut [job]);
         assert_eq!(frame.data(), expected);
     }

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The steps of the packet path, one file per kind of node; `graph.rs` wires them. A stage of the fast path judges one
-//! packet (`judge`, `check`, `pick`) and has a place for each that goes no further (`divert`, `refuse`): so several stages
-//! look at a packet in one pass over the batch. Sealing and opening take whole batches, for the sake of the cryptography,
-//! and so do stages that few packets come to. What a frame starts with differs by place:
+//! packet (`judge`, `check`, `pick`, `find`) and has a place for each that goes no further (`divert`, `refuse`, `hold`):
+//! so several stages look at a packet in one pass over the batch. Sealing and opening take whole batches, for the sake of
+//! the cryptography, and so do stages that few packets come to. What a frame starts with differs by place:
 //!
 //! ```text
-//!   port ─[Ethernet]─► dispatch ─[IP]─► ttl, router, icmp, seal / open ─[IP]─► next hop ─[Ethernet]─► port
+//!   port ─[Ethernet]─► dispatch … router ─[IP]─► seal ─[Ethernet]─► port
+//!   port ─[Ethernet]─► dispatch, router ─[outer IP]─► decrypt … ttl ─[IP]─► next hop ─[Ethernet]─► port
 //! ```
 //!
 //! Every frame that does not reach an output is counted under the leaf that says why. The batches that are filled

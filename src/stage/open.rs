@@ -12,6 +12,7 @@ use crate::wire::ip::{Addresses, Family, Ip};
 use crate::wire::ipv4::{Ipv4, PROTOCOL_IPIP};
 use crate::wire::ipv6::{Ipv6, PROTOCOL_IPV6};
 use arrayvec::ArrayVec;
+use std::mem::offset_of;
 use std::sync::Arc;
 
 /// An inbound security association and what it counts. What every packet needs of it is one line of the cache, and a
@@ -44,6 +45,7 @@ pub struct Verdicts {
     sequences: arrayvec::IntoIter<u64, BATCH>,
 }
 
+/// That of one packet: the number it claims, and whether its ICV is right.
 pub struct Verdict {
     sequence: u64,
     authentic: bool,
@@ -74,7 +76,8 @@ impl From<Unopened> for Closed {
 }
 
 impl Verdicts {
-    /// That of the next packet; `None` if it was refused before.
+    /// That of the next packet; `None` if it was refused before. To be taken once for each packet of the batch, in their
+    /// order.
     #[inline(always)]
     pub fn of_next(&mut self) -> Option<Verdict> {
         let is_worth = self.worth & 1 != 0;
@@ -247,3 +250,5 @@ fn audit(reason: Unopened, frame: &Frame, inbound: &Inbound) -> Option<Event> {
         destination: ip.destination(),
     })
 }
+
+const _: () = assert!(offset_of!(Inbound, sa) + offset_of!(InboundSa, window) + size_of::<u64>() <= 64);

@@ -54,7 +54,7 @@ impl Outbound {
                 |_| {
                     let index = indices.next().unwrap_or_default();
                     let is = |marks: Marks| marks >> index & 1 != 0;
-                    if is(refused | wayless) { Err(is(wayless)) } else { Ok(()) }
+                    if is(refused | wayless) { Err(is(wayless & !refused)) } else { Ok(()) }
                 },
                 |is_wayless, mut frame| {
                     if is_wayless {

@@ -41,9 +41,12 @@ fn of_a_group_of_short_packets_those_that_are_forged_stay_closed() {
         [0, 48, 49, 64, 112, 113, 128, 300],
     ];
     for aead in available() {
-        let keys = [&KEYS[0], &KEYS[0], &KEYS[1]].map(|secret| aead.expand(secret));
-        for (round, forged) in (0..16).cycle().take(16 * 3 * 32).enumerate() {
-            let key = |i: usize| [0, [0, 0, 1, 0][i], round / 192 % 3, [0, 1, 2, 2][i]][round / 48 % 4];
+        let secrets = [[5; 16].into(), [6; 16].into(), [5; 32].into(), [6; 32].into()];
+        let keys = secrets.each_ref().map(|secret: &Secret| aead.expand(secret));
+        for (round, forged) in (0..16).cycle().take(16 * 3 * 64).enumerate() {
+            let key = |i: usize| {
+                [round / 192 % 4, [0, 0, 1, 0][i], [2, 3, 2, 2][i], [0, 1, 2, 3][i]][round / 48 % 4]
+            };
             let length = |i: usize| LENGTHS[round / 16 % 3][(round / 48 * (i + 1) + i) % 8];
             let texts: [Vec<u8>; 4] = std::array::from_fn(|i| noise(length(i), i as u64));
             let mut packets = texts.each_ref().map(|text| [&text[..], &[0; ICV]].concat());
@@ -62,7 +65,7 @@ fn of_a_group_of_short_packets_those_that_are_forged_stay_closed() {
             };
             work(&mut packets, true);
             for (i, packet) in packets.iter_mut().enumerate() {
-                let secret = [&KEYS[0], &KEYS[0], &KEYS[1]][key(i)];
+                let secret = &secrets[key(i)];
                 assert_eq!(*packet, expected(secret, &[i as u8; 12], &[7; 12], &texts[i]), "{}", aead.name());
                 packet[length(i) * (round % 2)] ^= forged >> i & 1;
             }

@@ -41,7 +41,7 @@ pub(super) unsafe fn run<V: Vector, const SEAL: bool>(jobs: &mut [Job<'_>]) {
                 match table_of(job) {
                     Some(table) => {
                         let associated = Associated::of(&job.associated);
-                        *packet = Unfinished::of::<SEAL>(table, &job.nonce, associated, job.data);
+                        *packet = Unfinished::crypt::<SEAL>(table, &job.nonce, associated, job.data);
                     }
                     None if SEAL => Portable.seal(slice::from_mut(job)),
                     None => Portable.open(slice::from_mut(job)),
@@ -122,7 +122,7 @@ pub(super) unsafe fn one<V: Vector, const SEAL: bool>(table: &Table, associated:
     unsafe {
         let mut packets = [Unfinished::<V>::none(); WIDEST];
         let associated = Associated::of_any(associated, table);
-        packets[0] = Unfinished::of::<SEAL>(table, &job.nonce, associated, job.data);
+        packets[0] = Unfinished::crypt::<SEAL>(table, &job.nonce, associated, job.data);
         finish::<SEAL>(job, Unfinished::finish(&packets)[0]);
     }
 }

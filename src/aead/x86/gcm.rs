@@ -52,13 +52,12 @@ impl<V: Vector> Unfinished<V> {
         }
     }
 
-    /// Encrypts or decrypts all but the last 16 bytes of `data`. Those are the ICV, which stays as it is when it is needed:
-    /// after decryption.
+    /// Encrypts or decrypts all but the last 16 bytes of `data`, the ICV. Decryption leaves that as it was.
     ///
     /// # Safety
     /// The CPU has the instructions of `V`, AES-NI, PCLMULQDQ and SSSE3. `data` has at least 16 bytes.
     #[inline(always)]
-    pub(super) unsafe fn of<const SEAL: bool>(
+    pub(super) unsafe fn crypt<const SEAL: bool>(
         table: &Table,
         nonce: &[u8; 12],
         associated: Associated,
@@ -81,7 +80,7 @@ impl<V: Vector> Unfinished<V> {
     /// The ICVs of packets that were sealed; of those that were opened, zero where the ICV is right.
     ///
     /// # Safety
-    /// As for `of`.
+    /// As for `crypt`.
     #[inline(always)]
     pub(super) unsafe fn finish(packets: &[Unfinished<V>; WIDEST]) -> [__m128i; WIDEST] {
         // SAFETY: the caller's; the array has room for the widest vector.
@@ -107,7 +106,7 @@ impl<V: Vector> Unfinished<V> {
 }
 
 /// # Safety
-/// As for `Unfinished::seal`; `len` bytes of text and 16 bytes behind are ours.
+/// As for `Unfinished::crypt`; `len` bytes of text and 16 bytes behind are ours.
 #[inline(always)]
 unsafe fn run<V: Vector, const SEAL: bool>(
     table: &Table,

@@ -14,9 +14,10 @@
 //!        here         compiled for the instructions of each width
 //! ```
 //!
-//! A batch is a plain loop: consecutive packets overlap in the CPU's out-of-order window. Every access and branch
-//! depends on lengths and on whether an ICV was right, never on keys or text. Packets of other ciphers than AES, of which keys have no
-//! table, go one by one to the portable implementation.
+//! A batch is a plain loop: consecutive packets overlap in the CPU's out-of-order window, and four short ones go side by
+//! side where a vector has four lanes. Every access and branch depends on lengths, on which packets share a key, and on
+//! whether an ICV was right, never on keys or text. Packets of other ciphers than AES, of which keys have no table, go one
+//! by one to the portable implementation.
 
 mod batch;
 mod gcm;

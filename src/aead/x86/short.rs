@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Packets so short that associated data and text fill one vector, or two: as many at once as it has lanes. Round keys that
-//! they share are loaded once, and nothing is put aside between their texts and their ICVs.
+//! they share are loaded once, and nothing is put aside between their texts and their ICVs. Only for vectors of four lanes
+//! that mask what is not text.
 
 use super::super::{ICV, Job};
 use super::gcm::{FIRST_COUNTERS, Unfinished, padded, reversal};
@@ -26,7 +27,7 @@ impl<'a> Group<'a> {
         let vectors = a.data.len().div_ceil(V::BYTES);
         let is_like_it =
             |job: &Job<'_>| job.data.len() >= ICV && job.data.len().div_ceil(V::BYTES) == vectors;
-        let is_short = V::BLOCKS == WIDEST && vectors <= MOST_VECTORS;
+        let is_short = V::MASKED && V::BLOCKS == WIDEST && vectors <= MOST_VECTORS;
         if !(is_short && is_like_it(a) && is_like_it(b) && is_like_it(c) && is_like_it(d)) {
             return None;
         }
@@ -120,7 +121,7 @@ unsafe fn text<V: Vector, const N: usize, const ROUNDS: usize, const SEAL: bool>
     job: &mut Job<'_>,
 ) -> Unfinished<V> {
     let (text, len) = (job.data.as_mut_ptr(), job.data.len() - ICV);
-    // SAFETY: the caller's; a mask keeps loads and stores to the text, and there are 16 bytes of an ICV behind it.
+    // SAFETY: the caller's; loads and stores are masked to the text, and there are 16 bytes of an ICV behind it.
     unsafe {
         let icv = _mm_loadu_si128(text.add(len).cast());
         let reversal = V::splat(reversal());

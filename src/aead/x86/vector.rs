@@ -8,6 +8,8 @@ use std::arch::x86_64::__m128i;
 pub(super) trait Vector: Copy {
     const BYTES: usize;
     const BLOCKS: usize = Self::BYTES / 16;
+    /// Whether parts are loaded with zeros behind, and nothing behind them is stored.
+    const MASKED: bool;
     /// Whether three products and some sums cost less than four products.
     const KARATSUBA: bool;
 

@@ -18,6 +18,7 @@ macro_rules! proven {
 
 impl Vector for Xmm {
     const BYTES: usize = 16;
+    const MASKED: bool = false;
     const KARATSUBA: bool = true;
 
     #[inline(always)]

@@ -18,6 +18,7 @@ macro_rules! proven {
 
 impl Vector for Ymm {
     const BYTES: usize = 32;
+    const MASKED: bool = false;
     const KARATSUBA: bool = true;
 
     #[inline(always)]

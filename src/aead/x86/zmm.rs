@@ -24,6 +24,7 @@ fn mask(len: usize) -> __mmask64 {
 
 impl Vector for Zmm {
     const BYTES: usize = 64;
+    const MASKED: bool = true;
     const KARATSUBA: bool = false;
 
     #[inline(always)]
