@@ -117,6 +117,23 @@ fn ecn_passes_tunnels_as_rfc_6040_has_it() {
 }
 
 #[test]
+fn the_far_gateways_answer_has_the_class_of_what_arrived() {
+    for (inner_family, outer_family) in SHAPES {
+        let (mut paris, mut tokyo) = pair_with(outer_family, Dscp::None);
+        let question = match inner_family {
+            Family::V4 => echo("172.31.1.50", "172.32.1.20", 64),
+            Family::V6 => echo6("2001:db8:31::50", "2001:db8:32::20", 64),
+        };
+        paris.arrive_private(&with_class(question, ECT_0));
+        tokyo.arrive_public(&with_class(only(paris.sent_public()), CE));
+        let answer = only(tokyo.sent_public());
+        assert_eq!(class(&answer), CE, "{inner_family:?} in {outer_family:?}");
+        paris.arrive_public(&answer);
+        assert_eq!(class(&only(paris.sent_private())), CE);
+    }
+}
+
+#[test]
 fn the_outer_class_of_older_gateways_changes_nothing_inside() {
     for (inner_family, outer_family) in SHAPES {
         let (mut paris, mut tokyo) = pair_with(outer_family, Dscp::None);

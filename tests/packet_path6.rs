@@ -264,6 +264,22 @@ fn the_public_side_takes_nothing_but_what_is_meant_for_it() {
 }
 
 #[test]
+fn esp_is_found_behind_extension_headers() {
+    let (mut paris, mut tokyo) = pair6();
+    paris.arrive_private(&udp6(HOST, FAR_HOST, 64, b"options"));
+    let sealed = only(paris.sent_public());
+    // Destination options: nothing but padding.
+    let options = [50, 0, 1, 4, 0, 0, 0, 0];
+    let mut longer = [&sealed[..PAYLOAD], &options, &sealed[PAYLOAD..]].concat();
+    longer[14 + 6] = 60;
+    let len = (longer.len() - PAYLOAD) as u16;
+    longer[14 + 4..14 + 6].copy_from_slice(&len.to_be_bytes());
+    tokyo.arrive_public(&longer);
+    assert!(only(tokyo.sent_private()).ends_with(b"options"));
+    tokyo.counted(&[]);
+}
+
+#[test]
 fn replayed_forged_and_unknown_esp_is_dropped_silently() {
     let (mut paris, mut tokyo) = pair6();
     paris.arrive_private(&udp6(HOST, FAR_HOST, 64, b"once"));
