@@ -83,24 +83,24 @@ impl<V: Vector> Unfinished<V> {
     /// As for `crypt`.
     #[inline(always)]
     pub(super) unsafe fn finish(packets: &[Unfinished<V>; WIDEST]) -> [__m128i; WIDEST] {
-        // SAFETY: the caller's; the array has room for the widest vector.
+        // SAFETY: the caller's; the array has room for as many as there are lanes.
         unsafe {
-            let mut lanes = [_mm_setzero_si128(); WIDEST];
-            for first in (0..WIDEST).step_by(V::BLOCKS) {
-                let mut sums = [packets[first].sum; WIDEST];
-                let mut lengths = [_mm_setzero_si128(); WIDEST];
-                let mut hash_keys = lengths;
-                for (i, packet) in packets[first..].iter().enumerate().take(V::BLOCKS) {
-                    (sums[i], lengths[i], hash_keys[i]) = (packet.sum, packet.lengths, packet.hash_key);
-                }
-                let lengths = Sum::of(V::gather(lengths), V::gather(hash_keys));
-                let hashes = Sum::fold_each(sums).plus(lengths).reduced_each();
-                hashes.shuffle(V::splat(reversal())).store(lanes[first..].as_mut_ptr().cast());
+            let mut icvs = [_mm_setzero_si128(); WIDEST];
+            let mut first = 0;
+            while first < WIDEST {
+                let of_lane = |lane| &packets[(first + lane) % WIDEST];
+                let (a, b, c, d) = (of_lane(0), of_lane(1), of_lane(2), of_lane(3));
+                let lengths = V::gather([a.lengths, b.lengths, c.lengths, d.lengths]);
+                let hash_keys = V::gather([a.hash_key, b.hash_key, c.hash_key, d.hash_key]);
+                let sums = Sum::fold_each([a.sum, b.sum, c.sum, d.sum]).plus(Sum::of(lengths, hash_keys));
+                let hashes = sums.reduced_each().shuffle(V::splat(reversal()));
+                hashes.store(icvs[first..].as_mut_ptr().cast());
+                first += V::BLOCKS;
             }
-            for (lane, packet) in lanes.iter_mut().zip(packets) {
-                *lane = _mm_xor_si128(*lane, packet.mask);
+            for (icv, packet) in icvs.iter_mut().zip(packets) {
+                *icv = _mm_xor_si128(*icv, packet.mask);
             }
-            lanes
+            icvs
         }
     }
 }

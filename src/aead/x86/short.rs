@@ -99,14 +99,7 @@ unsafe fn rounds<V: Vector, const N: usize, const ROUNDS: usize, const SEAL: boo
         let b = text::<V, N, ROUNDS, SEAL>(tables[1], blocks[1], job_b);
         let c = text::<V, N, ROUNDS, SEAL>(tables[2], blocks[2], job_c);
         let d = text::<V, N, ROUNDS, SEAL>(tables[3], blocks[3], job_d);
-        let lengths = V::gather([a.lengths, b.lengths, c.lengths, d.lengths]);
-        let hash_keys = V::gather([a.hash_key, b.hash_key, c.hash_key, d.hash_key]);
-        let hashes = Sum::fold_each([a.sum, b.sum, c.sum, d.sum]).plus(Sum::of(lengths, hash_keys));
-        let masks = V::gather([a.mask, b.mask, c.mask, d.mask]);
-        let mut icvs = [_mm_setzero_si128(); WIDEST];
-        let hashes = hashes.reduced_each().shuffle(V::splat(reversal()));
-        hashes.xor(masks).store(icvs.as_mut_ptr().cast());
-        icvs
+        Unfinished::finish(&[a, b, c, d])
     }
 }
 
