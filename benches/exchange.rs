@@ -8,7 +8,8 @@ mod figures;
 
 use figures::Figure;
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use vita::clock::Instant;
 use vita::exchange::{KeyManager, Output, PresharedKey, Route, Settings};
 
 fn main() {

@@ -76,6 +76,7 @@
 
 pub mod aead;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod control;
 pub mod count;

@@ -13,6 +13,7 @@
 //! it no longer needs goes back over the link, to be freed by someone who has the time.
 
 use crate::aead;
+use crate::clock::Instant;
 use crate::count::{Counters, Interface as InterfaceCount};
 use crate::esp::OutboundSa;
 use crate::frame::{Batch, Pool, Port};
@@ -26,7 +27,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Where a worker sits. It does not change in a worker's life.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -247,7 +248,6 @@ struct Running {
     private: Side,
     public: Side,
     busywait: bool,
-    start: Instant,
 }
 
 /// A port that may be configured to be none.
@@ -286,7 +286,7 @@ impl Running {
         let sockets = [bound(&private)?, bound(&public)?];
         let graph = Graph::new(pool, link.counters.clone(), aead::preferred(), plan);
         let busywait = seat.busywait;
-        Ok((Running { link, graph, private, public, busywait, start: Instant::now() }, sockets))
+        Ok((Running { link, graph, private, public, busywait }, sockets))
     }
 
     fn run(mut self) {
@@ -295,7 +295,7 @@ impl Running {
         }
         let mut publish_at_ns = 0;
         while !self.link.stop.load(Ordering::Acquire) {
-            let now_ns = self.start.elapsed().as_nanos() as u64;
+            let now_ns = Instant::now().as_nanos();
             let mut work = self.obey(now_ns);
             work += self.graph.outbound(now_ns, &mut self.private, &mut self.public);
             let exchange = &self.link.exchange;

@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use vita::clock::Instant;
 
 use instance::while_serving;
 use proptest::prelude::*;

@@ -24,6 +24,7 @@ struct Room {
 }
 
 const ROOMS: &[Room] = &[
+    Room { name: "clock", uses: &[], below: false },
     Room { name: "wire", uses: &[], below: false },
     Room { name: "frame", uses: &[], below: false },
     Room { name: "count", uses: &[], below: false },
@@ -31,14 +32,14 @@ const ROOMS: &[Room] = &[
     Room { name: "yang", uses: &[], below: false },
     Room { name: "route", uses: &["wire"], below: false },
     Room { name: "esp", uses: &["wire", "frame", "aead"], below: false },
-    Room { name: "exchange", uses: &["wire"], below: false },
+    Room { name: "exchange", uses: &["clock", "wire"], below: false },
     Room { name: "xdp", uses: &["frame"], below: false },
     Room { name: "config", uses: &["yang", "wire"], below: false },
     Room { name: "stage", uses: &["wire", "frame", "count", "route", "esp"], below: false },
     Room { name: "graph", uses: &["stage"], below: true },
-    Room { name: "worker", uses: &["graph", "xdp"], below: true },
-    Room { name: "control", uses: &["config", "worker", "exchange", "count"], below: true },
-    Room { name: "leader", uses: &["yang", "control"], below: false },
+    Room { name: "worker", uses: &["clock", "graph", "xdp"], below: true },
+    Room { name: "control", uses: &["clock", "config", "worker", "exchange", "count"], below: true },
+    Room { name: "leader", uses: &["clock", "yang", "control"], below: false },
 ];
 
 /// The top of the house: these put everything together.

@@ -8,7 +8,8 @@ mod site;
 
 use netns::Netns;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use vita::clock::Instant;
 use vita::count::Counters;
 use vita::stage::Datagram;
 use vita::worker::{Attachment, Command, Seat, Worker};

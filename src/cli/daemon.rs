@@ -3,6 +3,7 @@
 
 use super::args::Gateway;
 use crate::aead;
+use crate::clock::Instant;
 use crate::config::{Document, Rejected};
 use crate::control::{self, History, Supervisor, Transactions, history};
 use crate::leader::rundir::{self, RunDir, RunDirError};
@@ -18,7 +19,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {

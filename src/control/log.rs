@@ -2,9 +2,10 @@
 //! What happened on the network, as log lines: at a limited rate, because strangers can cause them.
 
 use super::plan::Numbers;
+use crate::clock::Instant;
 use crate::exchange;
 use crate::stage::{Budget, Event};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub struct Log {
     start: Instant,

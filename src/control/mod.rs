@@ -38,6 +38,7 @@ pub use history::History;
 pub use impact::Impact;
 pub use transaction::{TransactionError, Transactions};
 
+use crate::clock::Instant;
 use crate::config::{Config, Document, LiveAssociation, Rejected, State};
 use crate::count::Totals;
 use crate::graph::Plan;
@@ -53,7 +54,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use watch::Watch;
 
 /// How workers are to run: settings of the process, not of the network.

@@ -7,6 +7,7 @@ use super::layout::{self, Place};
 use super::ledger::Ledger;
 use super::log::Log;
 use super::plan::{self, Numbers};
+use crate::clock::Instant;
 use crate::config::{Config, PublicInterface};
 use crate::count::{Counters, KeyManager as KeyCounters, Totals};
 use crate::exchange::{self, KeyManager, Output, Settings};
@@ -16,7 +17,7 @@ use crate::worker::{Command, Seat, Worker};
 use crate::xdp::{Doorbell, Mode, Program};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub struct Queue {
     seat: Seat,

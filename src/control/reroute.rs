@@ -12,10 +12,10 @@
 
 use super::queue::Queue;
 use super::{ApplyError, PATIENCE, Supervisor, plan};
+use crate::clock::Instant;
 use crate::config::{Changes, Config, Difference, Route};
 use crate::graph::Reroute;
 use std::sync::Arc;
-use std::time::Instant;
 
 impl Supervisor {
     /// Changes the routes of the workers that run. Whether that was all there is to do; if not, nothing was done.

@@ -12,9 +12,10 @@
 
 use super::history::{self, History, HistoryError};
 use super::{ApplyError, Supervisor};
+use crate::clock::Instant;
 use crate::config::{Difference, Document};
 use std::fmt::Write;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub struct Transactions {
     pub supervisor: Supervisor,

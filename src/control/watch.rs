@@ -2,11 +2,11 @@
 //! Follows the interfaces: they go and come back, and change, while the gateway runs.
 
 use super::WATCH_EVERY;
+use crate::clock::Instant;
 use crate::config::{Config, Link};
 use crate::wire::Mac;
 use crate::xdp::Device;
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 /// Interfaces by name; `None` while there is none of that name.
 pub type Devices = BTreeMap<String, Option<Device>>;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The side of an exchange that begins it.
 
-use std::time::Instant;
+use crate::clock::Instant;
 
 use x25519_dalek::StaticSecret;
 use zeroize::Zeroizing;

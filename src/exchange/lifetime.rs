@@ -10,8 +10,9 @@
 //! The wait gives the peer the time to install the SA: its agreement may have been lost, and the next try, under the
 //! same SPI, takes up to another negotiation-ttl.
 
+use crate::clock::Instant;
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{Direction, SaParameters};
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A bound on how often something happens in any one second.
 
+use crate::clock::Instant;
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Admits at most `limit` events in any second, wherever that second begins. (A token bucket that is full admits
 /// twice its rate in its first second.)

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The key manager of one queue: finds the route of a datagram, keeps the deadlines of all routes, and the budgets.
 
+use crate::clock::Instant;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::limit::Limit;
 use super::message::{self, Datagram};

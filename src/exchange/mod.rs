@@ -57,10 +57,11 @@
 //!   again. The protocol has no message that would confirm an agreement. Each costs one of the responder's four
 //!   inbound SAs, so that several in a row can displace the one that the initiator still uses.
 
+use crate::clock::Instant;
 use crate::wire::ip::Addresses;
 use std::fmt;
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One route of one queue: its two state machines, its SAs, and what follows from one for the other.
 
+use crate::clock::Instant;
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::Instant;
 
 use super::initiator::Initiator;
 use super::lifetime::{Associations, Change, NewOutbound, Sa, rekey_after};

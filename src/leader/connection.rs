@@ -4,10 +4,11 @@
 //! A request is taken up only when the answer to the one before has left. So a peer that asks faster than
 //! it reads fills its own socket and waits, and at most one answer is held for it.
 
+use crate::clock::Instant;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use thiserror::Error;
 

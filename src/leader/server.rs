@@ -8,13 +8,13 @@
 //! `service` never blocks on a peer, and whether a descriptor was ready does not matter to it: calling it
 //! too often costs a few system calls.
 
+use crate::clock::Instant;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::time::Instant;
 
 use tracing::{debug, warn};
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! SAs over hours.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use vita::clock::Instant;
 
 use vita::exchange::{Direction, Event, Role};
 

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use vita::clock::Instant;
 
 use vita::exchange::{
     Counters, Event, KeyManager, Output, PresharedKey, Random, Rejection, Route, SaParameters, Settings,

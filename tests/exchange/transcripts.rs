@@ -4,7 +4,8 @@
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use vita::clock::Instant;
 
 use serde_json::Value;
 use vita::exchange::{KeyManager, Output, PresharedKey, Route, SaParameters, Settings};

@@ -3,7 +3,8 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use vita::clock::Instant;
 
 use vita::leader::rundir::RunDir;
 use vita::leader::{Handler, Server};
