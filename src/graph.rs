@@ -159,7 +159,7 @@ impl<M: Meter> Graph<M> {
             counters,
             aead,
             protocol_port: plan.protocol_port,
-            private_dispatch: PrivateDispatch { own: inside },
+            private_dispatch: PrivateDispatch { mac: plan.private.mac, own: inside },
             public_dispatch: plan.public_dispatch(),
             inbound_dispatch: InboundDispatch { own: inside },
             open: Open::new(inside, policy),
@@ -460,7 +460,7 @@ impl<M: Meter> Graph<M> {
         if self.public_icmp.own() != outside {
             self.public_icmp = Icmp::new(outside);
         }
-        self.private_dispatch.own = inside;
+        self.private_dispatch = PrivateDispatch { mac: plan.private.mac, own: inside };
         self.inbound_dispatch.own = inside;
         self.open.inside = inside;
         // The router still holds the table that this lets go.
@@ -517,6 +517,7 @@ impl<M: Meter> Graph<M> {
 impl Plan {
     fn public_dispatch(&self) -> PublicDispatch {
         PublicDispatch {
+            mac: self.public.mac,
             own: self.public.own(),
             protocol_port: self.protocol_port,
             key_exchange: self.key_exchange,

@@ -91,6 +91,8 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("public-interface/rxerrors", "", "the kernel refuses a descriptor of ours, which takes a fault of ours"),
     ("public-interface/txdrop", "tests/xdp.rs", "tx_dropped"),
     ("public-interface/txerrors", "tests/worker.rs", "txerrors"),
+    ("private-interface/unserved-packets", "tests/fail_closed.rs", "unserved-packets"),
+    ("public-interface/unserved-packets", "tests/fail_closed.rs", "unserved-packets"),
     // The key exchange counts by itself; the packet path knows but two of its reasons.
     ("key-manager/route-errors", "tests/exchange/counting.rs", "route_errors"),
     ("key-manager/version-errors", "tests/exchange/counting.rs", "version_errors"),

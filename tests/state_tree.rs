@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use vita::count::{Counters, RouteCounters, SaCounters};
 use vita::yang::schema::{Kind, Members, Schema};
 
-/// Leaves of the model that are not in the table: the effective MTU is no counter. Members of lists are compared on
-/// their own.
-const NOT_COUNTED: [&str; 1] = ["effective-mtu"];
+/// Leaves of the model that are not in the table: the effective MTU is no counter, and a sum of two others has none of its own.
+/// Members of lists are compared on their own.
+const NOT_COUNTED: [&str; 2] = ["effective-mtu", "unserved-packets"];
 
 /// Leaves of a route's entry that are not in the table: its keys, and what is no counter.
 const NOT_COUNTED_OF_A_ROUTE: [&str; 4] = ["id", "queue", "effective-mtu", "path-mtu"];

@@ -11,7 +11,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 use veth::*;
 use vita::frame::{BATCH, Batch, HEADROOM, Pool, Port};
-use vita::xdp::{BindError, Filter, Hook, Mode, Options, Program, Socket, Umem};
+use vita::xdp::{BindError, Filter, Hook, Mode, Options, Program, Side, Socket, Umem};
 
 const IPV4: u16 = 0x0800;
 const BROADCAST: [u8; 6] = [0xff; 6];
@@ -105,7 +105,13 @@ struct Gateway {
     kernel_mac: [u8; 6],
 }
 
-const OWN: Filter = Filter { mac: [2, 0xbb, 0, 0, 0, 9], ipv4: Some(Ipv4Addr::new(10, 0, 0, 9)), ipv6: None };
+const OWN: Filter = Filter {
+    mac: [2, 0xbb, 0, 0, 0, 9],
+    side: Side::Private,
+    ipv4: Some(Ipv4Addr::new(10, 0, 0, 9)),
+    ipv6: None,
+    exchange_port: 303,
+};
 
 fn gateway(queues: u32, filter: impl Fn([u8; 6]) -> Filter) -> Gateway {
     let (outside, inside) = (Netns::new(), Netns::new());
@@ -133,6 +139,7 @@ impl Gateway {
 fn what_is_ours_is_redirected_and_the_rest_is_the_kernels() {
     let mut gateway = gateway(1, |_| OWN);
     assert_eq!(gateway.program.hook(), Hook::Driver);
+    // Of VLAN 0xe0f.
     let vlan = frame(OWN.mac, 0x8100, 2, 60);
     let own_arp = arp_request(BROADCAST, Ipv4Addr::new(10, 0, 0, 2), Ipv4Addr::new(10, 0, 0, 9));
     let other_arp = arp_request(BROADCAST, Ipv4Addr::new(10, 0, 0, 77), Ipv4Addr::new(10, 0, 0, 1));
@@ -195,8 +202,7 @@ fn addresses_change_while_packets_flow() {
 fn one_interface_may_have_the_addresses_of_many() {
     let mut gateway = gateway(1, |_| OWN);
     let most = Filter::MOST as u8;
-    let own =
-        |n: u8| Filter { mac: [2, 0xbb, 0, 0, 1, n], ipv4: Some(Ipv4Addr::new(10, 0, 1, n)), ipv6: None };
+    let own = |n: u8| Filter { mac: [2, 0xbb, 0, 0, 1, n], ipv4: Some(Ipv4Addr::new(10, 0, 1, n)), ..OWN };
     let filters: Vec<Filter> = (0..most).map(own).collect();
     gateway.program.set_filters(&filters).unwrap();
     let unicast = |n| frame(own(n).mac, IPV4, n.into(), 46);
@@ -216,8 +222,8 @@ fn one_interface_may_have_the_addresses_of_many() {
 }
 
 #[test]
-fn a_queue_without_a_socket_is_the_kernels_even_for_our_address() {
-    let mut gateway = gateway(2, |kernel| Filter { mac: kernel, ipv4: None, ipv6: None });
+fn questions_on_a_queue_without_a_socket_are_the_kernels() {
+    let mut gateway = gateway(2, filter);
     // On veth a frame arrives on the queue it was sent from.
     let peer = device(&gateway.outside, "peer");
     let mut second = Socket::bind(&gateway.umem, &peer, 1, Options::default()).unwrap();

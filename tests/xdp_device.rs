@@ -10,7 +10,7 @@ use netns::Netns;
 use std::os::unix::process::ExitStatusExt;
 use veth::*;
 use vita::frame::Port;
-use vita::xdp::{Device, DeviceError, Filter, Hook, Options, Program, ProgramError, Queues, Socket};
+use vita::xdp::{Device, DeviceError, Hook, Options, Program, ProgramError, Queues, Socket};
 
 const OBJECT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/vita.bpf.o");
 
@@ -29,7 +29,7 @@ fn each_complaint_about_an_interface_ends_with_the_command_that_mends_it() {
     assert!(matches!(Device::inspect("lan"), Err(DeviceError::Missing { interface }) if interface == "lan"));
 
     let wan = Device::inspect("wan").unwrap();
-    assert_eq!(wan.queues, Queues { usable: 2, maximum: 4, separate: true });
+    assert_eq!(wan.queues, Queues { usable: 2, maximum: 4, receiving: 2, separate: true });
     assert_eq!((wan.driver.as_str(), wan.mtu, wan.up), ("veth", 1500, true));
     let address = left.run("ip -br link show wan");
     let mac = wan.mac.map(|byte| format!("{byte:02x}")).join(":");
@@ -60,7 +60,7 @@ fn queues_are_found_without_the_drivers_help() {
     let netns = Netns::new();
     netns.run("ip link add hub type bridge");
     let hub = device(&netns, "hub");
-    assert_eq!(hub.queues, Queues { usable: 1, maximum: 1, separate: false });
+    assert_eq!(hub.queues, Queues { usable: 1, maximum: 1, receiving: 1, separate: false });
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn the_program_is_gone_with_the_process_that_attached_it() {
     if let Ok(interface) = std::env::var(NAMED) {
         // The child: it has been started inside the namespace.
         let program = Program::attach(&Device::inspect(&interface).unwrap()).unwrap();
-        program.set_filters(&[Filter { mac: [2; 6], ipv4: None, ipv6: None }]).unwrap();
+        program.set_filters(&[filter([2; 6])]).unwrap();
         std::process::abort();
     }
     let (left, right) = (Netns::new(), Netns::new());

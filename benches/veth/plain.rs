@@ -117,7 +117,13 @@ impl Lane {
 pub fn attach(umem: &Umem, device: &Device) -> (Socket, Program) {
     let program = Program::attach(device).expect("the program can be attached");
     program
-        .set_filters(&[Filter { mac: device.mac, ipv4: None, ipv6: None }])
+        .set_filters(&[Filter {
+            mac: device.mac,
+            side: vita::xdp::Side::Private,
+            ipv4: None,
+            ipv6: None,
+            exchange_port: 303,
+        }])
         .expect("one filter fits the program");
     let socket = Socket::bind(umem, device, 0, Options::default()).expect("the queue is free");
     program.register(0, &socket).expect("the queue has a place in the program");

@@ -182,7 +182,13 @@ fn start_worker(plan: Plan) -> (Worker, Arc<Counters>, Vec<Program>) {
         .flatten()
         .map(|Attachment { device, .. }| {
             let program = Program::attach(device).expect("the program can be attached");
-            let filter = Filter { mac: device.mac, ipv4: None, ipv6: None };
+            let filter = Filter {
+                mac: device.mac,
+                side: vita::xdp::Side::Private,
+                ipv4: None,
+                ipv6: None,
+                exchange_port: 303,
+            };
             program.set_filters(&[filter]).expect("one filter fits the program");
             program
         })

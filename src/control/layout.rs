@@ -8,7 +8,7 @@ use crate::frame::{CHUNK, HEADROOM};
 use crate::wire::ip::{Addresses, Family};
 use crate::wire::{Mac, esp, ethernet, ipv4, ipv6};
 use crate::worker::{Attachment, Seat};
-use crate::xdp::{Device, DeviceError, Filter};
+use crate::xdp::{Device, DeviceError, Filter, Side};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -108,29 +108,41 @@ impl Layout {
         self.seats.iter().find(|seat| seat.queue == queue)
     }
 
-    /// Every device once.
+    /// Every device of the configuration that there is, whether a worker can work on it now or not: nothing may pass it in
+    /// clear text.
     pub fn devices(&self) -> BTreeMap<Place, &Device> {
-        let attachments = self.seats.iter().flat_map(|seat| [&seat.private, &seat.public]).flatten();
-        attachments.map(|attachment| (place(attachment), &attachment.device)).collect()
+        let devices = self.watched.values().flatten();
+        devices.map(|device| ((device.name.clone(), device.index), device)).collect()
+    }
+
+    /// Whether a worker is to use this device.
+    pub fn has_worker_on(&self, place: &Place) -> bool {
+        let mut attachments = self.seats.iter().flat_map(|seat| [&seat.private, &seat.public]).flatten();
+        attachments.any(|attachment| self::place(attachment) == *place)
     }
 
     /// Which frames are the gateway's on each device. Several interfaces may be on one.
     pub fn filters(&self, config: &Config) -> BTreeMap<Place, Vec<Filter>> {
         let mut filters = BTreeMap::<Place, Vec<Filter>>::new();
-        for seat in &self.seats {
-            for (attachment, own) in [
-                (&seat.private, OwnAddresses::private(config, seat)),
-                (&seat.public, OwnAddresses::public(config, seat)),
-            ] {
-                if let (Some(attachment), Some(OwnAddresses { mac, ip })) = (attachment, own) {
-                    let filter = Filter { mac: mac.0, ipv4: ip.v4, ipv6: ip.v6 };
-                    let of_device = filters.entry(place(attachment)).or_default();
-                    // The private interface is the same for every seat.
-                    if !of_device.contains(&filter) {
-                        of_device.push(filter);
-                    }
-                }
-            }
+        let mut add = |link: &Link, side, own: &dyn Fn(&Device) -> Option<OwnAddresses>| {
+            let Link::Interface(name) = link else { return };
+            let Some(Some(device)) = self.watched.get(name) else { return };
+            let Some(OwnAddresses { mac, ip }) = own(device) else { return };
+            filters.entry((device.name.clone(), device.index)).or_default().push(Filter {
+                mac: mac.0,
+                side,
+                ipv4: ip.v4,
+                ipv6: ip.v6,
+                exchange_port: config.protocol_port,
+            });
+        };
+        // Both families share the device.
+        if let Some(private) = config.private.first() {
+            add(&private.link, Side::Private, &|device| OwnAddresses::private(config, Some(device)));
+        }
+        for public in config.workers() {
+            let own = |device: &Device| OwnAddresses::public(config, public.queue, Some(device));
+            add(&public.link, Side::Public, &own);
         }
         filters
     }
@@ -190,26 +202,27 @@ pub struct OwnAddresses {
 }
 
 impl OwnAddresses {
-    pub fn private(config: &Config, seat: &Seat) -> Option<OwnAddresses> {
+    pub fn private(config: &Config, device: Option<&Device>) -> Option<OwnAddresses> {
         let configured = config.private.iter().map(|private| (private.mac, private.ip));
-        OwnAddresses::of(configured, seat.private.as_ref(), DERIVED_PRIVATE)
+        OwnAddresses::of(configured, device, DERIVED_PRIVATE)
     }
 
-    pub fn public(config: &Config, seat: &Seat) -> Option<OwnAddresses> {
-        let of_queue = config.public.iter().filter(|public| public.queue == seat.queue);
+    /// Those of the worker of a queue.
+    pub fn public(config: &Config, queue: u16, device: Option<&Device>) -> Option<OwnAddresses> {
+        let of_queue = config.public.iter().filter(|public| public.queue == queue);
         let configured = of_queue.map(|public| (public.mac, public.ip));
-        OwnAddresses::of(configured, seat.public.as_ref(), DERIVED_PUBLIC)
+        OwnAddresses::of(configured, device, DERIVED_PUBLIC)
     }
 
     /// The MAC address is what is configured, else the device's, else derived from the first IP address.
     fn of(
         configured: impl Iterator<Item = (Option<Mac>, IpAddr)> + Clone,
-        attachment: Option<&Attachment>,
+        device: Option<&Device>,
         derived: [u8; 2],
     ) -> Option<OwnAddresses> {
         let (_, first) = configured.clone().next()?;
         let ip = configured.clone().map(|(_, ip)| ip).collect();
-        let of_device = attachment.map(|attachment| Mac(attachment.device.mac));
+        let of_device = device.map(|device| Mac(device.mac));
         let mac = configured.clone().find_map(|(mac, _)| mac).or(of_device).unwrap_or_else(|| {
             let [a, b, c, d] = match first {
                 IpAddr::V4(ip) => ip.octets(),

@@ -22,6 +22,7 @@
 //! negotiated anew (configured ones go on where they were).
 
 mod associations;
+mod guard;
 pub mod history;
 mod impact;
 mod layout;
@@ -45,6 +46,7 @@ use crate::graph::Plan;
 use crate::wire::ip::Family;
 use crate::worker::StartError;
 use crate::xdp::{DeviceError, Doorbell, Program, ProgramError};
+use guard::Guard;
 use layout::{Known, Layout, Mtus, Place};
 use ledger::Ledger;
 use log::Log;
@@ -72,8 +74,10 @@ pub struct Options {
 pub struct Supervisor {
     options: Options,
     document: Document,
-    /// By interface name and index.
+    /// One for each configured device that there is, by interface name and index. They do not depend on workers: while one
+    /// waits for an interface, is started again or has died, the program drops its packets. The kernel might forward them.
     programs: BTreeMap<Place, Arc<Program>>,
+    guard: Guard,
     queues: BTreeMap<u16, Queue>,
     numbers: Numbers,
     neighbours: Neighbours,
@@ -98,6 +102,8 @@ pub struct Supervisor {
 struct Prepared {
     layout: Layout,
     programs: BTreeMap<Place, Arc<Program>>,
+    /// Why a device without a worker has no program.
+    unguarded: Vec<ProgramError>,
     /// Workers that are not what the layout needs.
     gone: Vec<u16>,
     numbers: Numbers,
@@ -138,6 +144,7 @@ impl Supervisor {
             options,
             document: Document::empty(),
             programs: BTreeMap::new(),
+            guard: Guard::default(),
             queues: BTreeMap::new(),
             numbers: Numbers::default(),
             neighbours: Neighbours::default(),
@@ -185,11 +192,23 @@ impl Supervisor {
     fn prepare(&mut self, config: &Config) -> Result<Prepared, ApplyError> {
         let seats = self.queues.values().filter(|queue| !queue.is_dead()).map(Queue::seat);
         let layout = Layout::of(config, &self.options, &Known::new(self.document.config(), seats))?;
-        let mut programs = BTreeMap::new();
+        let (mut programs, mut unguarded) = (BTreeMap::new(), Vec::new());
+        let filters = layout.filters(config);
         for (place, device) in layout.devices() {
             let program = match self.programs.get(&place) {
                 Some(program) => program.clone(),
-                None => Arc::new(Program::attach(device)?),
+                None => {
+                    let filters = filters.get(&place).map_or(&[][..], Vec::as_slice);
+                    match Program::attach_with(device, filters) {
+                        Ok(program) => Arc::new(program),
+                        Err(error) if layout.has_worker_on(&place) => return Err(error.into()),
+                        // Its worker waits anyway.
+                        Err(error) => {
+                            unguarded.push(error);
+                            continue;
+                        }
+                    }
+                }
             };
             programs.insert(place, program);
         }
@@ -217,7 +236,7 @@ impl Supervisor {
             };
             plans.insert(seat.queue, make.plan(stays.map_or(0, Queue::room)));
         }
-        Ok(Prepared { layout, programs, gone, numbers, neighbours, mtus, plans })
+        Ok(Prepared { layout, programs, unguarded, gone, numbers, neighbours, mtus, plans })
     }
 
     /// Makes what runs equal to a configuration. What can fail comes first, and touches no worker that stays.
@@ -228,7 +247,7 @@ impl Supervisor {
         prepared: Prepared,
         purpose: Purpose,
     ) -> Result<(), ApplyError> {
-        let Prepared { layout, programs, gone, numbers, neighbours, mtus, mut plans } = prepared;
+        let Prepared { layout, programs, unguarded, gone, numbers, neighbours, mtus, mut plans } = prepared;
         let mtu = mtus.least(config);
         for number in gone {
             self.retire(number, config);
@@ -273,7 +292,11 @@ impl Supervisor {
         }
         (self.numbers, self.neighbours) = (numbers, neighbours);
         // Programs that nobody needs any more are detached here.
-        self.programs = programs;
+        for (place, program) in std::mem::replace(&mut self.programs, programs) {
+            if !self.programs.contains_key(&place) {
+                self.guard.retire(&program);
+            }
+        }
         // Starting a worker can take seconds, which are not to be taken from the time that peers have to answer.
         let now = now.max(Instant::now());
         for queue in self.queues.values_mut() {
@@ -290,6 +313,16 @@ impl Supervisor {
         }
         (self.mtus, self.mtu) = (mtus, mtu);
         self.watch.note(layout.watched());
+        for error in unguarded {
+            match purpose {
+                Purpose::Repair => failed = Some(error.into()),
+                Purpose::Change => {
+                    tracing::error!("a device without a worker has no XDP program: {error}");
+                    self.repair_at.get_or_insert(now + REPAIR_EVERY);
+                }
+            }
+        }
+        self.guard.look_now(now, config);
         self.tell_waiting(layout.waiting());
         let patience = Instant::now() + PATIENCE;
         for queue in self.queues.values() {
@@ -399,6 +432,7 @@ impl Supervisor {
             let earliest = self.repaired_at.map_or(now, |before| now.max(before + REPAIR_EVERY));
             self.repair_at.get_or_insert(earliest);
         }
+        self.guard.look(now, self.document.config());
         let changed = self.watch.look(now, self.document.config());
         if changed || self.repair_at.is_some_and(|at| now >= at) {
             self.repair(now);
@@ -413,6 +447,7 @@ impl Supervisor {
             numbers: &self.numbers,
             mtus: self.mtus,
             mtu: self.mtu,
+            unserved: self.guard.unserved(&self.programs),
         };
         state::gather(&running, self.ran.then_some(&self.past), path)
     }

@@ -11,7 +11,8 @@ use crate::stage::{Resolved, Tunnel};
 use crate::wire::Mac;
 use crate::wire::class::Marking;
 use crate::wire::ip::Family;
-use crate::worker::Seat;
+use crate::worker::{Attachment, Seat};
+use crate::xdp::Device;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -166,13 +167,13 @@ impl Making<'_> {
     }
 
     fn private(&self) -> Interface {
-        let own = OwnAddresses::private(self.config, self.seat);
+        let own = OwnAddresses::private(self.config, device(&self.seat.private));
         let neighbours = self.config.private.iter().map(private_neighbour);
         self.interface(own, neighbours, self.asks_private)
     }
 
     fn public(&self) -> Interface {
-        let own = OwnAddresses::public(self.config, self.seat);
+        let own = OwnAddresses::public(self.config, self.seat.queue, device(&self.seat.public));
         let of_queue = self.config.public.iter().filter(|public| public.queue == self.seat.queue);
         self.interface(own, of_queue.map(public_neighbour), true)
     }
@@ -267,6 +268,10 @@ fn load(config: &Config) -> usize {
 /// Room for so many routes and, without another plan, for some that are added later.
 fn roomy(routes: usize) -> usize {
     routes + routes / 8 + SPARE_ROUTES
+}
+
+fn device(attachment: &Option<Attachment>) -> Option<&Device> {
+    attachment.as_ref().map(|attachment| &attachment.device)
 }
 
 fn private_neighbour(private: &PrivateInterface) -> Neighbour {

@@ -5,9 +5,10 @@ use super::layout::Mtus;
 use super::plan::Numbers;
 use super::queue::Queue;
 use crate::config::{Config, Rejected, State};
-use crate::count::Totals;
+use crate::count::{Counters, Totals};
 use crate::wire::ip::Family;
 use crate::wire::{esp, ipv4, ipv6};
+use crate::xdp::Unserved;
 use std::collections::BTreeMap;
 
 /// What there is to tell of.
@@ -18,15 +19,21 @@ pub struct Running<'a> {
     pub mtus: Mtus,
     /// What fits every tunnel.
     pub mtu: u16,
+    /// Counted by the XDP programs.
+    pub unserved: Unserved,
 }
 
 /// What `gateway-state` shows at a path. Without a worker, present or past, there is nothing to show.
 pub fn gather(running: &Running<'_>, past: Option<&Totals>, path: &str) -> Result<State, Rejected> {
     let mut state = State::at(path)?;
-    if running.queues.is_empty() && past.is_none() {
+    if running.queues.is_empty() && past.is_none() && running.unserved == Unserved::default() {
         return Ok(state);
     }
     let mut totals = past.cloned().unwrap_or_default();
+    // Every counter is shown, even if no worker has run yet.
+    totals.add(&Counters::default());
+    totals.add_one("private-interface", "unserved-packets", running.unserved.private);
+    totals.add_one("public-interface", "unserved-packets", running.unserved.public);
     for queue in running.queues.values() {
         queue.add_to(&mut totals);
     }
@@ -49,6 +56,8 @@ fn sums(state: &mut State, totals: &Totals, running: &Running<'_>) -> Result<(),
     for (group, leaf, value) in totals.iter().filter(|(group, ..)| shown(group)) {
         state.set(&["gateway-state", group, leaf], value)?;
     }
+    let Unserved { private, public } = running.unserved;
+    state.set(&["gateway-state", "unserved-packets"], private + public)?;
     state.set(&["gateway-state", "effective-mtu"], u64::from(running.mtu))
 }
 

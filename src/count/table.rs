@@ -74,10 +74,11 @@ counters! {
 }
 
 groups! {
-    /// Frames and bytes (without the frame check sequence) through one interface.
+    /// Frames and bytes (without the frame check sequence) through one interface. `unserved_packets` is counted by the XDP
+    /// program, of queues without a worker; a worker has none.
     Interface {
         rxbytes rxpackets rxmcast rxbcast rxdrop rxerrors
-        txbytes txpackets txmcast txbcast txdrop txerrors rxdmapackets
+        txbytes txpackets txmcast txbcast txdrop txerrors rxdmapackets unserved_packets
     }
     /// Address resolution, and packets that waited for it in vain.
     NextHop {

@@ -6,6 +6,7 @@
 
 use crate::count;
 use crate::frame::{Batch, Frame};
+use crate::wire::Mac;
 use crate::wire::ethernet::{self, Ethernet};
 use crate::wire::ip::{Addresses, Ip};
 use crate::wire::ipv4::{Ipv4, PROTOCOL_ESP, PROTOCOL_UDP};
@@ -15,11 +16,13 @@ use crate::wire::udp::Udp;
 
 /// Frames from the private interface.
 pub struct PrivateDispatch {
+    pub mac: Mac,
     pub own: Addresses,
 }
 
 /// Frames from the public interface.
 pub struct PublicDispatch {
+    pub mac: Mac,
     pub own: Addresses,
     pub protocol_port: u16,
     /// Whether messages of the key exchange are wanted.
@@ -35,7 +38,7 @@ impl PrivateDispatch {
     /// The packet to forward in a frame.
     #[inline(always)]
     pub fn judge<'a>(&self, frame: &'a Frame) -> Result<Ip<'a>, Other> {
-        let packet = uncover(frame.data(), &self.own)?;
+        let packet = uncover(frame.data(), self.mac, &self.own)?;
         if self.own.contain_destination(&packet) {
             Err(Other::Local)
         } else if may_leave_link(&packet) {
@@ -73,7 +76,7 @@ impl PublicDispatch {
     /// The packet in a frame, if it carries ESP, and where in the packet that starts.
     #[inline(always)]
     pub fn judge<'a>(&self, frame: &'a Frame) -> Result<(Ip<'a>, usize), NotEsp> {
-        let ip = uncover(frame.data(), &self.own).map_err(NotEsp::Other)?;
+        let ip = uncover(frame.data(), self.mac, &self.own).map_err(NotEsp::Other)?;
         let (protocol, offset) = match ip {
             //= RFC 1122 section 3.2.1.2: a datagram with a bad header checksum is discarded silently.
             Ip::V4(ip) if !ip.checksum_ok() => return Err(NotEsp::Protocol),
@@ -157,7 +160,7 @@ pub enum Other {
     Local,
     /// ARP, or neighbour discovery.
     Neighbour,
-    /// A packet with an address that none may have which is forwarded.
+    /// A packet with an address that none may have which is forwarded, or a frame to another interface of the gateway.
     Address,
     Ethertype,
     /// It cannot be read as what its Ethertype says that it is.
@@ -180,8 +183,14 @@ pub enum Inner {
 
 /// The packet behind an Ethernet header, if it is of a family that the gateway has an address of.
 #[inline(always)]
-fn uncover<'a>(frame: &'a [u8], own: &Addresses) -> Result<Ip<'a>, Other> {
+fn uncover<'a>(frame: &'a [u8], mac: Mac, own: &Addresses) -> Result<Ip<'a>, Other> {
     let header = Ethernet::parse(frame).map_err(|_| Other::Ethertype)?;
+    // Both sides may be on one device, whose queues get frames to either: what was sent to the public side must not be
+    // sealed, nor the other way round.
+    let is_to_us = header.destination() == mac;
+    if !is_to_us && !header.destination().is_multicast() {
+        return Err(Other::Address);
+    }
     // The Ethertype says the version, too (RFC 894, RFC 2464): what contradicts it is no packet of either.
     let packet = match header.ethertype() {
         ethernet::ETHERTYPE_IPV4 if own.v4.is_some() => Ipv4::parse(header.payload()).map(Ip::V4),
@@ -198,7 +207,7 @@ fn uncover<'a>(frame: &'a [u8], own: &Addresses) -> Result<Ip<'a>, Other> {
     };
     // RFC 1812 section 5.3.4: a router must not forward what was sent to a link-layer group address; and RFC 1122
     // section 3.2.2 forbids an error about it.
-    if header.destination().is_multicast() {
+    if !is_to_us {
         return Err(Other::Address);
     }
     packet.map_err(|_| Other::Malformed)

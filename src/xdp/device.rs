@@ -28,6 +28,8 @@ pub struct Queues {
     pub usable: u32,
     /// To how many that can be raised.
     pub maximum: u32,
+    /// Queues that frames arrive on.
+    pub receiving: u32,
     /// Whether receiving and transmitting are set apart (`rx N tx N`) or together (`combined N`).
     pub separate: bool,
 }
@@ -140,7 +142,8 @@ impl Queues {
         Queues { usable: self.usable.min(most), maximum: self.maximum.min(most), ..self }
     }
 
-    fn channels(&self, wanted: u32) -> String {
+    /// What `ethtool --set-channels DEVICE` is to be told.
+    pub fn channels(&self, wanted: u32) -> String {
         if self.separate { format!("rx {wanted} tx {wanted}") } else { format!("combined {wanted}") }
     }
 }
@@ -248,7 +251,7 @@ impl Query {
             }
         }
         let usable = u32::min(receive, transmit);
-        Ok(Queues { usable, maximum: usable, separate: false })
+        Ok(Queues { usable, maximum: usable, receiving: receive, separate: false })
     }
 }
 
@@ -280,6 +283,7 @@ impl Channels {
         Queues {
             usable: self.combined + apart,
             maximum: if separate { apart_maximum } else { self.max_combined.max(self.combined + apart) },
+            receiving: self.combined + self.receive,
             separate,
         }
     }
@@ -319,7 +323,7 @@ mod tests {
             up: true,
             driver: "ena".into(),
             driver_version: "6.1.0".into(),
-            queues: Queues { usable: 2, maximum: 8, separate: false },
+            queues: Queues { usable: 2, maximum: 8, receiving: 2, separate: false },
         }
     }
 
@@ -344,7 +348,7 @@ mod tests {
             complaint(&device(), 2),
             "interface wan0 has no queue 3: it has 2 queues; ethtool --set-channels wan0 combined 3"
         );
-        let queues = Queues { usable: 1, maximum: 4, separate: true };
+        let queues = Queues { usable: 1, maximum: 4, receiving: 1, separate: true };
         assert!(complaint(&Device { queues, ..device() }, 3).ends_with("--set-channels wan0 rx 4 tx 4"));
         assert!(complaint(&device(), 8).contains("cannot have it"));
     }
@@ -364,7 +368,7 @@ mod tests {
 
     #[test]
     fn ena_is_told_to_free_half_of_its_queues() {
-        let queues = Queues { usable: 8, maximum: 8, separate: false };
+        let queues = Queues { usable: 8, maximum: 8, receiving: 8, separate: false };
         assert_eq!(Device { queues, ..device() }.channels_for_xdp(), Some(4));
         assert_eq!(device().channels_for_xdp(), None);
     }
@@ -372,10 +376,10 @@ mod tests {
     #[test]
     fn combined_and_separate_channels_add_up() {
         let combined = Channels { max_combined: 8, combined: 3, ..Default::default() };
-        assert_eq!(combined.queues(), Queues { usable: 3, maximum: 8, separate: false });
+        assert_eq!(combined.queues(), Queues { usable: 3, maximum: 8, receiving: 3, separate: false });
         let separate =
             Channels { max_receive: 4, max_transmit: 6, receive: 2, transmit: 6, ..Default::default() };
-        assert_eq!(separate.queues(), Queues { usable: 2, maximum: 4, separate: true });
+        assert_eq!(separate.queues(), Queues { usable: 2, maximum: 4, receiving: 2, separate: true });
     }
 
     #[test]

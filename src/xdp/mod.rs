@@ -26,6 +26,7 @@
 
 mod bind;
 mod device;
+mod netlink;
 mod program;
 mod ring;
 mod socket;
@@ -33,7 +34,7 @@ mod umem;
 mod wait;
 
 pub use device::{Device, DeviceError, Queues};
-pub use program::{Filter, Hook, Program, ProgramError};
+pub use program::{Filter, Hook, Program, ProgramError, Side, Unserved};
 pub use socket::{BindError, InterfaceStatistics, KernelStatistics, Mode, Options, Socket};
 pub use umem::Umem;
 pub use wait::{Doorbell, poll, readable, realtime};

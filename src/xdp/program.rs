@@ -2,23 +2,39 @@
 //! The XDP program of one interface: attached while the [`Program`] lives, gone with it or with the process.
 
 use super::device::Device;
+use super::netlink;
 use libbpf_rs::libbpf_sys as sys;
 use libbpf_rs::{MapCore, MapFlags, MapHandle, ObjectBuilder, PrintLevel};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Once;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-/// The program on an interface, with its maps. Shared by all workers on that interface.
+/// The program on an interface, with its maps. Shared by all workers on that interface, and independent of them: on a queue
+/// whose worker is not there it drops what the kernel might forward in clear text, and counts it.
 #[derive(Debug)]
 pub struct Program {
     interface: String,
     hook: Hook,
+    sees_tags: bool,
+    maps: Maps,
+    /// The kernel detaches the program when the last descriptor of its link is closed, as the death of the
+    /// process does; unless the link is pinned.
+    link: OwnedFd,
+    pinned: AtomicBool,
+}
+
+/// The maps of bpf/vita.bpf.c.
+#[derive(Debug)]
+struct Maps {
     sockets: MapHandle,
     filters: MapHandle,
-    /// The kernel detaches the program when the last descriptor of its link is closed, as the death of the
-    /// process does.
-    link: OwnedFd,
+    current: MapHandle,
+    unserved: MapHandle,
+    /// The list of filters that is in use.
+    slot: AtomicU32,
 }
 
 /// Where the program runs.
@@ -30,14 +46,32 @@ pub enum Hook {
     Generic,
 }
 
+/// Which network an interface leads to.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Side {
+    /// The local network, whose packets must not leave in clear text.
+    Private,
+    Public,
+}
+
 /// The addresses whose frames are the gateway's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Filter {
     pub mac: [u8; 6],
+    pub side: Side,
     /// For which broadcast ARP requests are answered.
     pub ipv4: Option<Ipv4Addr>,
     /// For which neighbour solicitations are answered.
     pub ipv6: Option<Ipv6Addr>,
+    /// UDP port of the key exchange, which is never the kernel's.
+    pub exchange_port: u16,
+}
+
+/// Packets that no worker was there for.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Unserved {
+    pub private: u64,
+    pub public: u64,
 }
 
 /// Why the program is not on the interface, and what to do.
@@ -53,8 +87,10 @@ pub enum ProgramError {
          not fit one XDP buffer: ip link set dev {interface} mtu {MTU_OF_ONE_PAGE}, at both ends"
     )]
     Mtu { interface: String, mtu: u32 },
-    #[error("the kernel refuses to load the XDP program (are CAP_BPF, CAP_NET_ADMIN there?): {source}")]
-    Load { source: libbpf_rs::Error },
+    #[error("the kernel refuses to load the XDP program: {source:#}: {remedy}")]
+    Load { source: libbpf_rs::Error, remedy: &'static str },
+    #[error("interface {interface}: the driver refuses the XDP program ({driver})")]
+    Driver { interface: String, driver: io::Error },
     #[error(
         "interface {interface}: cannot attach the XDP program, neither in the driver ({driver}) nor \
          generic ({generic})"
@@ -77,56 +113,172 @@ pub enum ProgramError {
     Addresses { interface: String, count: usize },
 }
 
+impl ProgramError {
+    fn load(source: libbpf_rs::Error) -> ProgramError {
+        // The library does not hand out the number, but writes it.
+        let text = format!("{source:#}");
+        let is = |errors: &[i32]| errors.iter().any(|error| text.contains(&format!("(os error {error})")));
+        let remedy = if is(&[libc::EMFILE, libc::ENFILE]) {
+            "raise the limit of open files (LimitNOFILE of the unit, ulimit -n)"
+        } else if is(&[libc::EPERM, libc::EACCES]) {
+            "run as root or with CAP_BPF and CAP_NET_ADMIN"
+        } else {
+            "VITA_LOG=debug shows what the kernel says of it"
+        };
+        ProgramError::Load { source, remedy }
+    }
+}
+
 impl Program {
     /// Attaches a copy of the program, in the driver if that can be and generically otherwise. Until
     /// [`Program::set_filters`] every frame still goes to the kernel.
     pub fn attach(device: &Device) -> Result<Program, ProgramError> {
+        Program::attach_with(device, &[])
+    }
+
+    /// As [`Program::attach`], with these filters from the first frame on.
+    pub fn attach_with(device: &Device, filters: &[Filter]) -> Result<Program, ProgramError> {
         log_libbpf();
         refuse_if_occupied(device)?;
-        let object = ObjectBuilder::default()
-            .open_memory(OBJECT)
-            .and_then(|object| object.load())
-            .map_err(|source| ProgramError::Load { source })?;
-        let map = |name: &str| {
-            let map = object.maps().find(|map| map.name() == name);
-            // The object is compiled in, and a test compares it with the source that names these maps.
-            let map = map.expect("the committed object has this map");
-            MapHandle::try_from(&map).map_err(|source| ProgramError::Load { source })
+        let attached = |loaded: Loaded, link, hook| Program {
+            interface: device.name.clone(),
+            hook,
+            sees_tags: loaded.sees_tags,
+            maps: loaded.maps,
+            link,
+            pinned: AtomicBool::new(false),
         };
-        let (sockets, filters) = (map("vita_sockets")?, map("vita_filters")?);
-        let program = object.progs_mut().next().expect("the committed object has one program");
-        let (link, hook) = attach_anywhere(device, &program.as_fd())?;
-        Ok(Program { interface: device.name.clone(), hook, sockets, filters, link })
+        if let Some((loaded, link)) = attach_seeing_tags(device, filters) {
+            return Ok(attached(loaded, link, Hook::Driver));
+        }
+        let loaded = Loaded::new(device, Variant::Plain, filters)?;
+        let (link, hook) = attach_anywhere(device, &loaded.program)?;
+        Ok(attached(loaded, link, hook))
     }
 
     /// From now on the frames that are ours on this queue go to this socket. The kernel forgets the socket by
     /// itself when it is closed.
     pub fn register(&self, queue: u32, socket: &impl AsFd) -> Result<(), ProgramError> {
         let fd = socket.as_fd().as_raw_fd();
-        self.sockets
+        let sockets = &self.maps.sockets;
+        sockets
             .update(&queue.to_ne_bytes(), &fd.to_ne_bytes(), MapFlags::ANY)
             .map_err(|source| ProgramError::Register { interface: self.interface.clone(), queue, source })
     }
 
     /// Changes which frames are ours, while packets flow: those of any of these filters.
     pub fn set_filters(&self, filters: &[Filter]) -> Result<(), ProgramError> {
-        let interface = || self.interface.clone();
-        if filters.len() > Filter::MOST {
-            return Err(ProgramError::Addresses { interface: interface(), count: filters.len() });
-        }
-        self.filters
-            .update(&0u32.to_ne_bytes(), &entries(filters), MapFlags::ANY)
-            .map_err(|source| ProgramError::Filter { interface: interface(), source })
+        self.maps.set_filters(&self.interface, filters)
+    }
+
+    /// Packets dropped so far because their queue had no socket.
+    pub fn unserved(&self) -> Unserved {
+        let sum = |places: Range<u32>| places.map(|place| self.maps.dropped(place)).sum();
+        Unserved { private: sum(0..QUEUES), public: sum(QUEUES..2 * QUEUES) }
     }
 
     pub fn hook(&self) -> Hook {
         self.hook
     }
+
+    /// Whether the program sees VLAN tags that the device took off.
+    pub fn sees_tags(&self) -> bool {
+        self.sees_tags
+    }
+}
+
+impl Maps {
+    fn set_filters(&self, interface: &str, filters: &[Filter]) -> Result<(), ProgramError> {
+        if filters.len() > Filter::MOST {
+            return Err(ProgramError::Addresses { interface: interface.to_string(), count: filters.len() });
+        }
+        let slot = 1 - self.slot.load(Ordering::Relaxed);
+        let key = 0u32.to_ne_bytes();
+        let written = self.filters.update(&slot.to_ne_bytes(), &entries(filters), MapFlags::ANY);
+        written
+            .and_then(|()| self.current.update(&key, &slot.to_ne_bytes(), MapFlags::ANY))
+            .map_err(|source| ProgramError::Filter { interface: interface.to_string(), source })?;
+        self.slot.store(slot, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Over all CPUs.
+    fn dropped(&self, place: u32) -> u64 {
+        let counts = self.unserved.lookup_percpu(&place.to_ne_bytes(), MapFlags::ANY);
+        let counts = counts.ok().flatten().unwrap_or_default();
+        counts.iter().filter_map(|count| Some(u64::from_ne_bytes(count.first_chunk().copied()?))).sum()
+    }
+}
+
+/// A copy of the program in the kernel, attached to nothing yet.
+struct Loaded {
+    program: OwnedFd,
+    maps: Maps,
+    sees_tags: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Variant {
+    /// Runs on every device.
+    Plain,
+    /// Sees VLAN tags that the device took off. For one device with a driver that tells, and only in the driver.
+    SeesTags,
+}
+
+impl Loaded {
+    fn new(device: &Device, variant: Variant, filters: &[Filter]) -> Result<Loaded, ProgramError> {
+        let failed = |source: libbpf_rs::Error| ProgramError::load(source);
+        let sees_tags = variant == Variant::SeesTags;
+        let mut builder = ObjectBuilder::default();
+        let mut object =
+            builder.open_memory(if sees_tags { OBJECT_SEEING_TAGS } else { OBJECT }).map_err(failed)?;
+        if sees_tags {
+            for mut program in object.progs_mut() {
+                program.set_ifindex(device.index);
+                program.set_flags(BPF_F_XDP_DEV_BOUND_ONLY);
+            }
+        }
+        let object = object.load().map_err(failed)?;
+        let map = |name: &str| {
+            let map = object.maps().find(|map| map.name() == name);
+            // The object is compiled in, and a test compares it with the source that names these maps.
+            let map = map.expect("the committed object has this map");
+            MapHandle::try_from(&map).map_err(failed)
+        };
+        let maps = Maps {
+            sockets: map("vita_sockets")?,
+            filters: map("vita_filters")?,
+            current: map("vita_current")?,
+            unserved: map("vita_unserved")?,
+            slot: AtomicU32::new(0),
+        };
+        let program = object.progs().next().expect("the committed object has one program");
+        let program =
+            program.as_fd().try_clone_to_owned().map_err(|source| ProgramError::load(source.into()))?;
+        maps.set_filters(&device.name, filters)?;
+        Ok(Loaded { program, maps, sees_tags })
+    }
+}
+
+/// In the driver, with the variant that sees tags; nothing where that cannot be, for whatever reason.
+fn attach_seeing_tags(device: &Device, filters: &[Filter]) -> Option<(Loaded, OwnedFd)> {
+    if !netlink::tells_tags(device.index) {
+        return None;
+    }
+    let attached = Loaded::new(device, Variant::SeesTags, filters).and_then(|loaded| {
+        let driver = |driver: io::Error| ProgramError::Driver { interface: device.name.clone(), driver };
+        let link = link(device, &loaded.program, sys::XDP_FLAGS_DRV_MODE).map_err(driver)?;
+        Ok((loaded, link))
+    });
+    attached.inspect_err(|error| tracing::debug!("no program that sees VLAN tags: {error}")).ok()
 }
 
 impl Drop for Program {
     /// Detaches at once, even while a child between fork and exec still has a copy of the descriptor.
     fn drop(&mut self) {
+        if self.pinned.load(Ordering::Relaxed) {
+            return;
+        }
         // SAFETY: no memory is involved. Should it fail, closing the descriptor is what is left.
         unsafe { sys::bpf_link_detach(self.link.as_raw_fd()) };
     }
@@ -140,15 +292,21 @@ impl Filter {
     fn entry(&self) -> [u8; ENTRY] {
         let mut entry = [0; ENTRY];
         entry[..6].copy_from_slice(&self.mac);
-        entry[6..8].copy_from_slice(&1u16.to_ne_bytes());
+        let side: u16 = match self.side {
+            Side::Private => 1,
+            Side::Public => 2,
+        };
+        entry[6..8].copy_from_slice(&side.to_ne_bytes());
         if let Some(ip) = self.ipv4 {
             entry[8..12].copy_from_slice(&ip.octets());
         }
         if let Some(ip) = self.ipv6 {
             // The group's address ends with that of RFC 4291 section 2.7.1: ff, and the last three bytes.
-            entry[12..].copy_from_slice(&ip.octets()[12..]);
+            entry[12..16].copy_from_slice(&ip.octets()[12..]);
             entry[12] = 0xff;
+            entry[16..32].copy_from_slice(&ip.octets());
         }
+        entry[32..34].copy_from_slice(&self.exchange_port.to_be_bytes());
         entry
     }
 }
@@ -254,9 +412,16 @@ fn log_libbpf() {
 }
 
 /// Bytes of `struct filter`.
-const ENTRY: usize = 16;
+const ENTRY: usize = 40;
+
+/// `QUEUES` of bpf/vita.bpf.c.
+const QUEUES: u32 = 256;
+
+/// Of linux/bpf.h, since 6.3.
+const BPF_F_XDP_DEV_BOUND_ONLY: u32 = 1 << 6;
 
 static OBJECT: &[u8] = include_bytes!("../../bpf/vita.bpf.o");
+static OBJECT_SEEING_TAGS: &[u8] = include_bytes!("../../bpf/vita_tags.bpf.o");
 
 /// What fits one 4096-byte page next to XDP's headroom and the kernel's own trailer, on veth and most
 /// drivers.
@@ -274,13 +439,23 @@ mod tests {
 
     #[test]
     fn the_filter_lies_in_memory_as_the_program_reads_it() {
-        let filter = Filter { mac: [2, 0, 0, 0, 0, 9], ipv4: Some(Ipv4Addr::new(10, 1, 2, 3)), ipv6: None };
+        let filter = Filter {
+            mac: [2, 0, 0, 0, 0, 9],
+            side: Side::Private,
+            ipv4: Some(Ipv4Addr::new(10, 1, 2, 3)),
+            ipv6: None,
+            exchange_port: 303,
+        };
         assert_eq!(filter.entry()[..6], [2, 0, 0, 0, 0, 9]);
-        assert_ne!(filter.entry()[6..8], [0, 0]);
-        assert_eq!(filter.entry()[8..], [10, 1, 2, 3, 0, 0, 0, 0]);
-        assert_eq!(Filter { ipv4: None, ..filter }.entry()[8..], [0; 8]);
-        let ipv6 = Some("2001:db8::12:3456".parse().unwrap());
-        assert_eq!(Filter { ipv6, ..filter }.entry()[8..], [10, 1, 2, 3, 0xff, 0x12, 0x34, 0x56]);
+        assert_eq!(filter.entry()[6..8], 1u16.to_ne_bytes());
+        assert_eq!(Filter { side: Side::Public, ..filter }.entry()[6..8], 2u16.to_ne_bytes());
+        assert_eq!(filter.entry()[8..16], [10, 1, 2, 3, 0, 0, 0, 0]);
+        assert_eq!(filter.entry()[16..], [&[0; 16][..], &[1, 47], &[0; 6]].concat());
+        assert_eq!(Filter { ipv4: None, ..filter }.entry()[8..32], [0; 24]);
+        let ipv6 = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0x12, 0x3456);
+        let entry = Filter { ipv6: Some(ipv6), ..filter }.entry();
+        assert_eq!(entry[8..16], [10, 1, 2, 3, 0xff, 0x12, 0x34, 0x56]);
+        assert_eq!(entry[16..32], ipv6.octets());
         let two = entries(&[Filter { ipv4: None, ..filter }, filter]);
         assert_eq!(two[ENTRY..2 * ENTRY], filter.entry());
         assert_eq!(two[2 * ENTRY..], [0; (Filter::MOST - 2) * ENTRY]);

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use vita::frame::{BATCH, Batch, Frame, Pool, Port};
-use vita::xdp::{Device, Filter, Options, Program, Socket, Umem};
+use vita::xdp::{Device, Filter, Options, Program, Side, Socket, Umem};
 
 /// Chunks of a test's memory: few, so that a leak of some shows.
 pub const CHUNKS: u32 = 1024;
@@ -25,12 +25,17 @@ pub fn device(netns: &Netns, interface: &str) -> Device {
     Device::inspect(interface).unwrap()
 }
 
+/// A private MAC address without IP addresses.
+pub fn filter(mac: [u8; 6]) -> Filter {
+    Filter { mac, side: Side::Private, ipv4: None, ipv6: None, exchange_port: 303 }
+}
+
 /// A program on the interface that takes frames to its own MAC, and a socket on queue 0.
 pub fn attach(netns: &Netns, interface: &str, umem: &Umem) -> (Device, Program, Socket) {
     let device = device(netns, interface);
     device.check(0).unwrap();
     let program = Program::attach(&device).unwrap();
-    program.set_filters(&[Filter { mac: device.mac, ipv4: None, ipv6: None }]).unwrap();
+    program.set_filters(&[filter(device.mac)]).unwrap();
     let socket = Socket::bind(umem, &device, 0, Options::default()).unwrap();
     program.register(0, &socket).unwrap();
     (device, program, socket)

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Watches over what may leave in clear text: counts the packets that the XDP programs dropped because no worker served their
+//! queue, and warns of settings under which packets go there, or past the gateway.
+
+use super::layout::Place;
+use super::{WATCH_EVERY, watch};
+use crate::clock::Instant;
+use crate::config::{Config, Link};
+use crate::xdp::{Device, Program, Unserved};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::sync::Arc;
+
+#[derive(Default)]
+pub struct Guard {
+    /// Counted by programs that are no more.
+    past: Unserved,
+    /// Warnings that hold at present, each written to the log once.
+    warned: BTreeSet<String>,
+    look_at: Option<Instant>,
+}
+
+impl Guard {
+    /// Keeps the counts of a program that is going to be detached.
+    pub fn retire(&mut self, program: &Program) {
+        let Unserved { private, public } = program.unserved();
+        self.past.private += private;
+        self.past.public += public;
+    }
+
+    /// Counted so far, those of the past included.
+    pub fn unserved(&self, programs: &BTreeMap<Place, Arc<Program>>) -> Unserved {
+        programs.values().map(|program| program.unserved()).fold(self.past, |sum, program| Unserved {
+            private: sum.private + program.private,
+            public: sum.public + program.public,
+        })
+    }
+
+    /// Looks, if it is time again.
+    pub fn look(&mut self, now: Instant, config: &Config) {
+        if self.look_at.is_none_or(|at| now >= at) {
+            self.look_now(now, config);
+        }
+    }
+
+    /// Warns of what is new.
+    pub fn look_now(&mut self, now: Instant, config: &Config) {
+        self.look_at = Some(now + WATCH_EVERY);
+        let mut warnings = BTreeSet::new();
+        for device in watch::devices(config).values().flatten() {
+            warnings.extend(unserved_queues(device, &queues_in_use(config, &device.name)));
+            warnings.extend(forwarding(&device.name));
+        }
+        for warning in warnings.difference(&self.warned) {
+            tracing::warn!("{warning}");
+        }
+        self.warned = warnings;
+    }
+}
+
+/// Queues of a device that workers are configured to serve, counted from 1.
+fn queues_in_use(config: &Config, name: &str) -> BTreeSet<u32> {
+    let is_on = |link: &Link| matches!(link, Link::Interface(of_link) if of_link == name);
+    let is_private = config.private.first().is_some_and(|private| is_on(&private.link));
+    let private = config.workers().filter(|_| is_private).map(|public| public.queue);
+    let public = config.workers().filter(|public| is_on(&public.link)).map(|public| public.device_queue);
+    private.chain(public).map(u32::from).collect()
+}
+
+/// Frames may arrive on any queue that there is.
+fn unserved_queues(device: &Device, in_use: &BTreeSet<u32>) -> Option<String> {
+    let Device { name, queues, .. } = device;
+    let last = *in_use.last()?;
+    let without: Vec<u32> = (1..=queues.receiving).filter(|queue| !in_use.contains(queue)).collect();
+    if without.is_empty() {
+        return None;
+    }
+    let shown = without.iter().take(MOST_NAMED).map(u32::to_string).collect::<Vec<_>>().join(", ");
+    let more = if without.len() > MOST_NAMED { ", .." } else { "" };
+    let mut text = format!(
+        "interface {name} has {} queues, and no worker serves {shown}{more}: what arrives there is dropped \
+         (unserved-packets)",
+        queues.receiving
+    );
+    // Writing to a string cannot fail.
+    if queues.receiving > last {
+        let _ = write!(text, ": ethtool --set-channels {name} {}", queues.channels(last));
+        if device.driver == "veth" {
+            text.push_str(", at the other end of the veth pair first");
+        }
+    } else {
+        text.push_str(": configure a public interface with that queue");
+    }
+    Some(text)
+}
+
+/// A kernel that forwards does so with what is not the gateway's, and with everything once the gateway is gone.
+fn forwarding(name: &str) -> Vec<String> {
+    let settings = [
+        (format!("/proc/sys/net/ipv4/conf/{name}/forwarding"), "IPv4", "net.ipv4.ip_forward"),
+        (format!("/proc/sys/net/ipv6/conf/{name}/forwarding"), "IPv6", "net.ipv6.conf.all.forwarding"),
+        (format!("/proc/sys/net/ipv6/conf/{name}/force_forwarding"), "IPv6", "force_forwarding"),
+    ];
+    let on = settings.iter().filter(|(path, ..)| {
+        std::fs::read_to_string(path).is_ok_and(|value| !matches!(value.trim(), "0" | ""))
+    });
+    on.map(|(path, family, all)| {
+        let setting = path.trim_start_matches("/proc/sys/");
+        // A name with a dot needs the form with slashes.
+        let dotted = setting.replace('/', ".");
+        let setting = if name.contains('.') { setting } else { &dotted };
+        format!(
+            "interface {name}: the kernel forwards {family} ({all}): what is not the gateway's, and everything while \
+             no gateway runs unless fail-closed is true, would be sent in clear text: sysctl -w {setting}=0"
+        )
+    })
+    .collect()
+}
+
+/// Queues that a warning names.
+const MOST_NAMED: usize = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::xdp::Queues;
+
+    fn device(receiving: u32, separate: bool) -> Device {
+        Device {
+            name: "lan0".into(),
+            index: 7,
+            mac: [2, 0, 0, 0, 0, 1],
+            mtu: 1500,
+            up: true,
+            driver: "ice".into(),
+            driver_version: String::new(),
+            queues: Queues { usable: receiving, maximum: 8, receiving, separate },
+        }
+    }
+
+    fn warning(device: &Device, in_use: &[u32]) -> Option<String> {
+        unserved_queues(device, &in_use.iter().copied().collect())
+    }
+
+    #[test]
+    fn queues_without_a_worker_are_named_with_the_command_that_takes_them_away() {
+        assert_eq!(warning(&device(2, false), &[1, 2]), None);
+        assert_eq!(warning(&device(4, false), &[]), None, "no worker is configured on it");
+        let text = warning(&device(4, false), &[1]).unwrap();
+        assert!(text.contains("serves 2, 3, 4:"), "{text}");
+        assert!(text.ends_with("ethtool --set-channels lan0 combined 1"), "{text}");
+        let text = warning(&device(4, true), &[1, 2]).unwrap();
+        assert!(text.ends_with("ethtool --set-channels lan0 rx 2 tx 2"), "{text}");
+        let text = warning(&device(3, false), &[1, 3]).unwrap();
+        assert!(text.contains("serves 2:") && text.contains("configure"), "{text}");
+        let text = warning(&device(64, false), &[1]).unwrap();
+        assert!(text.contains("10, 11, ..:"), "{text}");
+    }
+}

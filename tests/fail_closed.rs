@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+//! No packet of the private network leaves the gateway in clear text, although its kernel forwards and has a default route:
+//!
+//! ```text
+//!   host ──── lan [vita, ip_forward=1] wan ──── peer
+//!   10.31.0.50      10.31.0.20    │ 192.0.2.31
+//!                                 └ net0 ── internet, where somebody listens on 10.32.0.50
+//! ```
+//!
+//! They need root, and fail without it.
+
+#[path = "support/netns.rs"]
+mod netns;
+
+use netns::Netns;
+use std::net::UdpSocket;
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+struct Lab {
+    host: Netns,
+    gateway: Netns,
+    peer: Netns,
+    _internet: Netns,
+    /// Counts what arrives in clear text.
+    listener: UdpSocket,
+    daemon: Option<Child>,
+    directory: tempfile::TempDir,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Lab {
+    /// Devices with so many queues on the private side.
+    fn raise(queues: u32) -> Lab {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let [host, gateway, peer, internet] = [(); 4].map(|()| Netns::new());
+        host.veth("lan", &gateway, "lan", queues);
+        gateway.veth("wan", &peer, "wan", 1);
+        gateway.veth("net0", &internet, "net0", 1);
+        gateway.run("sysctl -q -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0");
+        gateway.run("ip address add 10.31.0.1/24 dev lan");
+        gateway.run("ip address add 198.51.100.1/24 dev net0");
+        gateway.run("ip route add default via 198.51.100.2");
+        internet.run("ip address add 198.51.100.2/24 dev net0");
+        internet.run("ip address add 10.32.0.50/32 dev lo");
+        host.run("ip address add 10.31.0.50/24 dev lan");
+        host.run("ip route add default via 10.31.0.20");
+        let listener = inside(&internet, || UdpSocket::bind("10.32.0.50:9").unwrap());
+        listener.set_nonblocking(true).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let lab =
+            Lab { host, gateway, peer, _internet: internet, listener, daemon: None, directory, _turn: turn };
+        lab.forward(true);
+        lab.know_the_gateway();
+        lab
+    }
+
+    /// The host has the gateway's MAC address, and goes on using it when nobody answers for it.
+    fn know_the_gateway(&self) {
+        let mac = self.mac(&self.gateway, "lan");
+        self.host.run(&format!("ip neigh replace 10.31.0.20 lladdr {mac} nud permanent dev lan"));
+    }
+
+    fn mac(&self, netns: &Netns, device: &str) -> String {
+        let text = netns.run(&format!("ip -o link show {device}"));
+        let mut words = text.split_whitespace().skip_while(|word| *word != "link/ether");
+        words.nth(1).expect("a device has an address").to_string()
+    }
+
+    fn forward(&self, on: bool) {
+        self.gateway.run(&format!("sysctl -q -w net.ipv4.ip_forward={}", u8::from(on)));
+    }
+
+    fn start(&mut self, settings: &str) {
+        let text = CONFIGURATION.to_string() + settings;
+        std::fs::write(self.file("conf"), text).unwrap();
+        let log = std::fs::File::options().create(true).append(true).open(self.file("log")).unwrap();
+        // Dies with the test, however that ends.
+        let mut command = self.gateway.command("setpriv");
+        command
+            .args(["--pdeathsig", "KILL", VITA, "--name", "paris", "--config"])
+            .arg(self.file("conf"))
+            .env("SNABB_SHM_ROOT", self.file("run"))
+            .env("VITA_STATE_DIR", self.file("state"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
+        self.daemon = Some(command.spawn().expect("setpriv is installed"));
+        eventually("the gateway answers", || self.config("get paris /mtu").is_ok());
+    }
+
+    fn config(&self, words: &str) -> Result<String, String> {
+        let mut command = self.gateway.command("timeout");
+        command.args(["60", VITA, "config"]).args(words.split_whitespace());
+        let output = command.env("SNABB_SHM_ROOT", self.file("run")).output().unwrap();
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).trim().to_string();
+        if output.status.success() { Ok(text) } else { Err(text) }
+    }
+
+    fn state(&self, leaf: &str) -> u64 {
+        let text = self.config(&format!("get-state paris /gateway-state/{leaf}")).unwrap();
+        text.parse().unwrap_or_else(|_| panic!("{leaf}: {text}"))
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.file("log")).unwrap_or_default()
+    }
+
+    fn await_log(&self, text: &str) {
+        eventually(&format!("the log says: {text}"), || self.log().contains(text));
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The host sends packets to the other site, each from another port so that they spread over the queues.
+    fn send(&self, count: u64) {
+        inside(&self.host, || {
+            for _ in 0..count {
+                let socket = UdpSocket::bind("10.31.0.50:0").unwrap();
+                socket.send_to(b"not for the internet", "10.32.0.50:9").unwrap();
+            }
+        });
+    }
+
+    /// Packets that have arrived on the internet in clear text since the last call.
+    fn leaked(&self) -> u64 {
+        (0..).take_while(|_| self.listener.recv(&mut [0; 64]).is_ok()).count() as u64
+    }
+
+    /// Sends until the listener hears of it: the kernel does forward what the gateway leaves to it.
+    fn show_that_the_kernel_forwards(&self) {
+        eventually("a packet gets out in clear text", || {
+            self.send(1);
+            self.leaked() > 0
+        });
+    }
+
+    /// Sends packets of which all must be counted somewhere and none may get out.
+    fn keeps_in(&self, leaves: &[&str]) {
+        let counted = || leaves.iter().map(|leaf| self.state(leaf)).sum::<u64>();
+        let before = counted();
+        self.send(PACKETS);
+        eventually("every packet is counted", || counted() == before + PACKETS);
+        assert_eq!(self.leaked(), 0);
+    }
+
+    fn kill(&mut self) {
+        let mut daemon = self.daemon.take().unwrap();
+        daemon.kill().unwrap();
+        daemon.wait().unwrap();
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if let Some(daemon) = &mut self.daemon {
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+        }
+        if thread::panicking() {
+            eprintln!("--- the log of vita:\n{}", self.log());
+        }
+    }
+}
+
+/// Runs something on a thread of its own, because a thread that has entered a namespace stays there.
+fn inside<T: Send>(netns: &Netns, act: impl FnOnce() -> T + Send) -> T {
+    thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            netns.enter();
+            act()
+        });
+        thread.join().expect("the thread does not panic")
+    })
+}
+
+fn eventually(what: &str, mut happens: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !happens() {
+        assert!(Instant::now() < deadline, "never happened: {what}");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn while_the_public_interface_is_unplugged_nothing_leaves_in_clear_text() {
+    let mut lab = Lab::raise(1);
+    lab.start("");
+    lab.await_log("net.ipv4.conf.lan.forwarding=0");
+    lab.keeps_in(&["private-router/sa-errors"]);
+
+    lab.gateway.run("ip link delete wan");
+    lab.await_log("interface wan is gone");
+    eventually("the worker has stopped", || lab.log().contains("worker of queue 1 stops"));
+    lab.keeps_in(&["unserved-packets"]);
+    assert_eq!(lab.state("private-interface/unserved-packets"), PACKETS);
+    assert_eq!(lab.state("public-interface/unserved-packets"), 0);
+
+    // It comes back: the same program goes on with a worker.
+    lab.gateway.veth("wan", &lab.peer, "wan", 1);
+    eventually("the worker is back", || lab.log().matches("worker of queue 1 runs").count() == 2);
+    lab.keeps_in(&["private-router/sa-errors"]);
+    assert_eq!(lab.state("unserved-packets"), PACKETS);
+
+    // Without a gateway the kernel forwards.
+    lab.kill();
+    lab.show_that_the_kernel_forwards();
+}
+
+#[test]
+fn queues_without_a_worker_let_nothing_through_and_are_named() {
+    let mut lab = Lab::raise(4);
+    lab.start("");
+    lab.await_log("no worker serves 2, 3, 4");
+    lab.await_log("ethtool --set-channels lan rx 1 tx 1");
+    lab.keeps_in(&["private-router/sa-errors", "unserved-packets"]);
+    assert!(lab.state("unserved-packets") > 0, "all packets came by one queue");
+
+    // What the warning says helps, and the way back is noticed.
+    let lines = |lab: &Lab| lab.log().matches("no worker serves 2, 3").count();
+    assert_eq!(lines(&lab), 1);
+    lab.host.run("ethtool --set-channels lan rx 1 tx 1");
+    lab.gateway.run("ethtool --set-channels lan rx 1 tx 1");
+    lab.keeps_in(&["private-router/sa-errors"]);
+    lab.gateway.run("ethtool --set-channels lan rx 3 tx 3");
+    eventually("it is noticed", || lines(&lab) == 2);
+}
+
+const PACKETS: u64 = 32;
+const CONFIGURATION: &str = "
+    private-interface4 { ifname lan; ip 10.31.0.20; nexthop-ip 10.31.0.50; }
+    public-interface4 { ifname wan; ip 192.0.2.31; nexthop-ip 192.0.2.32; }
+    route4 { id tokyo; spi 1000; net \"10.32.0.0/16\"; gateway { ip 192.0.2.32; }
+             preshared-key 91440da06376a489867893d9fd61ff1aa0b1d9ac1e6e7f3e6d6e2e2c7f4a4a21; }
+";
+const VITA: &str = env!("CARGO_BIN_EXE_vita");
+static TURN: Mutex<()> = Mutex::new(());
