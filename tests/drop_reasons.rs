@@ -16,6 +16,7 @@ use support::site::*;
 use vita::count::{Counters, SaCounters};
 use vita::esp::{LastNumber, OutboundSa};
 use vita::graph::{Interface, Plan};
+use vita::wire::Mac;
 use vita::wire::ip::Family;
 
 #[test]
@@ -279,6 +280,24 @@ fn dispatch() -> Vec<Driver> {
         driver("private-dispatch/address-errors", move |site| site.arrive_private(&to_everyone())),
         driver("private-dispatch/address-errors", |site| {
             site.arrive_private(&udp6("fe80::1", FAR_HOST6, 64, b"stays on its link"));
+        }),
+        // To the other side's MAC: both may be on one device.
+        driver("private-dispatch/address-errors*2", |site| {
+            site.strict = true;
+            let [_, public] = site.macs;
+            site.arrive_private(&to(public, udp(HOST, FAR_HOST, 64, b"for the public side")));
+            site.arrive_private(&to(
+                public,
+                arp(ArpOperation::REQUEST, (HOST_MAC, HOST), ([0; 6], "172.31.1.20")),
+            ));
+            assert!(site.sent_public().is_empty() && site.sent_private().is_empty());
+        }),
+        driver("public-dispatch/address-errors public-dispatch/rxerrors", move |site| {
+            site.strict = true;
+            let [private, _] = site.macs;
+            let sealed = Far::new().sealed(site, &from_afar()[14..], 4);
+            site.arrive_public(&to(private, sealed));
+            assert!(site.sent_private().is_empty());
         }),
         driver("public-dispatch/ethertype-errors public-dispatch/rxerrors", move |site| {
             site.arrive_public(&lldp())
@@ -582,6 +601,7 @@ fn key_exchange() -> Vec<Driver> {
         }),
         driver("key-manager/overflow-errors key-manager/rxerrors", move |site| {
             site.public.arriving.push_back(site.graph.pool.copy_of(&knock()).unwrap());
+            site.address();
             site.graph.inbound(site.now, &mut site.private, &mut site.public, |_| false);
         }),
     ]
@@ -607,4 +627,10 @@ impl Far {
         let sealed = self.sealed(site, inner, next_header);
         site.arrive_public(&sealed);
     }
+}
+
+/// A frame that is sent to this address.
+fn to(mac: Mac, mut frame: Vec<u8>) -> Vec<u8> {
+    frame[..6].copy_from_slice(&mac.0);
+    frame
 }

@@ -176,7 +176,7 @@ fn plan(family: Family, routes: usize) -> Plan {
 
 fn face<Address>(ip: Address, next_hop_ip: Address) -> Face<Address> {
     let next_hop = Arc::new(Resolved::default());
-    Face { ip, next_hop_ip, next_hop_mac: Some(Mac([2, 0, 0, 0, 0, 2])), next_hop, asks: false }
+    Face { ip, next_hop_ip, next_hop_mac: Some(Mac([2, 0, 0, 0, 0, 1])), next_hop, asks: false }
 }
 
 fn own6(host: u16) -> Ipv6Addr {

@@ -34,6 +34,11 @@ pub struct Site {
     pub public: Memory,
     pub exchange: Vec<Datagram>,
     pub now: u64,
+    /// Its own addresses on the private and on the public side.
+    pub macs: [Mac; 2],
+    /// Whether frames arrive with the addresses they were sent to. Otherwise those to a single host come to the gateway,
+    /// whatever its address is.
+    pub strict: bool,
 }
 
 /// An IPv4 gateway: 172.N.1.20 inside and 192.0.2.N outside, for network 172.N.0.0/16; `far` is the other site's N.
@@ -124,6 +129,7 @@ impl Site {
         for tunnel in plan.tunnels.iter_mut().flatten() {
             tunnel.told = route.clone();
         }
+        let macs = [plan.private.mac, plan.public.mac];
         let counters = Arc::new(Counters::default());
         let pool = Rc::new(Pool::new(512).unwrap());
         let graph = Graph::new(pool, counters.clone(), vita::aead::preferred(), plan);
@@ -136,6 +142,8 @@ impl Site {
             public: Memory::default(),
             exchange: Vec::new(),
             now: 100 * SECOND,
+            macs,
+            strict: false,
         }
     }
 
@@ -164,6 +172,7 @@ impl Site {
     }
 
     pub fn run(&mut self) {
+        self.address();
         while self.graph.outbound(self.now, &mut self.private, &mut self.public) > 0 {}
         let exchange = &mut self.exchange;
         let mut deliver = |datagram| {
@@ -172,6 +181,19 @@ impl Site {
         };
         while self.graph.inbound(self.now, &mut self.private, &mut self.public, &mut deliver) > 0 {}
         self.graph.tick(self.now, &mut self.private, &mut self.public);
+    }
+
+    /// Sends what arrives to the gateway's addresses, unless it is to stay as it is.
+    pub fn address(&mut self) {
+        for (port, mac) in [&mut self.private, &mut self.public].into_iter().zip(self.macs) {
+            for frame in port.arriving.iter_mut().filter(|_| !self.strict) {
+                if let Some(destination) = frame.data_mut().first_chunk_mut::<6>()
+                    && destination[0] & 1 == 0
+                {
+                    *destination = mac.0;
+                }
+            }
+        }
     }
 
     pub fn sent_private(&mut self) -> Vec<Vec<u8>> {
