@@ -10,7 +10,7 @@ use figures::Figure;
 use std::net::IpAddr;
 use std::time::Duration;
 use vita::clock::Instant;
-use vita::exchange::{KeyManager, Output, PresharedKey, Route, Settings};
+use vita::exchange::{KeyManager, Output, PresharedKey, Route, Settings, Share};
 
 fn main() {
     let mut pair = Pair::connected();
@@ -71,6 +71,8 @@ impl Pair {
         let managers = [0, 1].map(|side| {
             let settings = Settings {
                 queue: 1,
+                share: Share::WHOLE,
+                extensions: false,
                 own: ADDRESSES[side].into(),
                 negotiation_ttl: Duration::from_secs(5),
                 sa_ttl: SA_TTL,

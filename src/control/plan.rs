@@ -4,7 +4,7 @@
 use super::layout::{Mtus, OwnAddresses};
 use crate::config::{Config, PrivateInterface, PublicInterface, Route};
 use crate::count;
-use crate::exchange::{self, PresharedKey};
+use crate::exchange::{self, PresharedKey, Share};
 use crate::graph::{Face, Interface, Plan};
 use crate::route::{PrefixTable, SpiTable};
 use crate::stage::{Resolved, Tunnel};
@@ -13,7 +13,7 @@ use crate::wire::class::Marking;
 use crate::wire::ip::Family;
 use crate::worker::{Attachment, Seat};
 use crate::xdp::Device;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -249,6 +249,16 @@ pub fn exchange_route(config: &Config, route: &Route, queue: u16) -> Option<exch
         preshared_key: PresharedKey::new(*route.preshared_key.bytes()),
         gateway: route.gateway(queue)?.ip,
     })
+}
+
+/// The SPIs of 16 bits that the key manager of a queue may give out: all of them, unless queues share a public address,
+/// where packets with any of their SPIs arrive.
+pub fn spi_share(config: &Config, queue: u16) -> Share {
+    let own: Vec<IpAddr> = config.public.iter().filter(|one| one.queue == queue).map(|one| one.ip).collect();
+    let sharing = config.public.iter().filter(|one| own.contains(&one.ip)).map(|one| one.queue);
+    let sharing: BTreeSet<u16> = sharing.collect();
+    let index = sharing.iter().position(|&other| other == queue).unwrap_or(0);
+    Share { index: index as u16, of: sharing.len().max(1) as u16 }
 }
 
 /// How many inbound associations a worker can have by this configuration.

@@ -205,6 +205,8 @@ impl Queue {
                         _ => {}
                     }
                 }
+                // Only with extensions.
+                Output::SendDummy { .. } => {}
                 Output::Log(event) => log.exchange(now, queue, &event),
             }
         }
@@ -261,7 +263,8 @@ fn is_of_an_association(output: &Output) -> bool {
         Output::InstallInbound { .. }
         | Output::ActivateOutbound { .. }
         | Output::RemoveInbound { .. }
-        | Output::RemoveOutbound { .. } => true,
+        | Output::RemoveOutbound { .. }
+        | Output::SendDummy { .. } => true,
         Output::Send { .. } | Output::Log(_) => false,
     }
 }
@@ -299,6 +302,9 @@ fn settings(config: &Config, queue: u16) -> Settings {
     let of_queue = config.public.iter().filter(|public| public.queue == queue);
     Settings {
         queue,
+        share: plan::spi_share(config, queue),
+        // The worker does not report authentic packets and sends no dummy packets.
+        extensions: false,
         own: of_queue.map(PublicInterface::outside_ip).collect(),
         negotiation_ttl: Duration::from_secs(config.negotiation_ttl.into()),
         sa_ttl: Duration::from_secs(config.sa_ttl.into()),

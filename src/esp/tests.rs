@@ -5,7 +5,8 @@ use super::*;
 use crate::aead;
 use crate::frame::{Frame, Pool};
 use crate::wire::esp::{Esp, HEADER, ICV, TRAILER};
-use serde_json::Value;
+use serde_json::{Value, json};
+use std::collections::HashMap;
 
 fn bytes(vector: &Value, field: &str) -> Vec<u8> {
     let text = vector[field].as_str().unwrap();
@@ -13,7 +14,10 @@ fn bytes(vector: &Value, field: &str) -> Vec<u8> {
 }
 
 fn vectors() -> Vec<Value> {
-    serde_json::from_str(include_str!("../../tests/vectors/esp-static.json")).unwrap()
+    let vectors: Vec<Value> =
+        serde_json::from_str(include_str!("../../tests/vectors/esp-static.json")).unwrap();
+    assert!(!vectors.is_empty());
+    vectors
 }
 
 fn parameters(vector: &Value) -> Parameters {
@@ -46,18 +50,60 @@ fn open(sa: &mut InboundSa, frame: &mut Frame, offset: usize) -> Result<u8, Unop
 
 #[test]
 fn packets_of_deployed_gateways_open_to_their_plaintext() {
+    opens(&vectors());
+}
+
+/// Opens the packets of any number of runs, one after another or mixed, with one SA for each key.
+fn opens(vectors: &[Value]) {
     let pool = Pool::new(1).unwrap();
-    let mut sas: Vec<InboundSa> = Vec::new();
-    for vector in vectors() {
-        let parameters = parameters(&vector);
-        if sas.last().is_none_or(|sa| sa.spi() != parameters.spi) {
-            sas.push(InboundSa::new(&parameters, aead::preferred()));
-        }
-        let mut frame = pool.copy_of(&bytes(&vector, "outer_ip_packet")).unwrap();
-        assert_eq!(open(sas.last_mut().unwrap(), &mut frame, 20), Ok(4));
-        assert_eq!(frame.data(), bytes(&vector, "inner_ip_packet"));
+    let mut sas: HashMap<(u32, Vec<u8>, Vec<u8>), InboundSa> = HashMap::new();
+    for vector in vectors {
+        let parameters = parameters(vector);
+        let name = (parameters.spi, bytes(vector, "key"), bytes(vector, "salt"));
+        let sa = sas.entry(name).or_insert_with(|| {
+            // A record may begin late in the life of an SA.
+            let before = vector["sequence"].as_u64().unwrap() - 1;
+            InboundSa::new(&parameters, aead::preferred()).after(before, &LastNumber::default())
+        });
+        let outer = bytes(vector, "outer_ip_packet");
+        let offset = outer_header(&outer);
+        let mut frame = pool.copy_of(&outer).unwrap();
+        let next_header = vector["next_header"].as_u64().unwrap() as u8;
+        assert_eq!(open(sa, &mut frame, offset), Ok(next_header));
+        assert_eq!(frame.data(), bytes(vector, "inner_ip_packet"));
     }
-    assert_eq!(sas.len(), 2);
+}
+
+fn outer_header(packet: &[u8]) -> usize {
+    if packet[0] >> 4 == 6 { crate::wire::ipv6::HEADER } else { usize::from(packet[0] & 0xf) * 4 }
+}
+
+/// Another file of the same format, as a deployed gateway would have written it: three runs that are mixed, of one, of
+/// five and of seven packets, one with an IPv6 packet inside, and one that begins above 2^32.
+#[test]
+fn vectors_may_hold_any_number_of_runs_and_packets() {
+    let pool = Pool::new(1).unwrap();
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let mut vectors = Vec::new();
+    for (run, (first, count)) in [(1_u64, 1_u64), (1, 5), ((1 << 32) + 9, 7)].into_iter().enumerate() {
+        let (key, salt) = ([run as u8; 16], [7; 4]);
+        for sequence in first..first + count {
+            let sa = OutboundSa::new(&Parameters { spi: 300, key: key.into(), salt }, aead::preferred());
+            let sa = sa.after(sequence - 1, &LastNumber::default());
+            let (inner, next_header) = if run == 1 { (vec![0x60; 61], 41) } else { (vec![0x45; 40], 4) };
+            let mut frame = pool.copy_of(&inner).unwrap();
+            let (_, _, job) = sa.encapsulate::<0, 0>(&mut frame, next_header, 0).unwrap();
+            aead::preferred().seal(&mut [job]);
+            let outer = [&[0x45][..], &[0; 19], frame.data()].concat();
+            vectors.push(json!({
+                "spi": 300, "key": hex(&key), "salt": hex(&salt), "sequence": sequence,
+                "next_header": next_header, "outer_ip_packet": hex(&outer), "inner_ip_packet": hex(&inner),
+            }));
+        }
+    }
+    opens(&vectors);
+    vectors.sort_by_key(|vector| vector["sequence"].as_u64());
+    opens(&vectors);
 }
 
 /// Deployed gateways write the IV in little-endian order and leave the padding zero; with both put in place of ours
@@ -70,8 +116,10 @@ fn we_seal_as_deployed_gateways_do_but_for_iv_and_padding() {
         let sa = OutboundSa::new(&parameters(&vector), aead::preferred());
         let sa = sa.after(sequence - 1, &LastNumber::default());
         let mut frame = pool.copy_of(&bytes(&vector, "inner_ip_packet")).unwrap();
-        sa.encapsulate::<0, 0>(&mut frame, 4, 0).unwrap();
-        let expected = &bytes(&vector, "outer_ip_packet")[20..];
+        let next_header = vector["next_header"].as_u64().unwrap() as u8;
+        sa.encapsulate::<0, 0>(&mut frame, next_header, 0).unwrap();
+        let outer = bytes(&vector, "outer_ip_packet");
+        let expected = &outer[outer_header(&outer)..];
         assert_eq!(frame.len(), expected.len());
         assert_eq!(frame.data()[..8], expected[..8]);
         let padding = 16 + bytes(&vector, "inner_ip_packet").len()..frame.len() - ICV - TRAILER;

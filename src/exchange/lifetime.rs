@@ -2,28 +2,39 @@
 //! The security associations of one route on one queue, from birth to death.
 //!
 //! ```text
-//!   inbound    newest ── .. ── oldest ──► displaced by a fifth
-//!   outbound   new ──► waiting (1.5 × negotiation-ttl) ──► active ──► replaced by the next
+//!   inbound    newest ── .. ── oldest ──► at most four
+//!   outbound   new ──► waiting ──► active ──► replaced by the next
 //!                         all of them die sa-ttl after they were made
 //! ```
 //!
-//! The wait gives the peer the time to install the SA: its agreement may have been lost, and the next try, under the
-//! same SPI, takes up to another negotiation-ttl.
+//! An exchange makes a pair, one SA in each direction. A packet that authenticates under the inbound SA shows that the
+//! peer has the keys: it confirms the pair. When an outbound SA leaves the line:
+//!
+//! | peer | we were | it becomes active |
+//! | --- | --- | --- |
+//! | capable | initiator | at once; dummy packets follow until the pair is confirmed |
+//! | capable | responder | when the pair is confirmed, never before; one dummy packet answers |
+//! | deployed | either | when the pair is confirmed, or after a wait ([`Waiting::due`]); at once if none is active |
+//!
+//! The order in which they were made counts: one that becomes active discards those that are older and wait.
 
 use crate::clock::Instant;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::report::Role;
 use super::{Direction, SaParameters};
 
 #[derive(Default)]
 pub(super) struct Associations {
     /// Newest first.
-    inbound: VecDeque<Sa>,
+    inbound: VecDeque<Inbound>,
     active: Option<Active>,
-    /// In the order in which they were made, which is the order in which they become active. Empty where none is
-    /// active.
-    waiting: VecDeque<NewOutbound>,
+    /// Oldest first. All are younger than the active one.
+    waiting: VecDeque<Waiting>,
+    /// Negotiations since the active one was made whose agreement did not come. A deployed peer may have made a pair in
+    /// each.
+    lost: usize,
 }
 
 /// What is known of an SA apart from its keys.
@@ -41,8 +52,14 @@ pub(super) struct NewOutbound {
     pub expires: Instant,
     /// When to replace it by another one.
     pub rekey_at: Instant,
-    /// When it may replace the one that is active.
-    pub activate_at: Instant,
+    /// The inbound SPI of its pair; none over a loopback.
+    pub pair: Option<u32>,
+    /// Our part in the exchange.
+    pub role: Role,
+    /// Whether both messages of the exchange had the format of newer gateways.
+    pub peer_is_capable: bool,
+    pub negotiation_ttl: Duration,
+    pub sa_ttl: Duration,
 }
 
 /// What became of the SAs.
@@ -53,42 +70,107 @@ pub(super) enum Change {
     Updated,
     Activated(SaParameters),
     NoOutbound,
+    /// Send a dummy packet through the active SA.
+    Dummy,
+}
+
+struct Inbound {
+    sa: Sa,
+    /// Our part in the exchange. As initiator we know that the peer has the keys as well.
+    role: Role,
+    /// A packet has authenticated.
+    is_confirmed: bool,
 }
 
 struct Active {
     sa: Sa,
     rekey_at: Instant,
+    pair: Option<u32>,
+    dummies: Option<Dummies>,
+}
+
+/// Dummy packets that ask for confirmation.
+struct Dummies {
+    next: Instant,
+    /// Between the last and the next.
+    pause: Duration,
+}
+
+struct Waiting {
+    new: NewOutbound,
+    /// When the first of those with this SPI was made that replaced each other while they waited.
+    since: Instant,
+    /// A further proposal of the peer was accepted. It may not have got our agreement.
+    is_doubtful: bool,
 }
 
 impl Associations {
-    pub fn add_inbound(&mut self, sa: Sa, changes: &mut Vec<Change>) {
-        self.inbound.push_front(sa);
-        if self.inbound.len() > MAX_INBOUND
-            && let Some(oldest) = self.inbound.pop_back()
-        {
-            changes.push(Change::Displaced(oldest.spi));
+    pub fn add_inbound(&mut self, sa: Sa, role: Role, changes: &mut Vec<Change>) {
+        self.inbound.push_front(Inbound { sa, role, is_confirmed: false });
+        if self.inbound.len() > MAX_INBOUND {
+            let victim = self.least_useful();
+            if let Some(displaced) = self.inbound.remove(victim) {
+                changes.push(Change::Displaced(displaced.sa.spi));
+                self.forget_unconfirmable();
+            }
         }
     }
 
     pub fn add_outbound(&mut self, new: NewOutbound, changes: &mut Vec<Change>) {
-        if let Some(position) = self.waiting.iter().position(|other| other.sa().spi == new.sa().spi) {
-            self.waiting.remove(position);
+        if new.peer_is_capable {
+            match new.role {
+                Role::Initiator => self.activate_with_dummies(new, changes),
+                Role::Responder => self.waiting.push_back(Waiting::new(new)),
+            }
+            return;
+        }
+        if new.role == Role::Responder {
+            self.waiting.iter_mut().for_each(|waiting| waiting.is_doubtful = true);
+        }
+        let mut new = Waiting::new(new);
+        let same = |other: &Waiting| other.sa().spi == new.sa().spi && !other.new.peer_is_capable;
+        if let Some(replaced) = self.waiting.iter().position(same).and_then(|at| self.waiting.remove(at)) {
+            new.since = replaced.since;
             changes.push(Change::Updated);
         }
         match &self.active {
+            // The peer gives an SPI out again only when the SA that had it is gone there. Those that wait are older.
             Some(active) if active.sa.spi == new.sa().spi => {
-                // The peer gives an SPI out again only when the SA that had it is gone there. Those that wait are older
-                // than the new one, so they must not take its place later.
                 self.waiting.clear();
                 changes.push(Change::Updated);
-                self.activate(new, changes);
+                self.activate(new.new, changes);
             }
-            None => self.activate(new, changes),
+            None => {
+                self.waiting.clear();
+                self.activate(new.new, changes);
+            }
             Some(_) => {
                 self.waiting.push_back(new);
-                if self.waiting.len() > MAX_WAITING {
-                    self.activate_oldest(changes);
+                let timed = self.waiting.iter().filter(|waiting| !waiting.new.peer_is_capable);
+                if timed.count() + self.lost >= NEWER_PAIRS {
+                    self.take_oldest_timed(changes);
                 }
+            }
+        }
+    }
+
+    /// A proposal of ours was not answered.
+    pub fn lost_agreement(&mut self) {
+        self.lost += 1;
+    }
+
+    /// A packet has authenticated under this inbound SA.
+    pub fn confirm(&mut self, spi: u32, changes: &mut Vec<Change>) {
+        let Some(inbound) = self.inbound.iter_mut().find(|inbound| inbound.sa.spi == spi) else { return };
+        inbound.is_confirmed = true;
+        if let Some(active) = self.active.as_mut().filter(|active| active.pair == Some(spi)) {
+            active.dummies = None;
+        } else if let Some(position) = self.waiting.iter().position(|waiting| waiting.new.pair == Some(spi)) {
+            let new = &self.waiting[position].new;
+            let answer = new.peer_is_capable && new.role == Role::Responder;
+            self.take(position, changes);
+            if answer {
+                changes.push(Change::Dummy);
             }
         }
     }
@@ -96,44 +178,63 @@ impl Associations {
     /// Does what is due: deaths first, so that nothing dead becomes active.
     pub fn advance(&mut self, now: Instant, changes: &mut Vec<Change>) {
         // The times of life may have changed between two SAs, so the oldest is not always the first to die.
-        self.inbound.retain(|sa| survives(sa, Direction::Inbound, now, changes));
+        self.inbound.retain(|inbound| survives(&inbound.sa, Direction::Inbound, now, changes));
         self.waiting.retain(|waiting| survives(&waiting.sa(), Direction::Outbound, now, changes));
         let had_active = self.active.is_some();
         self.active.take_if(|active| !survives(&active.sa, Direction::Outbound, now, changes));
-        let newest_due = self.waiting.iter().rposition(|waiting| waiting.activate_at <= now);
-        self.waiting.drain(..newest_due.unwrap_or(0));
-        if newest_due.is_some() || self.active.is_none() {
-            self.activate_oldest(changes);
+        self.forget_unconfirmable();
+        if self.active.is_none() {
+            self.take_oldest_timed(changes);
+        }
+        let active = self.active.as_ref();
+        if let Some(newest) = self.waiting.iter().rposition(|one| one.due(active).is_some_and(|at| at <= now))
+        {
+            self.take(newest, changes);
         }
         if had_active && self.active.is_none() {
             changes.push(Change::NoOutbound);
+        }
+        let dummies = self.active.as_mut().and_then(|active| active.dummies.as_mut());
+        if let Some(dummies) = dummies.filter(|dummies| dummies.next <= now) {
+            dummies.pause = (dummies.pause * 2).min(LONGEST_DUMMY_PAUSE);
+            dummies.next = now + dummies.pause;
+            changes.push(Change::Dummy);
         }
     }
 
     /// When [`Associations::advance`] has something to do next.
     pub fn deadline(&self) -> Option<Instant> {
-        let inbound = self.inbound.iter().map(|sa| sa.expires);
+        let inbound = self.inbound.iter().map(|inbound| inbound.sa.expires);
         let active = self.active.iter().map(|active| active.sa.expires);
-        let waiting = self.waiting.iter().map(|waiting| waiting.activate_at.min(waiting.expires));
-        inbound.chain(active).chain(waiting).min()
+        let dummy = self.active.iter().filter_map(|active| Some(active.dummies.as_ref()?.next));
+        let waiting = self.waiting.iter().map(|waiting| waiting.sa().expires);
+        let due = self.waiting.iter().filter_map(|waiting| waiting.due(self.active.as_ref()));
+        inbound.chain(active).chain(dummy).chain(waiting).chain(due).min()
     }
 
-    /// When the outbound SA has to be replaced. None where there is no SA (so one is needed at once), or where its
-    /// replacement waits already.
+    /// When the outbound SA has to be replaced. None where one is needed at once. One that waits may be the
+    /// replacement, but only for a while: its pair may never be confirmed.
     pub fn rekey_at(&self) -> Option<Instant> {
-        self.active.as_ref().filter(|_| self.waiting.is_empty()).map(|active| active.rekey_at)
-    }
-
-    pub fn needs_rekey(&self, now: Instant) -> bool {
-        self.active.is_none() || self.rekey_at().is_some_and(|at| at <= now)
+        let waiting = self.waiting.front().map(|waiting| {
+            let longest = waiting.new.negotiation_ttl * 2;
+            let patience = if self.active.is_some() { longest } else { longest.min(PATIENCE_WITHOUT_SA) };
+            waiting.since + patience
+        });
+        let active = self.active.as_ref().map(|active| active.rekey_at);
+        active.max(waiting)
     }
 
     pub fn has_outbound(&self) -> bool {
         self.active.is_some()
     }
 
+    /// When the active outbound SA dies.
+    pub fn outbound_expires(&self) -> Option<Instant> {
+        self.active.as_ref().map(|active| active.sa.expires)
+    }
+
     pub fn inbound(&self) -> impl Iterator<Item = &Sa> {
-        self.inbound.iter()
+        self.inbound.iter().map(|inbound| &inbound.sa)
     }
 
     /// With whether it is active.
@@ -142,15 +243,87 @@ impl Associations {
         active.chain(self.waiting.iter().map(|waiting| (waiting.sa(), false)))
     }
 
-    fn activate_oldest(&mut self, changes: &mut Vec<Change>) {
-        if let Some(oldest) = self.waiting.pop_front() {
-            self.activate(oldest, changes);
+    /// Which of the inbound SAs to give up for the newest: the oldest one, but none that the peer is known to have and
+    /// may be using. Where agreements are lost, there may be many that the peer never got.
+    fn least_useful(&self) -> usize {
+        let confirmed = self.inbound.iter().position(|inbound| inbound.is_confirmed);
+        let initiated = self.inbound.iter().position(|inbound| inbound.role == Role::Initiator);
+        let pair = self.active.as_ref().and_then(|active| active.pair);
+        let in_use = self.inbound.iter().position(|inbound| Some(inbound.sa.spi) == pair);
+        let kept = [Some(0), confirmed, initiated, in_use];
+        (0..self.inbound.len()).rev().find(|&index| !kept.contains(&Some(index))).unwrap_or(0)
+    }
+
+    /// Removes what waits for the confirmation of a pair that has no inbound SA any more.
+    fn forget_unconfirmable(&mut self) {
+        let inbound = &self.inbound;
+        let lives = |pair| inbound.iter().any(|inbound| Some(inbound.sa.spi) == pair);
+        self.waiting.retain(|waiting| !waiting.new.peer_is_capable || lives(waiting.new.pair));
+    }
+
+    fn take_oldest_timed(&mut self, changes: &mut Vec<Change>) {
+        if let Some(oldest) = self.waiting.iter().position(|waiting| !waiting.new.peer_is_capable) {
+            self.take(oldest, changes);
+        }
+    }
+
+    /// Makes one of those that wait the active one, and discards the older ones.
+    fn take(&mut self, position: usize, changes: &mut Vec<Change>) {
+        let taken = self.waiting.drain(..=position).next_back();
+        if let Some(taken) = taken {
+            self.activate(taken.new, changes);
         }
     }
 
     fn activate(&mut self, new: NewOutbound, changes: &mut Vec<Change>) {
-        self.active = Some(Active { sa: new.sa(), rekey_at: new.rekey_at });
+        self.lost = 0;
+        self.active = Some(Active { sa: new.sa(), rekey_at: new.rekey_at, pair: new.pair, dummies: None });
         changes.push(Change::Activated(new.parameters));
+    }
+
+    fn activate_with_dummies(&mut self, new: NewOutbound, changes: &mut Vec<Change>) {
+        self.waiting.clear();
+        let dummies = Dummies { next: new.created + FIRST_DUMMY_PAUSE, pause: FIRST_DUMMY_PAUSE };
+        self.activate(new, changes);
+        // Over a loopback there is nobody to ask.
+        if let Some(active) = self.active.as_mut().filter(|active| active.pair.is_some()) {
+            active.dummies = Some(dummies);
+            changes.push(Change::Dummy);
+        }
+    }
+}
+
+impl Waiting {
+    fn new(new: NewOutbound) -> Self {
+        Waiting { since: new.created, is_doubtful: false, new }
+    }
+
+    fn sa(&self) -> Sa {
+        self.new.sa()
+    }
+
+    /// When it becomes active without confirmation. None where the peer is capable, and will confirm.
+    ///
+    /// A deployed peer installs its keys up to a second after its agreement has left, and may not have got ours, in
+    /// which case it proposes again. Most often it proposes the same SPI, and the new SA takes the place of this one.
+    /// But the SA in use does not live for ever.
+    fn due(&self, active: Option<&Active>) -> Option<Instant> {
+        let NewOutbound { created, negotiation_ttl, sa_ttl, peer_is_capable, .. } = self.new;
+        if peer_is_capable {
+            return None;
+        }
+        let longest = negotiation_ttl * 4;
+        let wait = (negotiation_ttl + negotiation_ttl / 2).max(SHORTEST_WAIT);
+        let wait = if self.is_doubtful { longest } else { wait.min(longest) };
+        let mut due = created + wait;
+        if let Some(active) = active {
+            let reserve = (negotiation_ttl * 2).min(sa_ttl / 4);
+            // Instants before the first one cannot be had.
+            let latest = active.sa.created
+                + active.sa.expires.saturating_duration_since(active.sa.created).saturating_sub(reserve);
+            due = due.min(latest);
+        }
+        Some(due.max(created + INSTALLATION))
     }
 }
 
@@ -176,9 +349,17 @@ pub(super) fn rekey_after(sa_ttl: Duration, random: u32) -> Duration {
 
 /// The active one, its replacement, and one of each for when both sides begin at once.
 const MAX_INBOUND: usize = 4;
-/// A peer that keeps four inbound SAs has displaced the one that is active here when four newer ones wait: the
-/// oldest of those takes its place at once.
-const MAX_WAITING: usize = MAX_INBOUND - 1;
+/// A deployed peer keeps four inbound SAs. When it has made three that are newer, the next one may displace the one that
+/// is active here.
+const NEWER_PAIRS: usize = MAX_INBOUND - 1;
+/// The least wait before an SA is used that a deployed peer has not confirmed.
+const SHORTEST_WAIT: Duration = Duration::from_secs(2);
+/// A deployed peer installs new keys once a second.
+const INSTALLATION: Duration = Duration::from_secs(1);
+/// How long a pair that is not confirmed keeps a route without an SA from beginning a negotiation of its own.
+const PATIENCE_WITHOUT_SA: Duration = Duration::from_secs(1);
+const FIRST_DUMMY_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_DUMMY_PAUSE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -188,19 +369,34 @@ mod tests {
     fn a_fifth_inbound_sa_displaces_the_oldest() {
         let mut story = Story::new();
         for spi in 1..=4 {
-            assert_eq!(story.inbound(spi), []);
+            assert_eq!(story.inbound(spi, Role::Responder), []);
         }
-        assert_eq!(story.inbound(5), [Change::Displaced(1)]);
-        let spis: Vec<u32> = story.associations.inbound().map(|sa| sa.spi).collect();
-        assert_eq!(spis, [5, 4, 3, 2], "newest first");
+        assert_eq!(story.inbound(5, Role::Responder), [Change::Displaced(1)]);
+        assert_eq!(story.inbound_spis(), [5, 4, 3, 2], "newest first");
     }
 
     #[test]
-    fn the_first_outbound_sa_is_active_at_once_and_the_next_one_waits() {
+    fn inbound_sas_whose_agreement_may_be_lost_do_not_displace_what_the_peer_has() {
         let mut story = Story::new();
-        assert_eq!(story.outbound(1), [activated(1, 0)]);
+        story.inbound(1, Role::Initiator);
+        story.inbound(2, Role::Responder);
+        story.confirm(2);
+        for spi in 3..=10 {
+            story.inbound(spi, Role::Responder);
+        }
+        assert_eq!(story.inbound_spis(), [10, 9, 2, 1]);
+        story.confirm(10);
+        story.inbound(11, Role::Initiator);
+        story.inbound(12, Role::Responder);
+        assert_eq!(story.inbound_spis(), [12, 11, 10, 9], "what the peer has left behind goes first");
+    }
+
+    #[test]
+    fn towards_a_deployed_peer_the_first_outbound_sa_is_active_at_once_and_the_next_one_waits() {
+        let mut story = Story::new();
+        assert_eq!(story.deployed(1), [activated(1, 0)]);
         story.pass(300);
-        assert_eq!(story.outbound(2), []);
+        assert_eq!(story.deployed(2), []);
         story.pass(7);
         assert_eq!(story.advance(), []);
         assert_eq!(story.associations.deadline(), Some(story.at(307) + HALF_SECOND));
@@ -209,56 +405,187 @@ mod tests {
     }
 
     #[test]
-    fn the_same_spi_replaces_the_active_sa_and_drops_older_ones_that_wait() {
+    fn a_short_negotiation_ttl_does_not_shorten_the_wait_below_two_seconds() {
         let mut story = Story::new();
-        story.outbound(1);
+        story.negotiation_ttl = Duration::from_secs(1);
+        story.deployed(1);
+        story.pass(300);
+        story.deployed(2);
+        assert_eq!(story.associations.deadline(), Some(story.at(302)));
+    }
+
+    #[test]
+    fn a_confirmed_pair_is_used_without_waiting_longer() {
+        for role in [Role::Initiator, Role::Responder] {
+            let mut story = Story::new();
+            story.deployed(1);
+            story.pass(300);
+            story.inbound(12, role);
+            assert_eq!(story.outbound(2, 12, role, false), []);
+            assert_eq!(story.confirm(12), [activated(2, 300)], "and no dummy packet");
+            assert_eq!(story.confirm(12), []);
+        }
+    }
+
+    #[test]
+    fn a_further_proposal_with_another_spi_prolongs_the_wait_but_not_for_ever() {
+        let mut story = Story::new();
+        story.deployed(1);
+        story.pass(300);
+        story.inbound(12, Role::Responder);
+        story.outbound(2, 12, Role::Responder, false);
+        story.pass(7);
+        // Of a capable peer, so that it has no time of its own.
+        story.inbound(13, Role::Responder);
+        story.outbound(3, 13, Role::Responder, true);
+        story.associations.waiting[0].is_doubtful = true;
+        assert_eq!(story.associations.deadline(), Some(story.at(320)), "4 x 5 s");
+        story.pass(13);
+        assert_eq!(story.advance(), [activated(2, 300)]);
+    }
+
+    #[test]
+    fn while_a_deployed_peer_proposes_again_and_again_its_first_answer_is_not_used() {
+        let mut story = Story::new();
+        story.deployed(1);
+        story.pass(300);
+        assert_eq!(story.deployed(2), []);
+        for _ in 0..6 {
+            story.pass(5);
+            assert_eq!(story.advance(), []);
+            assert_eq!(story.deployed(2), [Change::Updated]);
+        }
+        story.pass(8);
+        assert_eq!(story.advance(), [activated(2, 330)]);
+        // Two SPIs: the older one is doubtful.
+        story.deployed(3);
         story.pass(1);
-        story.outbound(2);
+        story.deployed(4);
+        story.pass(7);
+        assert_eq!(story.advance(), []);
         story.pass(1);
-        assert_eq!(story.outbound(1), [Change::Updated, activated(1, 2)]);
-        story.pass(20);
+        assert_eq!(story.advance(), [activated(4, 339)]);
+    }
+
+    #[test]
+    fn the_wait_never_reaches_into_the_end_of_the_sa_in_use() {
+        let mut story = Story::new();
+        story.deployed(1);
+        story.pass(585);
+        story.deployed(2);
+        assert_eq!(story.associations.deadline(), Some(story.at(590)));
+        // What is made later still than that gets the time to be installed.
+        let mut story = Story::new();
+        story.deployed(1);
+        story.pass(595);
+        story.deployed(2);
+        assert_eq!(story.associations.deadline(), Some(story.at(596)));
+        story.pass(1);
+        assert_eq!(story.advance(), [activated(2, 595)]);
+    }
+
+    #[test]
+    fn when_a_deployed_peer_has_made_three_newer_pairs_the_oldest_of_them_is_used() {
+        let mut story = Story::new();
+        story.deployed(1);
+        assert_eq!([story.deployed(2), story.deployed(3)], [[], []]);
+        assert_eq!(story.deployed(4), [activated(2, 0)]);
+        assert_eq!(story.associations.outbound().count(), 3);
+    }
+
+    #[test]
+    fn pairs_whose_agreement_was_lost_on_the_way_to_us_count_as_the_peers() {
+        let mut story = Story::new();
+        story.deployed(1);
+        story.associations.lost_agreement();
+        assert_eq!(story.deployed(2), []);
+        assert_eq!(story.deployed(3), [activated(2, 0)]);
+        assert_eq!(story.deployed(4), []);
+    }
+
+    #[test]
+    fn the_same_spi_of_a_deployed_peer_replaces_the_active_sa_and_drops_older_ones_that_wait() {
+        let mut story = Story::new();
+        story.deployed(1);
+        story.pass(1);
+        story.deployed(2);
+        story.pass(1);
+        assert_eq!(story.deployed(1), [Change::Updated, activated(1, 2)]);
+        story.pass(30);
         assert_eq!(story.advance(), [], "2 is older than the new 1");
     }
 
     #[test]
-    fn the_same_spi_replaces_a_waiting_sa_whose_wait_begins_again() {
+    fn towards_a_capable_peer_the_initiator_seals_at_once_and_asks_until_it_hears_something() {
         let mut story = Story::new();
-        story.outbound(1);
-        story.outbound(2);
-        story.pass(5);
-        assert_eq!(story.outbound(2), [Change::Updated]);
+        story.deployed(1);
+        story.pass(300);
+        story.inbound(12, Role::Initiator);
+        assert_eq!(story.outbound(2, 12, Role::Initiator, true), [activated(2, 300), Change::Dummy]);
+        let mut pauses = Vec::new();
+        for _ in 0..8 {
+            let next = story.associations.deadline().unwrap();
+            pauses.push((next - story.now).as_millis());
+            story.now = next;
+            assert_eq!(story.advance(), [Change::Dummy]);
+        }
+        assert_eq!(pauses, [50, 100, 200, 400, 800, 1_000, 1_000, 1_000]);
+        assert_eq!(story.confirm(12), []);
         story.pass(5);
         assert_eq!(story.advance(), []);
-        story.pass(3);
-        assert_eq!(story.advance(), [activated(2, 5)]);
     }
 
     #[test]
-    fn when_several_have_waited_long_enough_the_newest_of_them_becomes_active() {
+    fn towards_a_capable_peer_the_responder_waits_for_confirmation_however_long_that_takes() {
         let mut story = Story::new();
-        for spi in 1..=3 {
-            story.outbound(spi);
-        }
-        story.pass(8);
-        assert_eq!(story.advance(), [activated(3, 0)]);
-        assert_eq!(story.associations.outbound().count(), 1);
+        story.deployed(1);
+        story.pass(300);
+        story.inbound(12, Role::Responder);
+        assert_eq!(story.outbound(2, 12, Role::Responder, true), []);
+        story.pass(200);
+        assert_eq!(story.advance(), []);
+        assert_eq!(story.confirm(12), [activated(2, 300), Change::Dummy]);
+        assert_eq!(story.confirm(12), [], "one dummy packet is the answer");
     }
 
     #[test]
-    fn no_more_wait_than_the_peer_can_have_beside_the_active_one() {
+    fn without_an_sa_in_use_a_capable_initiator_has_to_confirm_as_well() {
         let mut story = Story::new();
-        for spi in 1..=4 {
-            story.outbound(spi);
+        story.inbound(12, Role::Responder);
+        assert_eq!(story.outbound(2, 12, Role::Responder, true), []);
+        assert!(!story.associations.has_outbound());
+        assert_eq!(story.confirm(12), [activated(2, 0), Change::Dummy]);
+    }
+
+    #[test]
+    fn several_proposals_of_one_negotiation_are_told_apart_by_our_spi() {
+        let mut story = Story::new();
+        for pair in [12, 13, 14] {
+            story.inbound(pair, Role::Responder);
+            assert_eq!(story.outbound(2, pair, Role::Responder, true), []);
+            story.pass(1);
         }
-        assert_eq!(story.outbound(5), [activated(2, 0)]);
+        assert_eq!(story.confirm(13), [activated(2, 1), Change::Dummy]);
+        assert_eq!(story.confirm(12), [], "older than the one in use");
+        assert_eq!(story.confirm(14), [activated(2, 2), Change::Dummy]);
+    }
+
+    #[test]
+    fn what_waits_for_a_pair_that_was_displaced_is_forgotten() {
+        let mut story = Story::new();
+        for pair in 11..=15 {
+            story.inbound(pair, Role::Responder);
+            story.outbound(pair - 10, pair, Role::Responder, true);
+        }
         assert_eq!(story.associations.outbound().count(), 4);
+        assert_eq!(story.confirm(11), []);
     }
 
     #[test]
     fn every_sa_dies_at_its_age() {
         let mut story = Story::new();
-        story.inbound(10);
-        story.outbound(1);
+        story.inbound(10, Role::Responder);
+        story.deployed(1);
         story.pass(599);
         assert_eq!(story.advance(), []);
         assert_eq!(story.associations.deadline(), Some(story.at(600)));
@@ -275,46 +602,61 @@ mod tests {
     }
 
     #[test]
-    fn when_the_active_sa_dies_the_waiting_one_does_not_wait_longer() {
+    fn when_the_active_sa_dies_the_waiting_one_of_a_deployed_peer_does_not_wait_longer() {
         let mut story = Story::new();
-        story.outbound(1);
-        story.pass(598);
-        story.outbound(2);
-        story.pass(2);
-        assert_eq!(story.advance(), [Change::Expired(Direction::Outbound, 1), activated(2, 598)]);
+        story.deployed(1);
+        story.now = story.at(600) - HALF_SECOND;
+        story.deployed(2);
+        story.now = story.at(600);
+        assert_eq!(story.advance(), [Change::Expired(Direction::Outbound, 1), activated(2, 599)]);
     }
 
     #[test]
     fn a_waiting_sa_can_die_before_its_turn() {
         let mut story = Story::new();
-        story.outbound(1);
+        story.deployed(1);
         story.sa_ttl = Duration::from_secs(3);
-        story.outbound(2);
+        story.inbound(12, Role::Responder);
+        story.outbound(2, 12, Role::Responder, true);
         story.pass(3);
-        assert_eq!(story.associations.deadline(), Some(story.now));
-        assert_eq!(story.advance(), [Change::Expired(Direction::Outbound, 2)]);
+        assert_eq!(
+            story.advance(),
+            [Change::Expired(Direction::Inbound, 12), Change::Expired(Direction::Outbound, 2)]
+        );
     }
 
     #[test]
     fn younger_sas_may_die_first_after_the_time_of_life_was_shortened() {
         let mut story = Story::new();
-        story.inbound(10);
+        story.inbound(10, Role::Responder);
         story.sa_ttl = Duration::from_secs(60);
-        story.inbound(11);
+        story.inbound(11, Role::Responder);
         story.pass(60);
         assert_eq!(story.advance(), [Change::Expired(Direction::Inbound, 11)]);
     }
 
     #[test]
-    fn a_rekey_is_due_without_an_sa_or_with_an_old_one_but_not_while_its_replacement_waits() {
+    fn a_waiting_sa_suppresses_a_rekey_for_two_negotiation_ttls() {
         let mut story = Story::new();
-        assert!(story.associations.needs_rekey(story.now));
-        story.outbound(1);
-        assert!(!story.associations.needs_rekey(story.at(299)));
-        assert!(story.associations.needs_rekey(story.at(300)));
+        assert_eq!(story.associations.rekey_at(), None, "at once");
+        story.deployed(1);
+        assert_eq!(story.associations.rekey_at(), Some(story.at(300)));
         story.pass(300);
-        story.outbound(2);
-        assert!(!story.associations.needs_rekey(story.now));
+        story.inbound(12, Role::Responder);
+        story.outbound(2, 12, Role::Responder, true);
+        assert_eq!(story.associations.rekey_at(), Some(story.at(310)));
+        story.pass(5);
+        story.inbound(13, Role::Responder);
+        story.outbound(3, 13, Role::Responder, true);
+        assert_eq!(story.associations.rekey_at(), Some(story.at(310)), "the peer's tries do not count anew");
+    }
+
+    #[test]
+    fn without_an_sa_in_use_a_waiting_one_suppresses_a_negotiation_for_a_second() {
+        let mut story = Story::new();
+        story.inbound(12, Role::Responder);
+        story.outbound(2, 12, Role::Responder, true);
+        assert_eq!(story.associations.rekey_at(), Some(story.at(1)));
     }
 
     #[test]
@@ -331,6 +673,7 @@ mod tests {
     struct Story {
         start: Instant,
         now: Instant,
+        negotiation_ttl: Duration,
         sa_ttl: Duration,
         associations: Associations,
     }
@@ -338,8 +681,8 @@ mod tests {
     impl Story {
         fn new() -> Self {
             let now = Instant::now();
-            let sa_ttl = Duration::from_secs(600);
-            Story { start: now, now, sa_ttl, associations: Associations::default() }
+            let (negotiation_ttl, sa_ttl) = (Duration::from_secs(5), Duration::from_secs(600));
+            Story { start: now, now, negotiation_ttl, sa_ttl, associations: Associations::default() }
         }
 
         fn at(&self, seconds: u64) -> Instant {
@@ -350,24 +693,43 @@ mod tests {
             self.now += Duration::from_secs(seconds);
         }
 
-        fn inbound(&mut self, spi: u32) -> Vec<Change> {
+        fn inbound(&mut self, spi: u32, role: Role) -> Vec<Change> {
             let mut changes = Vec::new();
             let sa = Sa { spi, created: self.now, expires: self.now + self.sa_ttl };
-            self.associations.add_inbound(sa, &mut changes);
+            self.associations.add_inbound(sa, role, &mut changes);
             changes
         }
 
+        fn inbound_spis(&self) -> Vec<u32> {
+            self.associations.inbound().map(|sa| sa.spi).collect()
+        }
+
+        /// The SA of an exchange in which a deployed peer proposed.
+        fn deployed(&mut self, spi: u32) -> Vec<Change> {
+            self.outbound(spi, 1_000 + spi, Role::Responder, false)
+        }
+
         /// Its salt tells when it was made.
-        fn outbound(&mut self, spi: u32) -> Vec<Change> {
+        fn outbound(&mut self, spi: u32, pair: u32, role: Role, peer_is_capable: bool) -> Vec<Change> {
             let mut changes = Vec::new();
             let new = NewOutbound {
                 parameters: parameters(spi, (self.now - self.start).as_secs() as u32),
                 created: self.now,
                 expires: self.now + self.sa_ttl,
                 rekey_at: self.now + self.sa_ttl / 2,
-                activate_at: self.now + Duration::from_millis(7_500),
+                pair: Some(pair),
+                role,
+                peer_is_capable,
+                negotiation_ttl: self.negotiation_ttl,
+                sa_ttl: self.sa_ttl,
             };
             self.associations.add_outbound(new, &mut changes);
+            changes
+        }
+
+        fn confirm(&mut self, spi: u32) -> Vec<Change> {
+            let mut changes = Vec::new();
+            self.associations.confirm(spi, &mut changes);
             changes
         }
 

@@ -2,15 +2,16 @@
 //! The key manager of one queue: finds the route of a datagram, keeps the deadlines of all routes, and the budgets.
 
 use crate::clock::Instant;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::limit::Limit;
-use super::message::{self, Datagram};
+use super::limit::{Limit, Sample};
+use super::message::{self, Datagram, KEY_MESSAGE, Kind, Message};
 use super::report::{Counters, Event, Rejection};
 use super::spis::Spis;
 use super::tunnel::{Shared, Tunnel};
+use super::turns::Turns;
 use super::{Association, Output, Random, Route, Settings};
 use crate::wire::ip::Family;
 
@@ -21,10 +22,13 @@ pub struct KeyManager {
     tunnels: BTreeMap<u32, Entry>,
     /// One entry for each route that has a deadline.
     agenda: BTreeSet<(Instant, u32)>,
-    turns: Turns,
-    starts: Limit,
-    messages: Limit,
-    strangers: Limit,
+    /// By address.
+    peers: BTreeMap<IpAddr, Peer>,
+    /// Peers with routes that want a negotiation, except those in `paused`.
+    turns: Turns<IpAddr>,
+    /// Peers that have had as many negotiations as they take, with the time of the next.
+    paused: BTreeSet<(Instant, IpAddr)>,
+    budgets: Budgets,
 }
 
 struct Entry {
@@ -33,25 +37,66 @@ struct Entry {
     deadline: Option<Instant>,
     /// Whether it waits for its turn.
     waits: bool,
+    budget: RouteBudget,
+}
+
+/// A gateway address, which any number of routes may have.
+struct Peer {
+    routes: usize,
+    /// Whether the last exchange over any of its routes was one with a newer gateway.
+    is_capable: bool,
+    starts: Limit,
+    turns: Turns<u32>,
+    /// Whether it stands among the peers that carry traffic, and among the others.
+    is_listed: [bool; 2],
+    is_paused: bool,
+}
+
+/// What all routes of the queue share.
+struct Budgets {
+    starts: Limit,
+    /// Knocks, while there are not too many. Then those of routes that knock rarely, and the others.
+    knocks: Sample,
+    rare_knocks: Sample,
+    frequent_knocks: Sample,
+    /// Proposals that are checked although the budget of their route is used up.
+    spare_checks: Limit,
+    challenges: Guarded,
+    agreements: Guarded,
+}
+
+/// A budget, and its reserve for messages with the right token.
+struct Guarded {
+    open: Limit,
+    reserve: Limit,
+}
+
+/// What one route may use, so that it takes nothing from the others.
+struct RouteBudget {
+    knocks: Limit,
+    failed_proposals: Limit,
+    good_proposals: Limit,
+    failed_agreements: Limit,
 }
 
 impl KeyManager {
     /// A key manager without routes.
-    pub fn new(settings: Settings, random: Box<dyn Random + Send>) -> Self {
+    pub fn new(settings: Settings, mut random: Box<dyn Random + Send>) -> Self {
         KeyManager {
             shared: Shared {
                 settings: settings.bounded(),
+                spis: Spis::new(&mut *random),
                 random,
-                spis: Spis::new(),
+                owners: HashMap::new(),
                 counters: Counters::default(),
                 outputs: VecDeque::new(),
             },
             tunnels: BTreeMap::new(),
             agenda: BTreeSet::new(),
-            turns: Turns::default(),
-            starts: Limit::new(STARTS_PER_SECOND),
-            messages: Limit::new(MESSAGES_PER_SECOND),
-            strangers: Limit::new(STRANGERS_PER_SECOND),
+            peers: BTreeMap::new(),
+            turns: Turns::new(),
+            paused: BTreeSet::new(),
+            budgets: Budgets::new(),
         }
     }
 
@@ -107,10 +152,30 @@ impl KeyManager {
         self.start_negotiations(now);
     }
 
+    /// A packet has authenticated under the inbound SA with this SPI. To be told at least once, after the first packet:
+    /// it shows that the peer has the keys. Telling it again does no harm.
+    pub fn authenticated(&mut self, now: Instant, spi: u32) {
+        self.timeout(now);
+        if let Some(&route) = self.shared.owners.get(&spi)
+            && let Some(entry) = self.tunnels.get_mut(&route)
+        {
+            entry.tunnel.confirm(spi, &mut self.shared);
+            self.settle(now, route);
+        }
+        self.start_negotiations(now);
+    }
+
     /// Does what is due by now. Calling it too early or too often does no harm.
     pub fn timeout(&mut self, now: Instant) {
         while let Some((_, spi)) = self.agenda.first().copied().filter(|(deadline, _)| *deadline <= now) {
             self.settle(now, spi);
+        }
+        while let Some((_, address)) = self.paused.first().copied().filter(|(until, _)| *until <= now) {
+            self.paused.pop_first();
+            if let Some(peer) = self.peers.get_mut(&address) {
+                peer.is_paused = false;
+                peer.list(address, &mut self.turns);
+            }
         }
         self.start_negotiations(now);
     }
@@ -118,8 +183,9 @@ impl KeyManager {
     /// When [`KeyManager::timeout`] has to be called at the latest.
     pub fn deadline(&self) -> Option<Instant> {
         let agenda = self.agenda.first().map(|(deadline, _)| *deadline);
-        let start = self.starts.free_at().filter(|_| self.turns.next().is_some());
-        agenda.into_iter().chain(start).min()
+        let paused = self.paused.first().map(|(until, _)| *until);
+        let start = self.budgets.starts.free_at().filter(|_| self.turns.next().is_some());
+        agenda.into_iter().chain(paused).chain(start).min()
     }
 
     /// What to do next. To be called until it returns None after every call of `configure`, `handle` and `timeout`.
@@ -143,59 +209,152 @@ impl KeyManager {
     fn process(&mut self, now: Instant, source: IpAddr, datagram: &Datagram<'_>) -> Result<(), Rejection> {
         let spi = datagram.route_spi;
         let entry = self.tunnels.get_mut(&spi).ok_or(Rejection::UnknownRoute(spi))?;
-        let stranger = source != entry.tunnel.route().gateway;
-        if !self.messages.admits(now) || stranger && !self.strangers.admits(now) {
-            return Err(Rejection::RateLimit);
+        if source != entry.tunnel.route().gateway {
+            return Err(Rejection::Source);
         }
-        self.messages.note(now);
-        if stranger {
-            self.strangers.note(now);
+        let (lane, token) = (datagram.lane, datagram.token);
+        match datagram.message {
+            Message::Knock => self.knocked(now, spi, token)?,
+            Message::Challenge { version, aead, nonce } => {
+                let is_vouched = entry.tunnel.expects(Kind::Challenge, token)?;
+                let budget = self.budgets.challenges.of(is_vouched);
+                if !budget.admits(now) {
+                    return Err(Rejection::RateLimit);
+                }
+                entry.tunnel.challenged(now, (version, aead, nonce), &mut self.shared)?;
+                budget.note(now);
+            }
+            Message::Proposal(proposal) => entry.proposed(
+                now,
+                (lane, token),
+                proposal,
+                &mut self.budgets.spare_checks,
+                &mut self.shared,
+            )?,
+            Message::Agreement(agreement) => {
+                let is_vouched = entry.tunnel.expects(Kind::Agreement, token)?;
+                let budget = self.budgets.agreements.of(is_vouched);
+                if !budget.admits(now) || !entry.budget.failed_agreements.admits(now) {
+                    return Err(Rejection::RateLimit);
+                }
+                let agreed = entry.tunnel.agreed(now, lane, agreement, &mut self.shared);
+                if agreed.is_err() {
+                    budget.note(now);
+                    entry.budget.failed_agreements.note(now);
+                }
+                agreed?;
+            }
         }
-        entry.tunnel.handle(now, &datagram.message, &mut self.shared)?;
         self.settle(now, spi);
         Ok(())
     }
 
+    fn knocked(&mut self, now: Instant, spi: u32, token: u16) -> Result<(), Rejection> {
+        let Some(entry) = self.tunnels.get_mut(&spi) else { return Ok(()) };
+        let is_rare = entry.budget.knocks.spend(now);
+        if !self.budgets.admit_knock(now, is_rare, &mut *self.shared.random) {
+            return Err(Rejection::RateLimit);
+        }
+        entry.tunnel.challenge(token, &mut self.shared);
+        if entry.tunnel.knocked(now) {
+            let address = entry.tunnel.route().gateway;
+            self.settle(now, spi);
+            if let Some(peer) = self.peers.get_mut(&address) {
+                peer.turns.advance(spi);
+                self.turns.advance(address);
+            }
+        }
+        Ok(())
+    }
+
     fn remove(&mut self, spis: &[u32]) {
-        let mut waited = false;
+        let mut waited = BTreeSet::new();
         for spi in spis {
             let Some(entry) = self.tunnels.remove(spi) else { continue };
             if let Some(deadline) = entry.deadline {
                 self.agenda.remove(&(deadline, *spi));
             }
-            waited |= entry.waits;
+            let gateway = entry.tunnel.route().gateway;
+            if entry.waits {
+                waited.insert(gateway);
+            }
             entry.tunnel.destroy(&mut self.shared);
+            self.leave(gateway);
         }
-        if waited {
-            self.turns.retain(|spi| self.tunnels.contains_key(spi));
+        for gateway in waited {
+            if let Some(peer) = self.peers.get_mut(&gateway) {
+                peer.turns.retain(|spi| self.tunnels.contains_key(spi));
+            }
         }
     }
 
     /// Makes a route, or gives the one there is the gateway it has now.
     fn place(&mut self, now: Instant, route: Route, reset: bool) {
-        let spi = route.spi;
+        let (spi, gateway) = (route.spi, route.gateway);
         match self.tunnels.get_mut(&spi) {
             Some(entry) => {
-                if entry.tunnel.set_gateway(route.gateway) || reset {
+                let before = entry.tunnel.route().gateway;
+                if entry.tunnel.set_gateway(gateway) {
+                    entry.waits = false;
+                    entry.tunnel.reset(&mut self.shared);
+                    if let Some(peer) = self.peers.get_mut(&before) {
+                        peer.turns.retain(|other| *other != spi);
+                    }
+                    self.leave(before);
+                    self.join(gateway);
+                    self.settle(now, spi);
+                } else if reset {
                     entry.tunnel.reset(&mut self.shared);
                     self.settle(now, spi);
                 }
             }
             None => {
                 let tunnel = Tunnel::new(route, &mut self.shared);
-                self.tunnels.insert(spi, Entry { tunnel, deadline: None, waits: false });
+                let budget = RouteBudget::new();
+                self.tunnels.insert(spi, Entry { tunnel, deadline: None, waits: false, budget });
+                self.join(gateway);
                 self.settle(now, spi);
             }
         }
     }
 
+    /// One more route has this gateway.
+    fn join(&mut self, gateway: IpAddr) {
+        self.peers.entry(gateway).or_insert_with(Peer::new).routes += 1;
+    }
+
+    /// One route less has this gateway.
+    fn leave(&mut self, gateway: IpAddr) {
+        let Some(peer) = self.peers.get_mut(&gateway) else { return };
+        peer.routes -= 1;
+        if peer.routes > 0 {
+            return;
+        }
+        if peer.is_listed != [false; 2] {
+            self.turns.retain(|other| *other != gateway);
+        }
+        if peer.is_paused {
+            self.paused.retain(|(_, other)| *other != gateway);
+        }
+        self.peers.remove(&gateway);
+    }
+
     /// Does what is due for one route, and brings agenda and turn in line with its state.
     fn settle(&mut self, now: Instant, spi: u32) {
         let Some(entry) = self.tunnels.get_mut(&spi) else { return };
+        let was_capable = entry.tunnel.is_capable();
         entry.tunnel.advance(now, &mut self.shared);
-        if !entry.waits && entry.tunnel.wants_negotiation(now) {
-            entry.waits = true;
-            self.turns.push(spi, entry.tunnel.has_outbound());
+        let gateway = entry.tunnel.route().gateway;
+        if let Some(peer) = self.peers.get_mut(&gateway) {
+            // A route that has met nobody yet says nothing about the peer.
+            if was_capable || entry.tunnel.has_outbound() {
+                peer.is_capable = entry.tunnel.is_capable();
+            }
+            if !entry.waits && entry.tunnel.wants_negotiation(now) {
+                entry.waits = true;
+                peer.turns.push(spi, entry.tunnel.has_outbound());
+                peer.list(gateway, &mut self.turns);
+            }
         }
         let deadline = entry.tunnel.deadline(now);
         if let Some(old) = std::mem::replace(&mut entry.deadline, deadline) {
@@ -207,62 +366,152 @@ impl KeyManager {
     }
 
     fn start_negotiations(&mut self, now: Instant) {
-        while let Some(spi) = self.turns.next() {
-            let wanted = |entry: &&mut Entry| entry.tunnel.wants_negotiation(now);
-            match self.tunnels.get_mut(&spi).filter(wanted) {
-                Some(_) if !self.starts.admits(now) => return,
-                Some(entry) => {
-                    self.starts.note(now);
-                    entry.tunnel.knock(now, &mut self.shared);
+        while let Some(address) = self.turns.next() {
+            let Some(peer) = self.peers.get_mut(&address) else {
+                self.turns.pop();
+                continue;
+            };
+            let Some(spi) = peer.turns.next() else {
+                peer.unlist(&mut self.turns);
+                continue;
+            };
+            let Some(entry) = self.tunnels.get_mut(&spi) else {
+                peer.turns.pop();
+                continue;
+            };
+            // The peer may have been faster.
+            if entry.tunnel.wants_negotiation(now) {
+                if !self.budgets.starts.admits(now) {
+                    return;
                 }
-                // The peer was faster.
-                None => {}
+                if let Some(until) = peer.full_until(now) {
+                    peer.unlist(&mut self.turns);
+                    if !std::mem::replace(&mut peer.is_paused, true) {
+                        self.paused.insert((until, address));
+                    }
+                    continue;
+                }
+                self.budgets.starts.note(now);
+                peer.starts.note(now);
+                entry.tunnel.start(now, &mut self.shared);
             }
-            self.turns.pop();
-            if let Some(entry) = self.tunnels.get_mut(&spi) {
-                entry.waits = false;
-            }
+            entry.waits = false;
+            peer.turns.pop();
+            // One negotiation for each peer in turn.
+            peer.unlist(&mut self.turns);
+            peer.list(address, &mut self.turns);
             self.settle(now, spi);
         }
     }
 }
 
-/// Routes that want a negotiation and wait for their turn, each at most once, by route SPI.
-///
-/// Those that carry traffic go first: else thousands of routes whose peers are gone, and which come back all the time,
-/// would outlast the SAs of those that live. Within a kind it is first come, first served.
-#[derive(Default)]
-struct Turns {
-    carrying: VecDeque<u32>,
-    idle: VecDeque<u32>,
-    /// How many in a row were taken from the first line while there were others in the second.
-    preferred: usize,
+impl Entry {
+    /// Whether a tag verifies is known before there is a Diffie-Hellman, and costs little. So authentic proposals have
+    /// the checks to spare of the whole queue beside the budget of the route, which only failures use up.
+    fn proposed(
+        &mut self,
+        now: Instant,
+        header: (u8, u16),
+        proposal: &[u8; KEY_MESSAGE],
+        spare_checks: &mut Limit,
+        shared: &mut Shared,
+    ) -> Result<(), Rejection> {
+        let has_budget = self.budget.failed_proposals.admits(now);
+        if !has_budget && !spare_checks.spend(now) {
+            return Err(Rejection::RateLimit);
+        }
+        let received = match self.tunnel.receive(proposal, shared) {
+            Ok(received) => received,
+            Err(_) if !has_budget => return Err(Rejection::RateLimit),
+            Err(reason) => {
+                self.budget.failed_proposals.note(now);
+                return Err(reason);
+            }
+        };
+        // Whoever has the secret may still not use up the time of the other routes.
+        if !self.budget.good_proposals.spend(now) {
+            return Err(Rejection::RateLimit);
+        }
+        self.tunnel.proposed(now, header, received, shared)
+    }
 }
 
-impl Turns {
-    fn push(&mut self, spi: u32, carries: bool) {
-        let line = if carries { &mut self.carrying } else { &mut self.idle };
-        line.push_back(spi);
+impl Peer {
+    fn new() -> Self {
+        Peer {
+            routes: 0,
+            is_capable: false,
+            starts: Limit::new(STARTS_PER_SECOND),
+            turns: Turns::new(),
+            is_listed: [false; 2],
+            is_paused: false,
+        }
     }
 
-    /// Whose turn it is.
-    fn next(&self) -> Option<u32> {
-        let (first, second) = (self.carrying.front(), self.idle.front());
-        let turn = if self.preferred < PREFERRED_IN_A_ROW { first.or(second) } else { second.or(first) };
-        turn.copied()
+    /// Has the peer wait for its turn if one of its routes does.
+    fn list(&mut self, address: IpAddr, turns: &mut Turns<IpAddr>) {
+        let carries = self.turns.has_carrying();
+        let is_listed = &mut self.is_listed[usize::from(!carries)];
+        if !self.turns.is_empty() && !self.is_paused && !std::mem::replace(is_listed, true) {
+            turns.push(address, carries);
+        }
     }
 
-    /// Takes the one away whose turn it is.
-    fn pop(&mut self) {
-        let from_first = self.next() == self.carrying.front().copied();
-        let line = if from_first { &mut self.carrying } else { &mut self.idle };
-        line.pop_front();
-        self.preferred = if from_first && !self.idle.is_empty() { self.preferred + 1 } else { 0 };
+    /// Takes the peer away, whose turn it is.
+    fn unlist(&mut self, turns: &mut Turns<IpAddr>) {
+        let carries = turns.pop();
+        self.is_listed[usize::from(!carries)] = false;
     }
 
-    fn retain(&mut self, keep: impl Fn(&u32) -> bool) {
-        self.carrying.retain(&keep);
-        self.idle.retain(&keep);
+    /// When the next negotiation may begin, if not now.
+    fn full_until(&mut self, now: Instant) -> Option<Instant> {
+        let limit = if self.is_capable { STARTS_PER_SECOND } else { DEPLOYED_STARTS_PER_SECOND };
+        self.starts.set_limit(limit);
+        if self.starts.admits(now) { None } else { self.starts.free_at() }
+    }
+}
+
+impl Budgets {
+    fn new() -> Self {
+        let guarded = |limit| Guarded { open: Limit::new(limit), reserve: Limit::new(limit) };
+        Budgets {
+            starts: Limit::new(STARTS_PER_SECOND),
+            knocks: Sample::new(KNOCKS_PER_SECOND),
+            rare_knocks: Sample::new(RARE_KNOCKS_PER_SECOND),
+            frequent_knocks: Sample::new(KNOCKS_PER_SECOND),
+            spare_checks: Limit::new(SPARE_CHECKS_PER_SECOND),
+            challenges: guarded(CHALLENGES_PER_SECOND),
+            agreements: guarded(FAILED_AGREEMENTS_PER_SECOND),
+        }
+    }
+
+    /// Whether a knock is answered.
+    fn admit_knock(&mut self, now: Instant, is_rare: bool, random: &mut dyn Random) -> bool {
+        let kind = if is_rare { &mut self.rare_knocks } else { &mut self.frequent_knocks };
+        kind.arrive(now);
+        // What the rare ones do not need is free for the others.
+        let rare = self.rare_knocks.count().min(RARE_KNOCKS_PER_SECOND as u64) as usize;
+        self.frequent_knocks.set_limit(KNOCKS_PER_SECOND - rare);
+        let kind = if is_rare { &mut self.rare_knocks } else { &mut self.frequent_knocks };
+        self.knocks.arrive(now);
+        (!self.knocks.is_over() || kind.choose(now, random)) && self.knocks.admit(now)
+    }
+}
+
+impl Guarded {
+    fn of(&mut self, is_vouched: bool) -> &mut Limit {
+        if is_vouched { &mut self.reserve } else { &mut self.open }
+    }
+}
+
+impl RouteBudget {
+    fn new() -> Self {
+        RouteBudget {
+            knocks: Limit::new(RARE_KNOCKS),
+            failed_proposals: Limit::new(FAILED_PROPOSALS_PER_SECOND),
+            good_proposals: Limit::new(GOOD_PROPOSALS_PER_SECOND),
+            failed_agreements: Limit::new(FAILED_AGREEMENTS_OF_ROUTE),
+        }
     }
 }
 
@@ -270,6 +519,11 @@ impl Settings {
     /// Our address towards a gateway.
     pub(super) fn own_for(&self, gateway: IpAddr) -> Option<IpAddr> {
         self.own.of(Family::of(gateway))
+    }
+
+    /// Whether the number of the worker fits an SPI.
+    pub(super) fn has_long_spis(&self) -> bool {
+        self.queue < MAX_WORKERS
     }
 
     /// A time of zero would never let an exchange end, and a very long one would leave the range of `Instant`.
@@ -281,14 +535,31 @@ impl Settings {
     }
 }
 
-/// What deployed gateways process. An exchange costs each side two of them, so 10,000 routes are rekeyed in 200 s.
-const MESSAGES_PER_SECOND: usize = 100;
-/// Of these, what may come from elsewhere than from the route's gateway.
-const STRANGERS_PER_SECOND: usize = MESSAGES_PER_SECOND / 4;
-/// Two messages for each of our negotiations, and as many for those of the peer.
-const STARTS_PER_SECOND: usize = MESSAGES_PER_SECOND / 4;
-/// One turn in five is for routes without traffic, however many others there are.
-const PREFERRED_IN_A_ROW: usize = 4;
+/// The range of the top byte of an SPI, which names a worker.
+const MAX_WORKERS: u16 = u8::MAX as u16;
+/// Challenges that a worker offers. Above that chance decides.
+const KNOCKS_PER_SECOND: usize = 1_000;
+/// A route whose peer knocks more often than any does that is in its right mind competes with its like only.
+const RARE_KNOCKS: usize = 5;
+/// Of the challenges, those that are kept for such routes.
+const RARE_KNOCKS_PER_SECOND: usize = KNOCKS_PER_SECOND / 4;
+/// Negotiations with a deployed peer, which processes 100 messages a second: two for each of ours, and as many for its
+/// own.
+const DEPLOYED_STARTS_PER_SECOND: usize = 25;
+/// Negotiations with a capable peer, and with all peers together.
+const STARTS_PER_SECOND: usize = 500;
+/// Proposals of one route whose tag fails.
+const FAILED_PROPOSALS_PER_SECOND: usize = 50;
+/// As many as a peer sends.
+const GOOD_PROPOSALS_PER_SECOND: usize = 20;
+/// Each takes some microseconds.
+const SPARE_CHECKS_PER_SECOND: usize = 5_000;
+/// Challenges of all routes that are answered by a proposal.
+const CHALLENGES_PER_SECOND: usize = 1_000;
+/// Each takes a Diffie-Hellman.
+const FAILED_AGREEMENTS_PER_SECOND: usize = 500;
+/// The same, of one route.
+const FAILED_AGREEMENTS_OF_ROUTE: usize = 50;
 /// The unit of the configuration.
 const SHORTEST_TTL: Duration = Duration::from_secs(1);
 /// The configuration's range.

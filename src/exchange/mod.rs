@@ -6,12 +6,14 @@
 //!
 //! ```text
 //!   handle(now, source, datagram) ─┐                        ┌─ poll() ─► Send, InstallInbound, RemoveInbound,
-//!   configure(now, ..) ────────────┼─►   KeyManager   ──────┤            ActivateOutbound, RemoveOutbound, Log
+//!   authenticated(now, spi) ───────┤                        │            ActivateOutbound, RemoveOutbound,
+//!   configure(now, ..) ────────────┼─►   KeyManager   ──────┤            SendDummy, Log
 //!   timeout(now) ──────────────────┘  (one per queue)       └─ deadline() ─► when to call timeout() next
 //! ```
 //!
 //! The caller drains [`KeyManager::poll`] after every call and performs the outputs in their order: an inbound SA
-//! is installed before the message leaves that tells the peer its SPI.
+//! is installed before the message leaves that tells the peer its SPI. When a packet has authenticated under an inbound
+//! SA for the first time, the caller says so with [`KeyManager::authenticated`].
 //!
 //! # The exchange
 //!
@@ -25,7 +27,7 @@
 //!   await challenge            ◄────── challenge(vr, aead, n) ──
 //!    │ version and aead fit
 //!    │                         ── proposal(e, {SPI}) ─────────►   the tag verifies: SAs;
-//!    ▼                                                            new n, e and SPI at once
+//!    ▼                                                            new n and e at once
 //!   await agreement            ◄────────── agreement(e, {SPI}) ─
 //!    │ the tag verifies: SAs
 //!    ▼
@@ -36,26 +38,56 @@
 //! the protocol's own. Reading a message never changes a state machine unless the message is good: the states are
 //! read through shared references and replaced on success, so there is nothing to roll back.
 //!
+//! # Capable and deployed peers
+//!
+//! A newer gateway says so in the encrypted payload of proposal and agreement (format 1). A peer is *capable* from such
+//! an exchange on, until there is one with format 0, or until two negotiations in a row expire without a challenge that
+//! carries our token. All others are treated as *deployed*: they see what deployed gateways send, and the agreement that
+//! answers a proposal of format 0 has format 0.
+//!
+//! Towards a capable peer the datagram header carries a token, drawn for each negotiation; challenges and agreements
+//! without it are ignored, and the knock is repeated every 500 ms until a challenge comes. Its SPIs have 32 bits.
+//!
+//! # Taking a new SA into use
+//!
+//! An exchange makes a pair of SAs. A packet that authenticates under its inbound SA confirms the pair.
+//!
+//! * *Capable peer.* The initiator seals with the new SA at once, and sends dummy packets ([`Output::SendDummy`]) until
+//!   the pair is confirmed. The responder never uses a pair before it is confirmed, and then answers with one dummy
+//!   packet. So a lost agreement costs nothing, and a peer that has restarted is found again after three round trips.
+//! * *Deployed peer.* It installs its keys up to a second late and confirms nothing by itself, so both roles wait for
+//!   confirmation or until a time has passed (`lifetime`).
+//!
+//! # Standing up to strangers
+//!
+//! * Datagrams count only if they come from the gateway of the route. The order of checks at the initiator is source,
+//!   state, token, budget.
+//! * An initiator that waits for an agreement answers further challenges, all with the same ephemeral key. At most 64
+//!   nonces are kept, a random one gives way; at most 20 proposals a second are sent. The agreement that authenticates
+//!   under any of them wins.
+//! * A knock costs no state. Up to 1,000 challenges a second are sent, above that chance decides which.
+//! * A proposal is charged to its route (50 a second) only if its tag fails, which is known without a Diffie-Hellman.
+//!   When that budget is used up, proposals are still checked from what the queue has to spare, so that authentic ones
+//!   pass. Agreements and challenges with the right token have budgets of their own.
+//! * Negotiations are started at most 25 times a second for each deployed peer, which processes 100 messages, 500 times
+//!   for a capable one, and 500 times in all. A peer that does not answer is asked less and less often, at last every
+//!   60 s. Its knock moves the route to the front, at most once a second.
+//!
 //! # Decisions
 //!
-//! * *Source addresses are not filtered.* Answers go to the gateway address that is configured for the route, never
-//!   to where a datagram claims to come from, and the prologue binds both configured addresses. A peer whose
-//!   datagrams are translated on the way therefore still works. What a stranger sends (a source other than the route's gateway)
-//!   may use no more than a quarter of the message budget, so that a flood from elsewhere does not stop rekeying.
-//! * *Negotiations are started at most 25 times a second*, first come first served. Each costs both sides two
-//!   received messages, and both sides start their own: 4 × 25 is the message budget. Without this pace a gateway
-//!   with thousands of routes would knock for all of them at once, and its peer would drop the proposals that follow.
-//! * *A proposal that was not answered is followed by another negotiation*, even if the peer's own has meanwhile
-//!   provided SAs. The peer may have accepted the proposal, and would send under keys that exist only there.
-//! * *A waiting outbound SA is a rekey already done.* No further one is started until it is active.
+//! * *A proposal that a deployed peer did not answer is followed by another negotiation*, even if the peer's own has
+//!   meanwhile provided SAs. The peer may have accepted the proposal, and would send under keys that exist only there.
+//! * *A waiting outbound SA may be a rekey already done.* For two negotiation-ttls no further one is started.
+//! * *Inbound SAs that the peer is known to have are kept* when a fifth displaces one, the newest that was confirmed and
+//!   the newest that we asked for: several agreements in a row may have been lost.
+//! * *While the active SA of a silent peer dies*, tries become more frequent again, up to one every negotiation-ttl.
 //!
 //! # Limits
 //!
-//! * 65,279 inbound SPIs per queue, about six for each route. When they run out exchanges fail, and say so.
-//! * The only AEAD negotiated is `aes-gcm-16-icv`, the one of version 5.
-//! * A lost agreement leaves the responder with an SA that the initiator lacks, until the initiator has tried
-//!   again. The protocol has no message that would confirm an agreement. Each costs one of the responder's four
-//!   inbound SAs, so that several in a row can displace the one that the initiator still uses.
+//! * 65,279 inbound SPIs of 16 bits per public address. When they run out exchanges with deployed peers fail, and say so.
+//! * The only AEAD negotiated is `aes-gcm-16-icv`, the one of version 5. There is one lane.
+//! * A deployed peer has no defence against a flood with the spoofed source of its gateway, and a challenge or agreement
+//!   from it carries no token: a stranger who can spoof the source can keep us from new keys with such a peer.
 
 use crate::clock::Instant;
 use crate::wire::ip::Addresses;
@@ -76,6 +108,7 @@ mod report;
 mod responder;
 mod spis;
 mod tunnel;
+mod turns;
 
 pub use manager::KeyManager;
 pub use message::Kind;
@@ -84,15 +117,33 @@ pub use report::{Counters, Event, Rejection, Role};
 /// What the routes of one queue have in common.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Settings {
-    /// The queue this key manager serves.
+    /// The queue this key manager serves, which is the number of its worker.
     pub queue: u16,
+    /// Which of the SPIs of 16 bits are ours.
+    pub share: Share,
     /// Our addresses as the peers are configured to see them: `nat-ip` where one is set, else `ip`. A route uses the one
     /// of its gateway's family.
     pub own: Addresses,
+    /// Whether to offer the extensions of newer gateways. Then the caller has to report authentic packets
+    /// ([`KeyManager::authenticated`]) and to send dummy packets ([`Output::SendDummy`]), or keys are never used.
+    pub extensions: bool,
     /// How long a negotiation waits for each answer. Kept within one second and 2^32 seconds.
     pub negotiation_ttl: Duration,
     /// How long an SA lives. Kept within one second and 2^32 seconds.
     pub sa_ttl: Duration,
+}
+
+/// The part of the SPIs of 16 bits that one of several workers with the same public address may give out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Share {
+    /// Below `of`.
+    pub index: u16,
+    pub of: u16,
+}
+
+impl Share {
+    /// For a worker with an address of its own.
+    pub const WHOLE: Share = Share { index: 0, of: 1 };
 }
 
 /// One route as far as the key exchange is concerned.
@@ -165,6 +216,9 @@ pub enum Output {
     ActivateOutbound { route: String, sa: SaParameters },
     /// The route has no outbound SA any more.
     RemoveOutbound { route: String },
+    /// Send one dummy packet (next header 59, RFC 4303 section 2.6) through the active outbound SA of the route. Only
+    /// capable peers get them.
+    SendDummy { route: String },
     /// Something an operator may want to read. Limiting the rate is the caller's part.
     Log(Event),
 }

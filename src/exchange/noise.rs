@@ -2,14 +2,16 @@
 //! The handshake: `Noise_NNpsk0_25519_AESGCM_BLAKE2s` (Noise revision 34) up to its last step, and then our own.
 //!
 //! ```text
-//!   initiator                               responder
-//!   propose() ───── -> psk, e ────────────► agree() ──► keys
-//!   Proposed::conclude() ◄── <- e, ee ──────   ┘
+//!   initiator                                   responder
+//!   propose() ───── -> psk, e ────────────► receive(): the tag verifies, no Diffie-Hellman yet
+//!                                               │
+//!   Agreement::conclude() ◄── <- e, ee ──── Received::agree() ──► keys
 //!      └──► keys
 //! ```
 //!
-//! Nothing here keeps a state that a bad message could spoil: [`agree`] starts from the secret and the prologue, and
-//! [`Proposed::conclude`] works on a copy of what [`propose`] left behind.
+//! Nothing here keeps a state that a bad message could spoil: every function starts from the secret and the prologue.
+//! The initiator may have sent several proposals with one ephemeral key, one for each challenge. [`Agreement`] then
+//! does the Diffie-Hellman once, and is tried under each of them.
 
 use aes_gcm::aead::AeadInOut;
 use aes_gcm::{Aes256Gcm, KeyInit, Nonce};
@@ -19,12 +21,12 @@ use x25519_dalek::{PublicKey, SharedSecret, StaticSecret};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::PresharedKey;
-use super::message::{KEY_MESSAGE, Kind};
+use super::message::{self, KEY_MESSAGE, Kind, Payload};
 use super::report::Rejection;
 
-/// The ESP key material of one exchange as one side sees it, and the SPI the other side asks for.
+/// The ESP key material of one exchange as one side sees it, and what the other side said about itself.
 pub(super) struct Keys {
-    pub peer_spi: u32,
+    pub peer: Payload,
     pub inbound: EspKey,
     pub outbound: EspKey,
 }
@@ -36,61 +38,107 @@ pub(super) struct EspKey {
     pub salt: [u8; 4],
 }
 
-/// The initiator's state while the agreement is awaited.
-pub(super) struct Proposed {
-    symmetric: Symmetric,
-    ephemeral: StaticSecret,
+/// A private key and its public key, which would take as long to compute again as a Diffie-Hellman.
+#[derive(Clone)]
+pub(super) struct Ephemeral {
+    secret: StaticSecret,
+    public: PublicKey,
 }
 
-/// The proposal, and what its sender has to keep.
+/// A proposal whose tag has verified.
+pub(super) struct Received {
+    symmetric: Symmetric,
+    peer_public: PublicKey,
+    pub payload: Payload,
+}
+
+/// An agreement on its way through the proposals that it may be the answer to.
+pub(super) struct Agreement<'a> {
+    message: &'a [u8; KEY_MESSAGE],
+    peer_public: PublicKey,
+    shared: SharedSecret,
+}
+
+impl Ephemeral {
+    pub fn new(secret: StaticSecret) -> Self {
+        Ephemeral { public: PublicKey::from(&secret), secret }
+    }
+}
+
+/// The proposal. The same arguments yield the same bytes. Under one prologue and ephemeral key there must never be two
+/// payloads, because they would be encrypted with the same key and nonce.
 pub(super) fn propose(
     prologue: &[u8],
     secret: &PresharedKey,
-    ephemeral: StaticSecret,
-    own_spi: u32,
-) -> (Proposed, [u8; KEY_MESSAGE]) {
-    let mut symmetric = Symmetric::new(prologue, secret);
-    let public = PublicKey::from(&ephemeral);
-    let key = symmetric.mix_ephemeral(&public);
-    let message = symmetric.seal(key, &public, own_spi);
-    (Proposed { symmetric, ephemeral }, message)
+    ephemeral: &Ephemeral,
+    own: Payload,
+) -> [u8; KEY_MESSAGE] {
+    proposed(prologue, secret, ephemeral, own).1
 }
 
-/// The responder's part as a whole: reads the proposal, makes the agreement and the keys.
-pub(super) fn agree(
+/// The responder's first step: whether the proposal is authentic.
+pub(super) fn receive(
     prologue: &[u8],
     secret: &PresharedKey,
-    ephemeral: &StaticSecret,
-    own_spi: u32,
     proposal: &[u8; KEY_MESSAGE],
-) -> Result<(Keys, [u8; KEY_MESSAGE]), Rejection> {
+) -> Result<Received, Rejection> {
     let mut symmetric = Symmetric::new(prologue, secret);
     let peer_public = public_key(proposal);
     let key = symmetric.mix_ephemeral(&peer_public);
-    let peer_spi = symmetric.open(key, proposal).ok_or(Rejection::Authentication(Kind::Proposal))?;
-
-    let shared = diffie_hellman(ephemeral, &peer_public).ok_or(Rejection::PublicKey(Kind::Proposal))?;
-    let public = PublicKey::from(ephemeral);
-    symmetric.mix_ephemeral(&public);
-    let key = symmetric.mix_key(shared.as_bytes());
-    let message = symmetric.seal(key, &public, own_spi);
-    let [initiator_inbound, initiator_outbound] = symmetric.split();
-    Ok((Keys { peer_spi, inbound: initiator_outbound, outbound: initiator_inbound }, message))
+    let payload = symmetric.open(key, proposal).ok_or(Rejection::Authentication(Kind::Proposal))?;
+    Ok(Received { symmetric, peer_public, payload })
 }
 
-impl Proposed {
-    /// Reads the agreement. Takes a shared reference: a message that fails leaves no trace.
-    pub fn conclude(&self, agreement: &[u8; KEY_MESSAGE]) -> Result<Keys, Rejection> {
-        let peer_public = public_key(agreement);
+impl Received {
+    /// The responder's second step: makes the agreement and the keys.
+    pub fn agree(self, ephemeral: &Ephemeral, own: Payload) -> Result<(Keys, [u8; KEY_MESSAGE]), Rejection> {
+        let Received { mut symmetric, peer_public, payload } = self;
         let shared =
-            diffie_hellman(&self.ephemeral, &peer_public).ok_or(Rejection::PublicKey(Kind::Agreement))?;
-        let mut symmetric = self.symmetric.clone();
-        symmetric.mix_ephemeral(&peer_public);
+            diffie_hellman(&ephemeral.secret, &peer_public).ok_or(Rejection::PublicKey(Kind::Proposal))?;
+        symmetric.mix_ephemeral(&ephemeral.public);
         let key = symmetric.mix_key(shared.as_bytes());
-        let peer_spi = symmetric.open(key, agreement).ok_or(Rejection::Authentication(Kind::Agreement))?;
-        let [inbound, outbound] = symmetric.split();
-        Ok(Keys { peer_spi, inbound, outbound })
+        let message = symmetric.seal(key, &ephemeral.public, own);
+        let [initiator_inbound, initiator_outbound] = symmetric.split();
+        Ok((Keys { peer: payload, inbound: initiator_outbound, outbound: initiator_inbound }, message))
     }
+}
+
+impl<'a> Agreement<'a> {
+    /// Fails where the public key is of low order.
+    pub fn new(ephemeral: &Ephemeral, message: &'a [u8; KEY_MESSAGE]) -> Result<Self, Rejection> {
+        let peer_public = public_key(message);
+        let shared =
+            diffie_hellman(&ephemeral.secret, &peer_public).ok_or(Rejection::PublicKey(Kind::Agreement))?;
+        Ok(Agreement { message, peer_public, shared })
+    }
+
+    /// The keys, if this is the answer to the proposal that these arguments make. None where the tag fails.
+    pub fn conclude(
+        &self,
+        prologue: &[u8],
+        secret: &PresharedKey,
+        ephemeral: &Ephemeral,
+        own: Payload,
+    ) -> Option<Keys> {
+        let (mut symmetric, _) = proposed(prologue, secret, ephemeral, own);
+        symmetric.mix_ephemeral(&self.peer_public);
+        let key = symmetric.mix_key(self.shared.as_bytes());
+        let peer = symmetric.open(key, self.message)?;
+        let [inbound, outbound] = symmetric.split();
+        Some(Keys { peer, inbound, outbound })
+    }
+}
+
+fn proposed(
+    prologue: &[u8],
+    secret: &PresharedKey,
+    ephemeral: &Ephemeral,
+    own: Payload,
+) -> (Symmetric, [u8; KEY_MESSAGE]) {
+    let mut symmetric = Symmetric::new(prologue, secret);
+    let key = symmetric.mix_ephemeral(&ephemeral.public);
+    let message = symmetric.seal(key, &ephemeral.public, own);
+    (symmetric, message)
 }
 
 /// Noise's symmetric state less the cipher key, which is a value of its own: [`MessageKey`].
@@ -144,10 +192,10 @@ impl Symmetric {
     }
 
     /// The complete message: public key, and `EncryptAndHash` of the payload.
-    fn seal(&mut self, key: MessageKey, public: &PublicKey, spi: u32) -> [u8; KEY_MESSAGE] {
+    fn seal(&mut self, key: MessageKey, public: &PublicKey, payload: Payload) -> [u8; KEY_MESSAGE] {
         let mut message = [0; KEY_MESSAGE];
         message[PUBLIC].copy_from_slice(public.as_bytes());
-        message[PAYLOAD.start..PAYLOAD.start + 4].copy_from_slice(&spi.to_be_bytes());
+        message[PAYLOAD].copy_from_slice(&payload.to_wire());
         let tag = Aes256Gcm::new((&key.0).into())
             .encrypt_inout_detached(&Nonce::default(), &self.hash, (&mut message[PAYLOAD]).into())
             .expect("32 bytes are within what GCM encrypts");
@@ -156,9 +204,9 @@ impl Symmetric {
         message
     }
 
-    /// `DecryptAndHash`. The SPI, or None where the tag fails.
-    fn open(&mut self, key: MessageKey, message: &[u8; KEY_MESSAGE]) -> Option<u32> {
-        let mut payload = [0; 32];
+    /// `DecryptAndHash`. None where the tag fails.
+    fn open(&mut self, key: MessageKey, message: &[u8; KEY_MESSAGE]) -> Option<Payload> {
+        let mut payload = [0; message::PAYLOAD];
         payload.copy_from_slice(&message[PAYLOAD]);
         let mut tag = [0; 16];
         tag.copy_from_slice(&message[TAG]);
@@ -166,8 +214,7 @@ impl Symmetric {
             .decrypt_inout_detached(&Nonce::default(), &self.hash, payload.as_mut_slice().into(), &tag.into())
             .ok()?;
         self.mix_hash(&[&message[PAYLOAD.start..]]);
-        let [a, b, c, d, ..] = payload;
-        Some(u32::from_be_bytes([a, b, c, d]))
+        Some(Payload::from_wire(&payload))
     }
 
     /// In place of Noise's `Split`: the initiator's inbound and outbound key.
@@ -232,27 +279,27 @@ mod tests {
             assert_eq!(start.hash.as_slice(), bytes(&vector, "h_after_prologue_psk"));
             assert_eq!(start.chaining_key.as_slice(), bytes(&vector, "ck_after_prologue_psk"));
 
-            let ephemeral = [("initiator_e_sk", "initiator_e_pk"), ("responder_e_sk", "responder_e_pk")].map(
-                |(secret, public)| {
-                    let secret = StaticSecret::from(array(&vector, secret));
-                    assert_eq!(PublicKey::from(&secret).to_bytes(), array(&vector, public));
-                    secret
-                },
-            );
-            let [initiator_ephemeral, responder_ephemeral] = ephemeral;
+            let ephemerals = [("initiator_e_sk", "initiator_e_pk"), ("responder_e_sk", "responder_e_pk")]
+                .map(|(secret, public)| {
+                    let ephemeral = ephemeral(array(&vector, secret));
+                    assert_eq!(ephemeral.public.to_bytes(), array(&vector, public));
+                    ephemeral
+                });
+            let [initiator_ephemeral, responder_ephemeral] = ephemerals;
 
-            let (proposed, proposal) =
-                propose(&prologue, &secret, initiator_ephemeral, number("initiator_rx_spi"));
+            let own = deployed(number("initiator_rx_spi"));
+            let proposal = propose(&prologue, &secret, &initiator_ephemeral, own);
             assert_eq!(proposal.as_slice(), bytes(&vector, "proposal"));
 
-            let own_spi = number("responder_rx_spi");
+            let received = receive(&prologue, &secret, &proposal).ok().unwrap();
             let (responder, agreement) =
-                agree(&prologue, &secret, &responder_ephemeral, own_spi, &proposal).ok().unwrap();
+                received.agree(&responder_ephemeral, deployed(number("responder_rx_spi"))).ok().unwrap();
             assert_eq!(agreement.as_slice(), bytes(&vector, "agreement"));
 
-            let initiator = proposed.conclude(&agreement).ok().unwrap();
-            assert_eq!(responder.peer_spi, number("initiator_inbound_spi"));
-            assert_eq!(initiator.peer_spi, number("initiator_outbound_spi"));
+            let initiator = Agreement::new(&initiator_ephemeral, &agreement).ok().unwrap();
+            let initiator = initiator.conclude(&prologue, &secret, &initiator_ephemeral, own).unwrap();
+            assert_eq!(responder.peer, deployed(number("initiator_inbound_spi")));
+            assert_eq!(initiator.peer, deployed(number("initiator_outbound_spi")));
             for (direction, keys) in [
                 ("inbound", [&initiator.inbound, &responder.outbound]),
                 ("outbound", [&initiator.outbound, &responder.inbound]),
@@ -271,13 +318,13 @@ mod tests {
             let (prologue, psk) = (prologue_of(&vector), array(&vector, "psk"));
             let [e_initiator, e_responder] =
                 ["initiator_e_sk", "responder_e_sk"].map(|name| array(&vector, name));
-            let oracle = |ephemeral: &[u8; 32], initiates: bool| {
+            let oracle = |ephemeral: [u8; 32], initiates: bool| {
                 let builder = snow::Builder::new("Noise_NNpsk0_25519_AESGCM_BLAKE2s".parse().unwrap())
                     .psk(0, &psk)
                     .unwrap()
                     .prologue(&prologue)
                     .unwrap()
-                    .fixed_ephemeral_key_for_testing_only(ephemeral);
+                    .fixed_ephemeral_key_for_testing_only(&ephemeral);
                 if initiates {
                     builder.build_initiator().unwrap()
                 } else {
@@ -287,102 +334,148 @@ mod tests {
             let payload = |spi: u32| {
                 let mut payload = [0; 32];
                 payload[..4].copy_from_slice(&spi.to_be_bytes());
+                payload[4] = 1;
                 payload
             };
+            let (e_initiator, e_responder) = (ephemeral(e_initiator), ephemeral(e_responder));
             let (mut theirs, mut read) = ([0; 200], [0; 200]);
             let secret = PresharedKey::new(psk);
 
-            let mut initiator = oracle(&e_initiator, true);
-            let (proposed, proposal) = propose(&prologue, &secret, e_initiator.into(), 300);
+            let own = capable(300);
+            let mut initiator = oracle(e_initiator.secret.to_bytes(), true);
+            let (symmetric, proposal) = proposed(&prologue, &secret, &e_initiator, own);
             let length = initiator.write_message(&payload(300), &mut theirs).unwrap();
             assert_eq!(proposal, theirs[..length]);
-            assert_eq!(proposed.symmetric.hash, initiator.get_handshake_hash());
+            assert_eq!(symmetric.hash, initiator.get_handshake_hash());
 
-            let mut responder = oracle(&e_responder, false);
+            let mut responder = oracle(e_responder.secret.to_bytes(), false);
             assert_eq!(responder.read_message(&proposal, &mut read).unwrap(), 32);
             assert_eq!(read[..32], payload(300));
 
-            let (keys, agreement) =
-                agree(&prologue, &secret, &e_responder.into(), 400, &proposal).ok().unwrap();
-            assert_eq!(keys.peer_spi, 300);
+            let (keys, agreement) = agree(&prologue, &secret, &e_responder, &proposal).unwrap();
+            assert_eq!(keys.peer, own);
             let length = responder.write_message(&payload(400), &mut theirs).unwrap();
             assert_eq!(agreement, theirs[..length]);
 
             assert_eq!(initiator.read_message(&agreement, &mut read).unwrap(), 32);
             assert_eq!(read[..32], payload(400));
-            assert_eq!(proposed.conclude(&agreement).ok().unwrap().peer_spi, 400);
+            let keys = conclude(&prologue, &secret, &e_initiator, &agreement).unwrap();
+            assert_eq!(keys.peer, capable(400));
         }
     }
 
     #[test]
     fn no_bit_of_a_message_can_be_changed() {
         let secret = PresharedKey::new([1; 32]);
-        let responder = StaticSecret::from([3; 32]);
-        let (proposed, proposal) = propose(b"prologue", &secret, StaticSecret::from([2; 32]), 300);
-        let (_, agreement) = agree(b"prologue", &secret, &responder, 400, &proposal).ok().unwrap();
+        let (initiator, responder) = (ephemeral([2; 32]), ephemeral([3; 32]));
+        let proposal = propose(b"prologue", &secret, &initiator, capable(300));
+        let (_, agreement) = agree(b"prologue", &secret, &responder, &proposal).unwrap();
         for bit in 0..KEY_MESSAGE * 8 {
             let flip = |message: &[u8; KEY_MESSAGE]| {
                 let mut flipped = *message;
                 flipped[bit / 8] ^= 1 << (bit % 8);
                 flipped
             };
-            let refused = agree(b"prologue", &secret, &responder, 400, &flip(&proposal)).err();
+            let refused = agree(b"prologue", &secret, &responder, &flip(&proposal)).err();
             assert_eq!(refused, Some(Rejection::Authentication(Kind::Proposal)), "bit {bit}");
-            let refused = proposed.conclude(&flip(&agreement)).err();
+            let refused = conclude(b"prologue", &secret, &initiator, &flip(&agreement)).err();
             assert_eq!(refused, Some(Rejection::Authentication(Kind::Agreement)), "bit {bit}");
         }
-        assert!(proposed.conclude(&agreement).is_ok(), "failures leave the state as it was");
+        assert!(conclude(b"prologue", &secret, &initiator, &agreement).is_ok(), "failures leave no trace");
     }
 
     #[test]
     fn another_secret_or_prologue_does_not_authenticate() {
         let secret = PresharedKey::new([1; 32]);
-        let (_, proposal) = propose(b"prologue", &secret, StaticSecret::from([2; 32]), 300);
-        let responder = StaticSecret::from([3; 32]);
+        let proposal = propose(b"prologue", &secret, &ephemeral([2; 32]), capable(300));
         for (prologue, secret) in [(b"prologuf", secret.clone()), (b"prologue", PresharedKey::new([4; 32]))] {
-            let refused = agree(prologue, &secret, &responder, 400, &proposal).err();
+            let refused = agree(prologue, &secret, &ephemeral([3; 32]), &proposal).err();
             assert_eq!(refused, Some(Rejection::Authentication(Kind::Proposal)));
         }
+    }
+
+    #[test]
+    fn an_agreement_answers_one_of_the_proposals_of_a_negotiation() {
+        let secret = PresharedKey::new([1; 32]);
+        let (initiator, responder) = (ephemeral([2; 32]), ephemeral([3; 32]));
+        let proposal = propose(b"second", &secret, &initiator, capable(300));
+        let (keys, message) = agree(b"second", &secret, &responder, &proposal).unwrap();
+        let agreement = Agreement::new(&initiator, &message).ok().unwrap();
+        let conclude = |prologue| agreement.conclude(prologue, &secret, &initiator, capable(300));
+        assert!(conclude(b"first").is_none());
+        assert!(conclude(b"second").unwrap().inbound == keys.outbound);
+        assert!(conclude(b"third").is_none());
     }
 
     #[test]
     fn public_keys_of_low_order_are_refused() {
         let secret = PresharedKey::new([1; 32]);
         for low_order in low_order_points() {
-            let (proposed, _) = propose(b"prologue", &secret, StaticSecret::from([2; 32]), 300);
             let mut agreement = [0; KEY_MESSAGE];
             agreement[PUBLIC].copy_from_slice(&low_order);
-            assert_eq!(proposed.conclude(&agreement).err(), Some(Rejection::PublicKey(Kind::Agreement)));
+            let refused = conclude(b"prologue", &secret, &ephemeral([2; 32]), &agreement).err();
+            assert_eq!(refused, Some(Rejection::PublicKey(Kind::Agreement)));
 
             // Only one who has the secret can make such a proposal.
             let mut symmetric = Symmetric::new(b"prologue", &secret);
             let public = PublicKey::from(low_order);
             let key = symmetric.mix_ephemeral(&public);
-            let proposal = symmetric.seal(key, &public, 300);
-            let refused = agree(b"prologue", &secret, &StaticSecret::from([3; 32]), 400, &proposal).err();
+            let proposal = symmetric.seal(key, &public, capable(300));
+            let refused = agree(b"prologue", &secret, &ephemeral([3; 32]), &proposal).err();
             assert_eq!(refused, Some(Rejection::PublicKey(Kind::Proposal)));
         }
     }
 
     #[test]
-    fn the_payload_beyond_the_spi_is_not_looked_at() {
+    fn fields_of_a_later_format_are_not_looked_at() {
         let secret = PresharedKey::new([1; 32]);
-        let ephemeral = [5; 32];
         let mut peer = snow::Builder::new("Noise_NNpsk0_25519_AESGCM_BLAKE2s".parse().unwrap())
             .psk(0, secret.as_bytes())
             .unwrap()
             .prologue(b"prologue")
             .unwrap()
-            .fixed_ephemeral_key_for_testing_only(&ephemeral)
+            .fixed_ephemeral_key_for_testing_only(&[5; 32])
             .build_initiator()
             .unwrap();
         let mut payload = [0xff; 32];
         payload[..4].copy_from_slice(&300_u32.to_be_bytes());
+        payload[27] = 0;
         let mut proposal = [0; KEY_MESSAGE];
         peer.write_message(&payload, &mut proposal).unwrap();
-        let (keys, _) =
-            agree(b"prologue", &secret, &StaticSecret::from([3; 32]), 400, &proposal).ok().unwrap();
-        assert_eq!(keys.peer_spi, 300);
+        let (keys, _) = agree(b"prologue", &secret, &ephemeral([3; 32]), &proposal).unwrap();
+        assert_eq!(keys.peer, capable(300));
+    }
+
+    fn agree(
+        prologue: &[u8],
+        secret: &PresharedKey,
+        ephemeral: &Ephemeral,
+        proposal: &[u8; KEY_MESSAGE],
+    ) -> Result<(Keys, [u8; KEY_MESSAGE]), Rejection> {
+        receive(prologue, secret, proposal)?.agree(ephemeral, capable(400))
+    }
+
+    /// As initiator with SPI 300.
+    fn conclude(
+        prologue: &[u8],
+        secret: &PresharedKey,
+        ephemeral: &Ephemeral,
+        agreement: &[u8; KEY_MESSAGE],
+    ) -> Result<Keys, Rejection> {
+        let keys = Agreement::new(ephemeral, agreement)?.conclude(prologue, secret, ephemeral, capable(300));
+        keys.ok_or(Rejection::Authentication(Kind::Agreement))
+    }
+
+    fn ephemeral(secret: [u8; 32]) -> Ephemeral {
+        Ephemeral::new(StaticSecret::from(secret))
+    }
+
+    fn capable(spi: u32) -> Payload {
+        Payload { spi, is_capable: true, lane: 0 }
+    }
+
+    fn deployed(spi: u32) -> Payload {
+        Payload { spi, is_capable: false, lane: 0 }
     }
 
     /// The order-1, -2, -4 and -8 points and their non-canonical encodings (RFC 7748 section 6.1, in the list of
@@ -402,7 +495,10 @@ mod tests {
     }
 
     fn vectors() -> Vec<Value> {
-        serde_json::from_str(include_str!("../../tests/vectors/ske-v5.json")).unwrap()
+        let vectors: Vec<Value> =
+            serde_json::from_str(include_str!("../../tests/vectors/ske-v5.json")).unwrap();
+        assert!(!vectors.is_empty());
+        vectors
     }
 
     fn prologue_of(vector: &Value) -> [u8; 104] {

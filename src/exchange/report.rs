@@ -18,8 +18,14 @@ pub enum Rejection {
     UnknownRoute(u32),
     #[error("{0} bytes are too few for a key exchange message: something else is sent to this port")]
     TooShort(usize),
-    #[error("the reserved bytes are not zero: the peer speaks another protocol")]
-    Reserved,
+    #[error(
+        "the source is not the gateway of the route: compare gateway ip and nat-ip of the route on both sides"
+    )]
+    Source,
+    #[error("the {0} does not carry the token of this negotiation: late, or forged")]
+    Token(Kind),
+    #[error("the peer negotiates lane {0}, and there is only lane 0 here")]
+    Lane(u8),
     #[error("message type {0} is unknown: the peer speaks another protocol")]
     UnknownType(u8),
     #[error("a {kind} of {length} bytes, which has to have {}: the peer speaks another protocol", kind.length())]
@@ -38,7 +44,7 @@ pub enum Rejection {
     Authentication(Kind),
     #[error("the {0} has a public key of low order: it is forged, or the peer is broken")]
     PublicKey(Kind),
-    #[error("more exchange messages than this queue processes in a second: find out who sends them")]
+    #[error("more exchange messages than are processed in a second: find out who sends them")]
     RateLimit,
     #[error("all inbound SPIs of this queue are in use: spread the routes over more queues")]
     NoSpi,
@@ -111,7 +117,9 @@ impl Counters {
         *match reason {
             Rejection::UnknownRoute(_) => &mut self.route_errors,
             Rejection::TooShort(_)
-            | Rejection::Reserved
+            | Rejection::Source
+            | Rejection::Token(_)
+            | Rejection::Lane(_)
             | Rejection::UnknownType(_)
             | Rejection::Length { .. }
             | Rejection::OutOfState(_) => &mut self.protocol_errors,

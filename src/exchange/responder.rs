@@ -6,24 +6,21 @@ use x25519_dalek::StaticSecret;
 
 use super::Random;
 use super::initiator::ephemeral;
-use super::message::KEY_MESSAGE;
-use super::noise::{self, Keys};
+use super::message::{KEY_MESSAGE, Payload};
+use super::noise::{self, Ephemeral, Keys, Received};
 use super::report::Rejection;
-use super::spis::Spis;
 use super::tunnel::Peering;
 
 pub(super) struct Responder {
     nonce: [u8; 32],
     ephemeral: StaticSecret,
-    /// None only where all SPIs were in use when it was to be drawn.
-    spi: Option<u32>,
 }
 
 impl Responder {
-    pub fn new(spis: &mut Spis, random: &mut dyn Random) -> Self {
+    pub fn new(random: &mut dyn Random) -> Self {
         let mut nonce = [0; 32];
         random.fill(&mut nonce);
-        Responder { nonce, ephemeral: ephemeral(random), spi: spis.allocate() }
+        Responder { nonce, ephemeral: ephemeral(random) }
     }
 
     /// What every knock is answered with until an exchange completes.
@@ -31,32 +28,30 @@ impl Responder {
         &self.nonce
     }
 
-    /// Answers a proposal with the agreement that is returned, together with the keys and our inbound SPI. Unless the
-    /// proposal is bad, nonce, key and SPI are spent: the same proposal will not be accepted again.
-    pub fn proposed(
-        &mut self,
+    /// Whether the proposal is authentic. That takes no Diffie-Hellman.
+    pub fn receive(
+        &self,
         peering: &Peering<'_>,
         proposal: &[u8; KEY_MESSAGE],
-        spis: &mut Spis,
+    ) -> Result<Received, Rejection> {
+        noise::receive(&peering.prologue_as_responder(&self.nonce), peering.secret, proposal)
+    }
+
+    /// Answers an authentic proposal with the agreement that is returned, together with the keys. Unless the public key
+    /// is bad, nonce and key are spent: the same proposal will not be accepted again.
+    pub fn agree(
+        &mut self,
+        received: Received,
+        own: Payload,
         random: &mut dyn Random,
-    ) -> Result<(Keys, u32, [u8; KEY_MESSAGE]), Rejection> {
-        if self.spi.is_none() {
-            self.spi = spis.allocate();
-        }
-        let spi = self.spi.ok_or(Rejection::NoSpi)?;
-        let prologue = peering.prologue_as_responder(&self.nonce);
-        let (keys, message) = noise::agree(&prologue, peering.secret, &self.ephemeral, spi, proposal)?;
-        *self = Responder::new(spis, random);
-        Ok((keys, spi, message))
+    ) -> Result<(Keys, [u8; KEY_MESSAGE]), Rejection> {
+        let agreed = received.agree(&Ephemeral::new(self.ephemeral.clone()), own)?;
+        *self = Responder::new(random);
+        Ok(agreed)
     }
 
-    /// Makes challenges that are under way worthless. The SPI has never carried traffic, so it is kept.
+    /// Makes challenges that are under way worthless.
     pub fn reset(&mut self, random: &mut dyn Random) {
-        random.fill(&mut self.nonce);
-        self.ephemeral = ephemeral(random);
-    }
-
-    pub fn spi(&self) -> Option<u32> {
-        self.spi
+        *self = Responder::new(random);
     }
 }

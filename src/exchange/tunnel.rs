@@ -2,16 +2,17 @@
 //! One route of one queue: its two state machines, its SAs, and what follows from one for the other.
 
 use crate::clock::Instant;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
-use super::initiator::Initiator;
+use super::initiator::{Expired, Initiator};
 use super::lifetime::{Associations, Change, NewOutbound, Sa, rekey_after};
-use super::message::{self, AEAD, KEY_MESSAGE, Message, PROLOGUE};
-use super::noise::{EspKey, Keys};
+use super::message::{self, AEAD, KEY_MESSAGE, Kind, LANE, PROLOGUE, Payload};
+use super::noise::{EspKey, Keys, Received};
 use super::report::{Counters, Event, Rejection, Role};
 use super::responder::Responder;
-use super::spis::Spis;
+use super::spis::{self, Spis};
 use super::{Association, Direction, Output, PresharedKey, Random, Route, SaParameters, Settings};
 
 /// What the routes of a queue share.
@@ -19,6 +20,8 @@ pub(super) struct Shared {
     pub settings: Settings,
     pub random: Box<dyn Random + Send>,
     pub spis: Spis,
+    /// The route SPI of each installed inbound SA.
+    pub owners: HashMap<u32, u32>,
     pub counters: Counters,
     pub outputs: VecDeque<Output>,
 }
@@ -28,6 +31,26 @@ pub(super) struct Tunnel {
     initiator: Initiator,
     responder: Responder,
     associations: Associations,
+    capability: Capability,
+    backoff: Backoff,
+}
+
+/// Whether the peer understands the extensions.
+#[derive(Default)]
+struct Capability {
+    is_known: bool,
+    /// Negotiations in a row that expired without a challenge with our token.
+    missed: u32,
+}
+
+/// Keeps a peer that does not answer from being asked too often.
+#[derive(Default)]
+struct Backoff {
+    /// Negotiations in a row without a challenge.
+    unanswered: u32,
+    until: Option<Instant>,
+    /// When the peer's knock last ended it.
+    ended: Option<Instant>,
 }
 
 /// The two ends of a route, and their secret: all that the handshake has to know of the configuration.
@@ -43,8 +66,10 @@ impl Tunnel {
         Tunnel {
             route,
             initiator: Initiator::new(),
-            responder: Responder::new(&mut shared.spis, &mut *shared.random),
+            responder: Responder::new(&mut *shared.random),
             associations: Associations::default(),
+            capability: Capability::default(),
+            backoff: Backoff::default(),
         }
     }
 
@@ -58,31 +83,130 @@ impl Tunnel {
         (id, *spi, preshared_key) == (&route.id, route.spi, &route.preshared_key)
     }
 
-    /// Begins a negotiation.
-    pub fn knock(&mut self, now: Instant, shared: &mut Shared) {
-        self.initiator.start(now + shared.settings.negotiation_ttl);
-        shared.counters.negotiations_initiated += 1;
-        self.send(shared, message::knock(self.route.spi));
+    pub fn is_capable(&self) -> bool {
+        self.capability.is_known
     }
 
-    pub fn handle(
+    /// Begins a negotiation.
+    pub fn start(&mut self, now: Instant, shared: &mut Shared) {
+        let token = if self.is_capable() { token(&mut *shared.random) } else { 0 };
+        self.initiator.start(now, &shared.settings, token);
+        shared.counters.negotiations_initiated += 1;
+        self.send(shared, message::knock(self.route.spi, token));
+    }
+
+    /// Answers a knock. Nothing changes.
+    pub fn challenge(&self, token: u16, shared: &mut Shared) {
+        shared.counters.challenges_offered += 1;
+        let token = if self.is_capable() { token } else { 0 };
+        self.send(shared, message::challenge(self.route.spi, token, self.responder.nonce()));
+    }
+
+    /// The peer knocks, so it is there: a negotiation that is wanted need not wait. Says whether to see to that.
+    pub fn knocked(&mut self, now: Instant) -> bool {
+        let again = self.backoff.ended.is_none_or(|at| at + FRONT_AGAIN <= now);
+        if again {
+            self.backoff = Backoff { ended: Some(now), ..Backoff::default() };
+        }
+        again
+    }
+
+    /// Whether the initiator waits for a message of this kind. Says whether its token vouches for it.
+    pub fn expects(&self, kind: Kind, token: u16) -> Result<bool, Rejection> {
+        self.initiator.expects(kind, token)
+    }
+
+    pub fn challenged(
         &mut self,
         now: Instant,
-        message: &Message<'_>,
+        challenge: (u32, &[u8; 32], &[u8; 32]),
         shared: &mut Shared,
     ) -> Result<(), Rejection> {
-        match message {
-            Message::Knock => {
-                shared.counters.challenges_offered += 1;
-                self.send(shared, message::challenge(self.route.spi, self.responder.nonce()));
-                Ok(())
-            }
-            Message::Challenge { version, aead, nonce } => {
-                self.challenged(now, (*version, aead, nonce), shared)
-            }
-            Message::Proposal(proposal) => self.proposed(now, proposal, shared),
-            Message::Agreement(agreement) => self.agreed(now, agreement, shared),
+        if !self.initiator.has_proposed() {
+            self.draw_initiator_spi(shared);
         }
+        let peering = self.route.peering(&shared.settings);
+        let proposal =
+            self.initiator.challenged(now, &peering, challenge, &shared.settings, &mut *shared.random)?;
+        self.capability.missed = 0;
+        shared.counters.challenges_accepted += 1;
+        self.send(shared, message::proposal(self.route.spi, self.initiator.token(), &proposal));
+        Ok(())
+    }
+
+    /// Whether a proposal is authentic. Nothing changes.
+    pub fn receive(&self, proposal: &[u8; KEY_MESSAGE], shared: &Shared) -> Result<Received, Rejection> {
+        self.responder.receive(&self.route.peering(&shared.settings), proposal)
+    }
+
+    /// Takes an authentic proposal with the lane and token of its header.
+    pub fn proposed(
+        &mut self,
+        now: Instant,
+        (lane, token): (u8, u16),
+        received: Received,
+        shared: &mut Shared,
+    ) -> Result<(), Rejection> {
+        let is_capable = received.payload.is_capable && shared.settings.extensions;
+        if is_capable && received.payload.lane != lane {
+            return Err(Rejection::Authentication(Kind::Proposal));
+        }
+        if is_capable && lane != LANE {
+            return Err(Rejection::Lane(lane));
+        }
+        let spi = shared.allocate(is_capable).ok_or(Rejection::NoSpi)?;
+        // A deployed gateway gets what deployed gateways send.
+        let own = Payload { spi, is_capable, lane: LANE };
+        let (keys, agreement) = match self.responder.agree(received, own, &mut *shared.random) {
+            Ok(agreed) => agreed,
+            Err(reason) => {
+                shared.spis.release(spi);
+                return Err(reason);
+            }
+        };
+        self.met(is_capable);
+        shared.counters.keypairs_offered += 1;
+        self.add_inbound(now, spi, Role::Responder, &keys, shared);
+        let token = if is_capable { token } else { 0 };
+        self.send(shared, message::agreement(self.route.spi, token, &agreement));
+        // Over a loopback the same gateway makes the other SA as initiator.
+        let outbound = (!self.is_loopback(shared)).then_some(keys.peer.spi);
+        if outbound.is_some() {
+            self.add_outbound(now, Some(spi), Role::Responder, &keys, shared);
+        }
+        self.log_negotiated(Role::Responder, Some(spi), outbound, shared);
+        Ok(())
+    }
+
+    pub fn agreed(
+        &mut self,
+        now: Instant,
+        lane: u8,
+        agreement: &[u8; KEY_MESSAGE],
+        shared: &mut Shared,
+    ) -> Result<(), Rejection> {
+        let peering = self.route.peering(&shared.settings);
+        let (keys, spi) = self.initiator.agreed(&peering, lane, agreement)?;
+        self.met(keys.peer.is_capable && shared.settings.extensions);
+        shared.counters.keypairs_negotiated += 1;
+        // Over a loopback the same gateway makes the other SA as responder.
+        let inbound = (!self.is_loopback(shared)).then_some(spi);
+        if inbound.is_some() {
+            self.add_inbound(now, spi, Role::Initiator, &keys, shared);
+        } else {
+            shared.spis.release(spi);
+        }
+        self.add_outbound(now, inbound, Role::Initiator, &keys, shared);
+        self.log_negotiated(Role::Initiator, inbound, Some(keys.peer.spi), shared);
+        Ok(())
+    }
+
+    /// A packet has authenticated under this inbound SA.
+    pub fn confirm(&mut self, spi: u32, shared: &mut Shared) {
+        self.backoff.end();
+        let mut changes = Vec::new();
+        self.associations.confirm(spi, &mut changes);
+        self.report(changes, shared);
     }
 
     /// Does what is due, except beginning a negotiation.
@@ -90,17 +214,16 @@ impl Tunnel {
         let mut changes = Vec::new();
         self.associations.advance(now, &mut changes);
         self.report(changes, shared);
-        if self.initiator.expire(now) {
-            shared.counters.negotiations_expired += 1;
-            shared.outputs.push_back(Output::Log(Event::NegotiationExpired {
-                route: self.route.id.clone(),
-                gateway: self.route.gateway,
-            }));
+        if let Some(expired) = self.initiator.expire(now) {
+            self.expired(now, expired, shared);
+        }
+        if let Some(token) = self.initiator.knock_again(now) {
+            self.send(shared, message::knock(self.route.spi, token));
         }
     }
 
     pub fn wants_negotiation(&self, now: Instant) -> bool {
-        self.initiator.is_idle() && (self.initiator.has_to_retry() || self.associations.needs_rekey(now))
+        self.next_start(now).is_some_and(|at| at <= now)
     }
 
     pub fn has_outbound(&self) -> bool {
@@ -109,14 +232,17 @@ impl Tunnel {
 
     /// When there is something to do next, not counting a negotiation that is wanted already at `now`.
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
-        let rekey = self.associations.rekey_at().filter(|&at| self.initiator.is_idle() && at > now);
-        [self.initiator.deadline(), self.associations.deadline(), rekey].into_iter().flatten().min()
+        let start = self.next_start(now).filter(|&at| at > now);
+        [self.initiator.deadline(), self.associations.deadline(), start].into_iter().flatten().min()
     }
 
     /// Takes over a changed gateway address. Says whether it is another one.
     pub fn set_gateway(&mut self, gateway: IpAddr) -> bool {
         let changed = self.route.gateway != gateway;
-        self.route.gateway = gateway;
+        if changed {
+            self.route.gateway = gateway;
+            self.capability = Capability::default();
+        }
         changed
     }
 
@@ -124,19 +250,20 @@ impl Tunnel {
     pub fn reset(&mut self, shared: &mut Shared) {
         self.initiator.reset();
         self.responder.reset(&mut *shared.random);
+        self.backoff = Backoff::default();
     }
 
     /// The end of the route and of its SAs.
     pub fn destroy(self, shared: &mut Shared) {
         for sa in self.associations.inbound() {
-            shared.spis.release(sa.spi);
+            shared.release_inbound(sa.spi);
             let route = self.route.id.clone();
             shared.outputs.push_back(Output::RemoveInbound { route, spi: sa.spi });
         }
         if self.associations.has_outbound() {
             shared.outputs.push_back(Output::RemoveOutbound { route: self.route.id.clone() });
         }
-        for spi in [self.initiator.spi(), self.responder.spi()].into_iter().flatten() {
+        if let Some(spi) = self.initiator.spi() {
             shared.spis.release(spi);
         }
     }
@@ -160,86 +287,84 @@ impl Tunnel {
         inbound.chain(outbound)
     }
 
-    fn challenged(
-        &mut self,
-        now: Instant,
-        challenge: (u32, &[u8; 32], &[u8; 32]),
-        shared: &mut Shared,
-    ) -> Result<(), Rejection> {
-        let deadline = now + shared.settings.negotiation_ttl;
-        let peering = self.route.peering(&shared.settings);
-        let proposal = self.initiator.challenged(
-            &peering,
-            challenge,
-            deadline,
-            &mut shared.spis,
-            &mut *shared.random,
-        )?;
-        shared.counters.challenges_accepted += 1;
-        self.send(shared, message::proposal(self.route.spi, &proposal));
-        Ok(())
-    }
-
-    fn proposed(
-        &mut self,
-        now: Instant,
-        proposal: &[u8; KEY_MESSAGE],
-        shared: &mut Shared,
-    ) -> Result<(), Rejection> {
-        let peering = self.route.peering(&shared.settings);
-        let (keys, spi, agreement) =
-            self.responder.proposed(&peering, proposal, &mut shared.spis, &mut *shared.random)?;
-        shared.counters.keypairs_offered += 1;
-        self.add_inbound(now, spi, &keys, shared);
-        self.send(shared, message::agreement(self.route.spi, &agreement));
-        // Over a loopback the same gateway makes the other SA as initiator.
-        let outbound = (!self.is_loopback(shared)).then_some(keys.peer_spi);
-        if outbound.is_some() {
-            self.add_outbound(now, &keys, shared);
+    /// When to begin the next negotiation; none while one is under way.
+    fn next_start(&self, now: Instant) -> Option<Instant> {
+        if !self.initiator.is_idle() {
+            return None;
         }
-        self.log_negotiated(Role::Responder, Some(spi), outbound, shared);
-        Ok(())
+        // A capable peer uses no keys that we have not shown to have.
+        let has_to_retry = self.initiator.has_to_retry() && !self.is_capable();
+        let wanted = if has_to_retry { now } else { self.associations.rekey_at().unwrap_or(now) };
+        Some(wanted.max(self.backoff.until.unwrap_or(wanted)))
     }
 
-    fn agreed(
-        &mut self,
-        now: Instant,
-        agreement: &[u8; KEY_MESSAGE],
-        shared: &mut Shared,
-    ) -> Result<(), Rejection> {
-        let (keys, spi) = self.initiator.agreed(agreement)?;
-        shared.counters.keypairs_negotiated += 1;
-        // Over a loopback the same gateway makes the other SA as responder.
-        let inbound = (!self.is_loopback(shared)).then_some(spi);
-        if inbound.is_some() {
-            self.add_inbound(now, spi, &keys, shared);
-        } else {
-            shared.spis.release(spi);
+    /// Sees to an SPI for the first proposal of a negotiation, of the kind that the peer gets.
+    fn draw_initiator_spi(&mut self, shared: &mut Shared) {
+        let fits = |spi: &u32| spis::is_long(*spi) == self.is_capable() || !shared.settings.has_long_spis();
+        let held = self.initiator.spi();
+        if held.as_ref().is_some_and(fits) {
+            return;
         }
-        self.add_outbound(now, &keys, shared);
-        self.log_negotiated(Role::Initiator, inbound, Some(keys.peer_spi), shared);
-        Ok(())
+        if let Some(other) = held {
+            shared.spis.release(other);
+        }
+        self.initiator.set_spi(shared.allocate(self.is_capable()));
     }
 
-    fn add_inbound(&mut self, now: Instant, spi: u32, keys: &Keys, shared: &mut Shared) {
+    /// An exchange has shown what the peer is.
+    fn met(&mut self, is_capable: bool) {
+        self.capability = Capability { is_known: is_capable, missed: 0 };
+        self.backoff.end();
+    }
+
+    fn expired(&mut self, now: Instant, expired: Expired, shared: &mut Shared) {
+        shared.counters.negotiations_expired += 1;
+        let (route, gateway) = (self.route.id.clone(), self.route.gateway);
+        shared.outputs.push_back(Output::Log(Event::NegotiationExpired { route, gateway }));
+        if !expired.is_unanswered {
+            self.associations.lost_agreement();
+            self.backoff.end();
+            return;
+        }
+        let remaining = self.associations.outbound_expires().map(|at| at.saturating_duration_since(now));
+        self.backoff.extend(now, shared.settings.negotiation_ttl, remaining);
+        if expired.had_token {
+            self.capability.missed += 1;
+            self.capability.is_known &= self.capability.missed < MISSED;
+        }
+    }
+
+    fn add_inbound(&mut self, now: Instant, spi: u32, role: Role, keys: &Keys, shared: &mut Shared) {
+        shared.owners.insert(spi, self.route.spi);
         let sa = parameters(spi, &keys.inbound);
         shared.outputs.push_back(Output::InstallInbound { route: self.route.id.clone(), sa });
         let mut changes = Vec::new();
         let expires = now + shared.settings.sa_ttl;
-        self.associations.add_inbound(Sa { spi, created: now, expires }, &mut changes);
+        self.associations.add_inbound(Sa { spi, created: now, expires }, role, &mut changes);
         self.report(changes, shared);
     }
 
-    fn add_outbound(&mut self, now: Instant, keys: &Keys, shared: &mut Shared) {
-        let Settings { negotiation_ttl, sa_ttl, .. } = shared.settings;
+    fn add_outbound(
+        &mut self,
+        now: Instant,
+        pair: Option<u32>,
+        role: Role,
+        keys: &Keys,
+        shared: &mut Shared,
+    ) {
+        let Settings { negotiation_ttl, sa_ttl, extensions, .. } = shared.settings;
         let mut random = [0; 4];
         shared.random.fill(&mut random);
         let new = NewOutbound {
-            parameters: parameters(keys.peer_spi, &keys.outbound),
+            parameters: parameters(keys.peer.spi, &keys.outbound),
             created: now,
             expires: now + sa_ttl,
             rekey_at: now + rekey_after(sa_ttl, u32::from_be_bytes(random)),
-            activate_at: now + negotiation_ttl + negotiation_ttl / 2,
+            pair,
+            role,
+            peer_is_capable: keys.peer.is_capable && extensions,
+            negotiation_ttl,
+            sa_ttl,
         };
         let mut changes = Vec::new();
         self.associations.add_outbound(new, &mut changes);
@@ -251,13 +376,13 @@ impl Tunnel {
             let route = self.route.id.clone();
             match change {
                 Change::Displaced(spi) => {
-                    shared.spis.release(spi);
+                    shared.release_inbound(spi);
                     shared.outputs.push_back(Output::RemoveInbound { route, spi });
                 }
                 Change::Expired(direction, spi) => {
                     if direction == Direction::Inbound {
                         shared.counters.inbound_sa_expired += 1;
-                        shared.spis.release(spi);
+                        shared.release_inbound(spi);
                         shared.outputs.push_back(Output::RemoveInbound { route: route.clone(), spi });
                     } else {
                         shared.counters.outbound_sa_expired += 1;
@@ -267,6 +392,7 @@ impl Tunnel {
                 Change::Updated => shared.counters.outbound_sa_updated += 1,
                 Change::Activated(sa) => shared.outputs.push_back(Output::ActivateOutbound { route, sa }),
                 Change::NoOutbound => shared.outputs.push_back(Output::RemoveOutbound { route }),
+                Change::Dummy => shared.outputs.push_back(Output::SendDummy { route }),
             }
         }
     }
@@ -282,6 +408,35 @@ impl Tunnel {
 
     fn send(&self, shared: &mut Shared, payload: Vec<u8>) {
         shared.outputs.push_back(Output::Send { to: self.route.gateway, payload });
+    }
+}
+
+impl Shared {
+    fn allocate(&mut self, is_capable: bool) -> Option<u32> {
+        let Settings { queue, share, .. } = self.settings;
+        if is_capable { self.spis.allocate_long(queue, share) } else { self.spis.allocate(share) }
+    }
+
+    fn release_inbound(&mut self, spi: u32) {
+        self.owners.remove(&spi);
+        self.spis.release(spi);
+    }
+}
+
+impl Backoff {
+    fn end(&mut self) {
+        *self = Backoff { ended: self.ended, ..Backoff::default() };
+    }
+
+    /// A negotiation of this length was not answered. With an SA in use, which has so long to live, there have to be
+    /// more tries before it dies.
+    fn extend(&mut self, now: Instant, negotiation_ttl: Duration, remaining: Option<Duration>) {
+        let doublings = self.unanswered.min(LONGEST_PAUSE.as_secs().ilog2() + 1);
+        self.unanswered += 1;
+        // From one start to the next.
+        let interval = (negotiation_ttl * 2_u32.pow(doublings)).min(LONGEST_PAUSE);
+        let pause = interval.saturating_sub(negotiation_ttl);
+        self.until = Some(now + remaining.map_or(pause, |remaining| pause.min(remaining / 4)));
     }
 }
 
@@ -310,3 +465,17 @@ impl Peering<'_> {
 fn parameters(spi: u32, key: &EspKey) -> SaParameters {
     SaParameters { spi, key: key.key, salt: key.salt, aead: AEAD }
 }
+
+/// Never zero, which stands for none.
+fn token(random: &mut dyn Random) -> u16 {
+    let mut bytes = [0; 2];
+    random.fill(&mut bytes);
+    u16::from_be_bytes(bytes).max(1)
+}
+
+/// Negotiations in a row without a challenge that carries our token, after which the peer is held to be a deployed one.
+const MISSED: u32 = 2;
+/// From one negotiation with a silent peer to the next, at most.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// How often the peer's knock may move a route to the front.
+const FRONT_AGAIN: Duration = Duration::from_secs(1);

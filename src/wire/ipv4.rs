@@ -213,7 +213,7 @@ const FRAGMENT_OFFSET: u16 = 0x1fff;
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{deployed_packets, needs_exactly};
+    use super::super::testing::{DeployedPacket, deployed_packets, needs_exactly};
     use super::*;
     use etherparse::{IpDscp, IpEcn, IpNumber, Ipv4HeaderSlice};
     use proptest::prelude::*;
@@ -392,9 +392,11 @@ mod tests {
 
     #[test]
     fn outer_headers_of_deployed_gateways_are_written_alike() {
-        for (outer, inner) in deployed_packets() {
-            let view = Ipv4::parse(&outer).unwrap();
-            assert!(view.checksum_ok() && Ipv4::parse(&inner).unwrap().checksum_ok());
+        for DeployedPacket { outer, inner, .. } in deployed_packets() {
+            // The record may hold packets of the other family.
+            let Ok(view) = Ipv4::parse(&outer) else { continue };
+            assert!(view.checksum_ok());
+            assert!(Ipv4::parse(&inner).map_or(inner[0] >> 4 == 6, |inner| inner.checksum_ok()));
             let mut ours = [0; HEADER];
             assert_eq!(view.protocol(), PROTOCOL_ESP);
             read(&view).write(&mut ours);

@@ -17,16 +17,27 @@ pub fn needs_exactly<'a, T>(
     }
 }
 
-/// Outer and inner packets as deployed gateways made them.
-pub fn deployed_packets() -> Vec<(Vec<u8>, Vec<u8>)> {
+/// A packet as a deployed gateway made it.
+pub struct DeployedPacket {
+    pub spi: u32,
+    pub sequence: u64,
+    pub next_header: u8,
+    pub outer: Vec<u8>,
+    pub inner: Vec<u8>,
+}
+
+/// Any number of them.
+pub fn deployed_packets() -> Vec<DeployedPacket> {
     let vectors: serde_json::Value =
         serde_json::from_str(include_str!("../../tests/vectors/esp-static.json")).unwrap();
-    let packets: Vec<_> = vectors
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|vector| (unhex(&vector["outer_ip_packet"]), unhex(&vector["inner_ip_packet"])))
-        .collect();
+    let packet = |vector: &serde_json::Value| DeployedPacket {
+        spi: vector["spi"].as_u64().unwrap() as u32,
+        sequence: vector["sequence"].as_u64().unwrap(),
+        next_header: vector["next_header"].as_u64().unwrap() as u8,
+        outer: unhex(&vector["outer_ip_packet"]),
+        inner: unhex(&vector["inner_ip_packet"]),
+    };
+    let packets: Vec<_> = vectors.as_array().unwrap().iter().map(packet).collect();
     assert!(!packets.is_empty());
     packets
 }

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Each counter moves in its case, and no other moves with it.
 
-use std::time::Duration;
-
-use vita::exchange::{Counters, Rejection};
+use vita::exchange::{Counters, Rejection, Share};
 
 use crate::pair::*;
 
@@ -53,7 +51,6 @@ fn what_is_wrong_with_a_datagram() {
         Case(datagram(ROUTE_SPI, KNOCK, &[0; 5]), |c| &mut c.protocol_errors),
         Case(datagram(ROUTE_SPI, PROPOSAL, &[0; 79]), |c| &mut c.protocol_errors),
         Case(datagram(ROUTE_SPI, AGREEMENT, &[0; 80]), |c| &mut c.protocol_errors),
-        Case(reserved_byte_set(), |c| &mut c.protocol_errors),
         Case(datagram(ROUTE_SPI + 1, KNOCK, &[0, 0, 0, 5]), |c| &mut c.route_errors),
         Case(datagram(ROUTE_SPI, CHALLENGE, &challenge(4, good_aead)), |c| &mut c.version_errors),
         Case(datagram(ROUTE_SPI, CHALLENGE, &challenge(5, b"aes-gcm-16-ic")), |c| &mut c.parameter_errors),
@@ -102,7 +99,21 @@ fn an_agreement_with_a_bad_tag_or_a_public_key_of_low_order() {
     pair.inject(A, source, &agreement);
     expected.keypairs_negotiated += 1;
     assert_eq!(pair.counters(A), expected, "the true one is still welcome");
+    pair.run_for(1);
     pair.assert_traffic_flows();
+}
+
+#[test]
+fn reserved_bytes_are_ignored() {
+    let mut pair = Pair::new();
+    pair.configure(B, vec![pair.route(B)]);
+    let source = pair.gateways[A].address;
+    let mut knock = datagram(ROUTE_SPI, KNOCK, &[0, 0, 0, 5]);
+    knock[5..8].fill(0xff);
+    pair.inject(B, source, &knock);
+    let counters = pair.counters(B);
+    assert_eq!((counters.challenges_offered, counters.rxerrors), (1, 0));
+    assert_eq!(pair.last(B, CHALLENGE).payload[5..8], [0; 3], "nobody knows yet that the peer is capable");
 }
 
 #[test]
@@ -116,12 +127,14 @@ fn expiry_and_replacement() {
     pair.run_until(pair.at(SA_TTL + 1));
     let counters = pair.counters(A);
     assert_eq!((counters.inbound_sa_expired, counters.outbound_sa_expired), (1, 1));
-    // One was successful, and one is under way.
-    assert_eq!(counters.negotiations_expired + 2, counters.negotiations_initiated);
+    // One was successful, and one may be under way.
+    let unanswered = counters.negotiations_initiated - 1;
+    assert!((unanswered - 1..=unanswered).contains(&counters.negotiations_expired));
+    assert!(unanswered > 2);
     assert_eq!(counters.outbound_sa_updated, 0);
 
     // A lost agreement: the next one is about the same SPI.
-    let mut pair = Pair::new();
+    let mut pair = Pair::without_extensions();
     pair.configure(B, vec![pair.route(B)]);
     pair.in_flight.clear();
     let mut agreements = 0;
@@ -140,27 +153,19 @@ fn expiry_and_replacement() {
 
 #[test]
 fn without_a_free_spi_an_exchange_fails_and_says_so() {
-    let mut pair = Pair::new();
-    let elsewhere = "203.0.113.99".parse().unwrap();
-    pair.wire = Box::new(|_| Fate::Lose);
-    // Each route holds one SPI.
-    let mut routes: Vec<_> =
-        (0..65_279).map(|n| route(&format!("r{n}"), 100_000 + n, n as u8, elsewhere)).collect();
-    routes.push(route("last", 200_000, 7, pair.gateways[B].address));
-    pair.configure(A, routes);
-    let own = pair.gateways[A].address;
-    pair.configure(B, vec![route("last", 200_000, 7, own)]);
-    let (from_a, from_b) = (pair.gateways[A].address, pair.gateways[B].address);
-
-    pair.inject(A, from_b, &datagram(200_000, PROPOSAL, &[1; 80]));
+    let mut pair = Pair::without_extensions();
+    // One SPI, which serves one of the two exchanges that both sides begin.
+    pair.gateways[A].settings.share = Share { index: 0, of: 65_279 };
+    pair.configure_both();
+    pair.run_for(1);
     assert_eq!(pair.gateways[A].rejections(), [Rejection::NoSpi]);
     assert_eq!((pair.counters(A).spi_errors, pair.counters(A).rxerrors), (1, 1));
+    assert_eq!(pair.gateways[A].inbound.keys().copied().collect::<Vec<_>>(), [256]);
 
-    // Once the others are gone it works.
-    pair.configure(A, vec![route("last", 200_000, 7, from_b)]);
-    pair.wire = Box::new(|_| Fate::Deliver);
-    pair.inject(B, from_a, &datagram(200_000, KNOCK, &[0, 0, 0, 5]));
-    pair.run_until(pair.start + Duration::from_secs(2 * NEGOTIATION_TTL));
+    pair.gateways[A].settings.share = Share::WHOLE;
+    pair.configure(A, vec![pair.route(A)]);
+    pair.run_for(2 * SA_TTL);
+    assert_eq!(pair.counters(A).spi_errors, 1);
     pair.assert_traffic_flows();
 }
 
@@ -168,11 +173,5 @@ fn datagram(spi: u32, kind: u8, message: &[u8]) -> Vec<u8> {
     let mut datagram = spi.to_be_bytes().to_vec();
     datagram.extend_from_slice(&[kind, 0, 0, 0]);
     datagram.extend_from_slice(message);
-    datagram
-}
-
-fn reserved_byte_set() -> Vec<u8> {
-    let mut datagram = datagram(ROUTE_SPI, KNOCK, &[0, 0, 0, 5]);
-    datagram[7] = 1;
     datagram
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 use vita::clock::Instant;
 
-use vita::exchange::{Direction, Event, Role};
+use vita::exchange::{Direction, Event, Role, Share};
 
 use crate::pair::*;
 
@@ -25,8 +25,9 @@ fn rekeys_for_a_day_without_a_gap() {
 }
 
 #[test]
-fn a_new_outbound_sa_waits_one_and_a_half_negotiation_ttls() {
-    let mut pair = Pair::connected();
+fn a_new_outbound_sa_waits_one_and_a_half_negotiation_ttls_for_a_deployed_peer() {
+    let mut pair = Pair::without_extensions();
+    pair.connect();
     pair.run_for(SA_TTL);
     for side in [A, B] {
         let created: Vec<Instant> = pair.gateways[side]
@@ -57,31 +58,46 @@ fn sas_die_when_the_peer_is_gone() {
         assert_eq!((counters.inbound_sa_expired, counters.outbound_sa_expired), (2, 1));
     }
     pair.wire = Box::new(|_| Fate::Deliver);
-    pair.run_for(NEGOTIATION_TTL + 1);
+    // They ask each other once in a minute now, at least.
+    pair.run_for(61);
     pair.assert_traffic_flows();
 }
 
 #[test]
-fn a_peer_that_restarts_is_found_again() {
-    for after in [1, 5, 100, 299, 310, 320, 400, 1_000] {
-        let mut pair = Pair::connected();
-        pair.run_for(after);
-        pair.restart(B, 77);
-        // The survivor's new outbound SA waits behind the one that is dead now.
-        pair.run_for(NEGOTIATION_TTL * 2);
-        pair.assert_traffic_flows();
-        pair.traffic_flows = true;
-        pair.run_for(2 * 3600);
+fn a_peer_that_restarts_is_found_again_within_three_round_trips() {
+    for after in [0, 1, 5, 100, 299, 310, 320, 400, 1_000] {
+        for side in [A, B] {
+            let mut pair = Pair::connected();
+            pair.run_for(after);
+            pair.restart(side, 77);
+            pair.run_until(pair.now + 6 * LATENCY);
+            pair.assert_traffic_flows();
+            pair.traffic_flows = true;
+            pair.run_for(2 * 3600);
+        }
     }
 }
 
 #[test]
-fn a_peer_that_restarts_at_once_takes_the_place_of_its_sas() {
+fn capable_peers_get_spis_of_32_bits_that_name_the_worker() {
     let mut pair = Pair::connected();
-    pair.restart(B, 77);
-    pair.run_for(1);
-    pair.assert_traffic_flows();
-    assert!(pair.counters(A).outbound_sa_updated > 0);
+    pair.run_for(2 * SA_TTL);
+    for gateway in &pair.gateways {
+        assert!(gateway.inbound.keys().all(|spi| spi >> 24 == 2), "{:?}", gateway.inbound.keys());
+    }
+    let mut pair = Pair::without_extensions();
+    pair.gateways[A].settings.extensions = true;
+    pair.connect();
+    pair.run_for(2 * SA_TTL);
+    for gateway in &pair.gateways {
+        assert!(
+            gateway.inbound.keys().all(|spi| (256..65_535).contains(spi)),
+            "{:?}",
+            gateway.inbound.keys()
+        );
+    }
+    let header = |datagram: &Datagram| datagram.payload[5..8] == [0; 3];
+    assert!(pair.sent.iter().all(header), "a deployed peer sees nothing new");
 }
 
 #[test]
@@ -113,19 +129,18 @@ fn a_loopback_route_makes_one_sa_in_each_role() {
 
 #[test]
 fn spis_wrap_around_and_skip_those_in_use() {
-    let mut pair = Pair::connected();
-    let in_use: Vec<u32> = pair.gateways[A].inbound.keys().copied().collect();
-    assert_eq!(in_use, [256, 257], "258 is held for the next answer");
-    // Every new key of this route draws one SPI. Those left until the counter wraps:
-    for round in 0..65_276_u32 {
-        let churn = route("churn", 300, (round % 2) as u8, "203.0.113.99".parse().unwrap());
-        pair.configure(A, vec![pair.route(A), churn]);
+    let mut pair = Pair::without_extensions();
+    for gateway in &mut pair.gateways {
+        // Every 10,000th: seven of them.
+        gateway.settings.share = Share { index: 5, of: 10_000 };
     }
-    pair.configure(A, vec![pair.route(A)]);
-    pair.run_until(pair.at(SA_TTL - 1));
-    let spis: Vec<u32> = pair.gateways[A].inbound.keys().copied().collect();
-    assert!(spis.len() > 2 && spis.iter().all(|spi| (256..=260).contains(spi)), "{spis:?}");
-    pair.assert_traffic_flows();
+    pair.connect();
+    pair.traffic_flows = true;
+    pair.run_for(12 * 3600);
+    for side in [A, B] {
+        assert!(pair.gateways[side].inbound.keys().all(|spi| (spi - 256) % 10_000 == 5));
+        assert_eq!(pair.counters(side).spi_errors, 0);
+    }
 }
 
 #[test]
@@ -137,7 +152,8 @@ fn hundreds_of_routes_come_up_within_the_budget_and_stay_up() {
     };
     pair.configure(A, routes(b));
     pair.configure(B, routes(a));
-    pair.run_for(21);
+    // Until the first exchange is complete the peer could be a deployed one.
+    pair.run_for(2);
     assert_eq!(pair.gateways[A].outbound.len(), 500);
     pair.assert_traffic_flows();
     pair.run_for(1200);
@@ -149,6 +165,20 @@ fn hundreds_of_routes_come_up_within_the_budget_and_stay_up() {
 }
 
 #[test]
+fn a_deployed_peer_is_not_asked_more_than_25_times_a_second() {
+    let mut pair = Pair::without_extensions();
+    let (a, b) = (pair.gateways[A].address, pair.gateways[B].address);
+    let routes = |gateway| (0..200).map(|n| route(&format!("r{n}"), 300 + n, 7, gateway)).collect::<Vec<_>>();
+    pair.configure(A, routes(b));
+    pair.configure(B, routes(a));
+    pair.run_for(9);
+    assert_eq!(pair.gateways[A].outbound.len(), 200);
+    let knocks: Vec<Instant> =
+        pair.sent.iter().filter(|one| one.kind() == KNOCK && one.to == b).map(|one| one.at).collect();
+    assert!(knocks.windows(26).all(|window| window[25] - window[0] >= Duration::from_secs(1)));
+}
+
+#[test]
 fn thousands_of_dead_peers_do_not_keep_those_that_live_from_their_keys() {
     let mut pair = Pair::new();
     let nobody = "203.0.113.99".parse().unwrap();
@@ -156,9 +186,14 @@ fn thousands_of_dead_peers_do_not_keep_those_that_live_from_their_keys() {
         let peer = pair.gateways[1 - side].address;
         let live = (0..50).map(|n| route(&format!("live{n}"), 300 + n, 7, peer));
         let dead = (0..10_000).map(|n| route(&format!("dead{n}"), 1000 + n, 9, nobody));
-        pair.configure(side, dead.chain(live).collect());
+        // As many with an address each.
+        let elsewhere = (0..10_000_u32).map(|n| {
+            let address = std::net::Ipv4Addr::from(0xc612_0000 + n);
+            route(&format!("elsewhere{n}"), 20_000 + n, 9, address.into())
+        });
+        pair.configure(side, dead.chain(elsewhere).chain(live).collect());
     }
-    pair.run_for(450);
+    pair.run_for(60);
     pair.assert_traffic_flows();
     pair.run_for(1500);
     pair.assert_traffic_flows();

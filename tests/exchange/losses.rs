@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use vita::exchange::Event;
+use vita::clock::Instant;
+use vita::exchange::{Event, Kind, Rejection};
 
 use crate::pair::*;
 
@@ -15,6 +16,9 @@ fn two_gateways_connect_in_two_round_trips() {
     pair.in_flight.clear(); // B knocked before A was there
     pair.configure(A, vec![pair.route(A)]);
     pair.run_until(pair.start + LATENCY * 4);
+    assert!(!pair.gateways[A].outbound.is_empty(), "two round trips");
+    assert!(pair.gateways[B].outbound.is_empty(), "B has not heard that A has the keys");
+    pair.run_until(pair.start + LATENCY * 5);
     pair.assert_traffic_flows();
     let kinds: Vec<u8> = pair.sent[1..].iter().map(|datagram| datagram.kind()).collect();
     assert_eq!(kinds, [KNOCK, CHALLENGE, PROPOSAL, AGREEMENT]);
@@ -61,22 +65,26 @@ fn any_one_message_may_be_lost() {
 
 #[test]
 fn a_lost_agreement_while_rekeying_interrupts_nothing() {
-    let mut pair = Pair::connected();
-    pair.traffic_flows = true;
-    let mut lost = 0;
-    pair.wire = Box::new(move |datagram| {
-        lost += u32::from(datagram.kind() == AGREEMENT);
-        // Every second agreement arrives.
-        if datagram.kind() == AGREEMENT && lost % 2 == 1 { Fate::Lose } else { Fate::Deliver }
-    });
-    pair.run_for(3 * 3600);
-    let counters = [pair.counters(A), pair.counters(B)];
-    assert!(counters.iter().map(|counters| counters.outbound_sa_updated).sum::<u64>() > 10);
+    for mut pair in [Pair::new(), Pair::without_extensions()] {
+        pair.connect();
+        pair.traffic_flows = true;
+        let mut lost = 0;
+        pair.wire = Box::new(move |datagram| {
+            lost += u32::from(datagram.kind() == AGREEMENT);
+            // Every second agreement arrives.
+            if datagram.kind() == AGREEMENT && lost % 2 == 1 { Fate::Lose } else { Fate::Deliver }
+        });
+        pair.run_for(3 * 3600);
+        let updated = pair.counters(A).outbound_sa_updated + pair.counters(B).outbound_sa_updated;
+        // A capable peer uses no keys that are not confirmed, so nothing has to be replaced.
+        assert_eq!(updated > 10, !pair.gateways[A].settings.extensions, "{updated}");
+    }
 }
 
 #[test]
 fn an_expired_negotiation_keeps_its_inbound_spi() {
-    let mut pair = Pair::connected();
+    let mut pair = Pair::without_extensions();
+    pair.connect();
     pair.wire = Box::new(|datagram| if datagram.kind() == AGREEMENT { Fate::Lose } else { Fate::Deliver });
     pair.run_until(pair.at(SA_TTL * 5 / 8 + 3 * NEGOTIATION_TTL));
     // The SA that the agreements were about waits at the responder, or is active, once and not once per try.
@@ -123,19 +131,73 @@ fn late_messages_of_an_expired_negotiation_do_no_harm() {
 }
 
 #[test]
-fn a_silent_peer_is_asked_again_every_negotiation_ttl() {
+fn a_silent_peer_is_asked_less_and_less_often_until_it_knocks() {
     let mut pair = Pair::new();
     pair.configure(A, vec![pair.route(A)]);
-    pair.run_for(60);
-    assert_eq!(pair.sent_count(A, KNOCK), 13);
-    assert_eq!(pair.counters(A).negotiations_expired, 12);
+    pair.run_for(200);
+    let knocks = |pair: &Pair| -> Vec<u64> {
+        let knocks = pair.sent.iter().filter(|datagram| datagram.kind() == KNOCK);
+        knocks.map(|datagram| (datagram.at - LATENCY - pair.start).as_secs()).collect()
+    };
+    assert_eq!(knocks(&pair), [0, 5, 15, 35, 75, 135, 195]);
     let gateway = pair.gateways[B].address;
+    assert_eq!(pair.counters(A).negotiations_expired, 7);
     assert!(
         pair.gateways[A]
             .events
             .iter()
             .all(|event| *event == Event::NegotiationExpired { route: "net".into(), gateway })
     );
+    // At most once a second, and not while a negotiation is under way.
+    let knock = pair.last(A, KNOCK).payload;
+    for ms in 0..1_000 {
+        pair.run_until(pair.at(210) + Duration::from_millis(ms));
+        pair.inject(A, gateway, &knock);
+    }
+    assert_eq!(knocks(&pair).len(), 8);
+    pair.run_until(pair.at(230));
+    assert_eq!(knocks(&pair)[7..], [210, 215, 225], "it begins again");
+}
+
+#[test]
+fn a_knock_to_a_capable_peer_is_repeated_with_its_token_until_a_challenge_comes() {
+    let mut pair = Pair::connected();
+    pair.run_for(1);
+    let mut lost = 0;
+    pair.wire = Box::new(move |datagram| {
+        lost += u32::from(datagram.kind() == KNOCK);
+        if datagram.kind() == KNOCK && lost <= 3 { Fate::Lose } else { Fate::Deliver }
+    });
+    let before = pair.sent.len();
+    pair.run_until(pair.at(SA_TTL * 5 / 8 + 3));
+    let sent: Vec<_> =
+        pair.sent[before..].iter().map(|one| (one.kind(), one.payload[5..8].to_vec())).collect();
+    let kinds: Vec<u8> = sent.iter().map(|(kind, _)| *kind).collect();
+    assert_eq!(kinds, [KNOCK, KNOCK, KNOCK, KNOCK, CHALLENGE, PROPOSAL, AGREEMENT]);
+    assert!(sent.iter().all(|(_, header)| *header == sent[0].1 && header[0] == 0 && header[1..] != [0; 2]));
+    let at: Vec<Instant> = pair.sent[before..][..4].iter().map(|one| one.at).collect();
+    assert!(at.windows(2).all(|pair| pair[1] - pair[0] == Duration::from_millis(500)));
+    assert_eq!(pair.counters(A).negotiations_expired + pair.counters(B).negotiations_expired, 0);
+}
+
+#[test]
+fn a_capable_peer_that_a_deployed_one_replaces_is_asked_without_a_token_after_two_negotiations() {
+    let mut pair = Pair::connected();
+    pair.gateways[B].settings.extensions = false;
+    // The restarted one is not the one that begins.
+    pair.wire = Box::new(|datagram| {
+        let from_b = datagram.source == "203.0.113.5".parse::<std::net::IpAddr>().unwrap();
+        if from_b && datagram.kind() == KNOCK { Fate::Lose } else { Fate::Deliver }
+    });
+    pair.restart(B, 5);
+    let before = pair.sent.len();
+    pair.run_until(pair.at(SA_TTL));
+    let a = pair.gateways[A].address;
+    let knocks = pair.sent[before..].iter().filter(|one| one.source == a && one.kind() == KNOCK);
+    let headers: Vec<bool> = knocks.map(|one| one.payload[5..8] != [0; 3]).collect();
+    assert!(headers[0] && !headers[headers.len() - 1], "{headers:?}");
+    assert!(pair.gateways[A].rejections().contains(&Rejection::Token(Kind::Challenge)));
+    pair.assert_traffic_flows();
 }
 
 #[test]

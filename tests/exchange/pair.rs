@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Two gateways, a wire between them, and a clock that jumps from one deadline to the next.
+//!
+//! The wire carries the datagrams of the exchange, and packets: each is sealed with the active outbound SA of its sender
+//! and arrives, if it is not lost, where it is accepted or not. The first that is accepted under an SA is reported to the
+//! key manager, as the worker does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 use vita::clock::Instant;
 
 use vita::exchange::{
     Counters, Event, KeyManager, Output, PresharedKey, Random, Rejection, Route, SaParameters, Settings,
+    Share,
 };
 
 pub const A: usize = 0;
@@ -54,16 +59,41 @@ pub struct Gateway {
     pub events: Vec<Event>,
     /// Every activation, with its time.
     pub activations: Vec<Instant>,
+    /// Inbound SAs under which a packet has been accepted.
+    pub confirmed: BTreeSet<u32>,
+    /// Packets accepted.
+    pub accepted: u64,
+    /// When packets arrived for which there was no SA.
+    pub refused: Vec<Instant>,
+    /// Dummy packets sent.
+    pub dummies: u64,
+}
+
+/// A sealed packet.
+#[derive(Clone, Debug)]
+pub struct Packet {
+    pub at: Instant,
+    pub from: usize,
+    pub sa: SaParameters,
 }
 
 type Wire = Box<dyn FnMut(&Datagram) -> Fate>;
+type Path = Box<dyn FnMut(&Packet) -> Fate>;
 
 pub struct Pair {
     pub start: Instant,
     pub now: Instant,
     pub gateways: [Gateway; 2],
     pub wire: Wire,
+    /// What becomes of packets.
+    pub path: Path,
+    /// From one gateway to the other.
+    pub latency: Duration,
+    /// From one packet of a side to its next, where it sends any.
+    pub traffic: [Option<Duration>; 2],
+    next_packet: [Instant; 2],
     pub in_flight: Vec<Datagram>,
+    pub packets: Vec<Packet>,
     /// All datagrams ever sent.
     pub sent: Vec<Datagram>,
     /// Once set, traffic has to flow at every instant.
@@ -84,19 +114,38 @@ impl Pair {
             now: start,
             gateways: [gateway(A), gateway(B)],
             wire: Box::new(|_| Fate::Deliver),
+            path: Box::new(|_| Fate::Deliver),
+            latency: LATENCY,
+            traffic: [None; 2],
+            next_packet: [start; 2],
             in_flight: Vec::new(),
+            packets: Vec::new(),
             sent: Vec::new(),
             traffic_flows: false,
         }
     }
 
+    /// Two gateways that do not offer the extensions.
+    pub fn without_extensions() -> Self {
+        let mut pair = Pair::new();
+        for gateway in &mut pair.gateways {
+            gateway.settings.extensions = false;
+        }
+        pair
+    }
+
     /// Two gateways that have exchanged keys for their one route.
     pub fn connected() -> Self {
         let mut pair = Pair::new();
+        pair.connect();
+        pair
+    }
+
+    pub fn connect(&mut self) {
+        let pair = self;
         pair.configure_both();
         pair.run_for(1);
         pair.assert_traffic_flows();
-        pair
     }
 
     pub fn configure_both(&mut self) {
@@ -121,7 +170,9 @@ impl Pair {
 
     /// The gateway starts anew and knows nothing of what was.
     pub fn restart(&mut self, side: usize, seed: u64) {
+        let settings = self.gateways[side].settings;
         self.gateways[side] = Gateway::new(self.gateways[side].address, seed);
+        self.gateways[side].settings = settings;
         let route = self.route(side);
         self.configure(side, vec![route]);
     }
@@ -177,14 +228,13 @@ impl Pair {
             .clone()
     }
 
-    pub fn sent_count(&self, side: usize, kind: u8) -> usize {
-        let source = self.gateways[side].address;
-        self.sent.iter().filter(|datagram| datagram.source == source && datagram.kind() == kind).count()
-    }
-
     fn next_event(&self) -> Option<Instant> {
         let deadlines = self.gateways.iter().filter_map(|gateway| gateway.manager.deadline());
-        deadlines.chain(self.in_flight.iter().map(|datagram| datagram.at)).min()
+        let packets = self.packets.iter().map(|packet| packet.at);
+        let sides = [A, B].into_iter();
+        let traffic =
+            sides.filter_map(|side| self.traffic[side].map(|_| self.next_packet[side].max(self.now)));
+        deadlines.chain(self.in_flight.iter().map(|datagram| datagram.at)).chain(packets).chain(traffic).min()
     }
 
     fn step(&mut self) {
@@ -197,22 +247,61 @@ impl Pair {
                 self.inject(side, datagram.source, &datagram.payload);
             }
         }
+        let arrived: Vec<Packet> = self.packets.extract_if(.., |packet| packet.at <= now).collect();
+        for packet in arrived {
+            self.accept(1 - packet.from, &packet);
+        }
         for side in [A, B] {
             self.gateways[side].manager.timeout(now);
             self.perform(side);
+            if let Some(pause) = self.traffic[side].filter(|_| self.next_packet[side] <= now) {
+                self.next_packet[side] = now + pause;
+                self.send_packet(side, "net", false);
+            }
         }
         if self.traffic_flows {
             self.assert_traffic_flows();
         }
     }
 
+    /// Seals a packet, if there is an SA, and sends it.
+    fn send_packet(&mut self, side: usize, route: &str, is_dummy: bool) {
+        let Some(sa) = self.gateways[side].outbound.get(route).cloned() else {
+            assert!(!is_dummy, "a dummy packet needs an SA");
+            return;
+        };
+        self.gateways[side].dummies += u64::from(is_dummy);
+        let packet = Packet { at: self.now + self.latency, from: side, sa };
+        match (self.path)(&packet) {
+            Fate::Deliver => self.packets.push(packet),
+            Fate::Lose => {}
+            Fate::Twice => self.packets.extend([packet.clone(), packet]),
+            Fate::After(delay) => self.packets.push(Packet { at: self.now + delay, ..packet }),
+        }
+    }
+
+    fn accept(&mut self, side: usize, packet: &Packet) {
+        let gateway = &mut self.gateways[side];
+        let spi = packet.sa.spi;
+        if gateway.inbound.get(&spi) != Some(&packet.sa) {
+            gateway.refused.push(self.now);
+            return;
+        }
+        gateway.accepted += 1;
+        if gateway.confirmed.insert(spi) {
+            gateway.manager.authenticated(self.now, spi);
+            self.perform(side);
+        }
+    }
+
     /// Does what the key manager asks for, and holds it against the state that the key manager shows.
     fn perform(&mut self, side: usize) {
+        let mut dummies = Vec::new();
         let gateway = &mut self.gateways[side];
         while let Some(output) = gateway.manager.poll() {
             match output {
                 Output::Send { to, payload } => {
-                    let at = self.now + LATENCY;
+                    let at = self.now + self.latency;
                     let datagram = Datagram { at, source: gateway.address, to, payload };
                     self.sent.push(datagram.clone());
                     match (self.wire)(&datagram) {
@@ -225,6 +314,7 @@ impl Pair {
                     }
                 }
                 Output::InstallInbound { sa, .. } => {
+                    gateway.confirmed.remove(&sa.spi);
                     let before = gateway.inbound.insert(sa.spi, sa);
                     assert_eq!(before, None, "two live inbound SAs share an SPI");
                 }
@@ -238,11 +328,15 @@ impl Pair {
                 Output::RemoveOutbound { route } => {
                     assert!(gateway.outbound.remove(&route).is_some(), "{route} had no outbound SA");
                 }
+                Output::SendDummy { route } => dummies.push(route),
                 Output::Log(event) => gateway.events.push(event),
             }
         }
         if gateway.outbound.len() <= MANY {
             gateway.assert_state_is_what_was_put_out();
+        }
+        for route in dummies {
+            self.send_packet(side, &route, true);
         }
     }
 }
@@ -251,6 +345,8 @@ impl Gateway {
     fn new(address: IpAddr, seed: u64) -> Self {
         let settings = Settings {
             queue: 1,
+            share: Share::WHOLE,
+            extensions: true,
             own: address.into(),
             negotiation_ttl: Duration::from_secs(NEGOTIATION_TTL),
             sa_ttl: Duration::from_secs(SA_TTL),
@@ -263,6 +359,10 @@ impl Gateway {
             outbound: BTreeMap::new(),
             events: Vec::new(),
             activations: Vec::new(),
+            confirmed: BTreeSet::new(),
+            accepted: 0,
+            refused: Vec::new(),
+            dummies: 0,
         }
     }
 
