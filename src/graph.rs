@@ -206,7 +206,13 @@ impl<M: Meter> Graph<M> {
         self.seal(now_ns, &mut packets, public);
         self.private_icmp.report(now_ns, Problem::TooBig, &mut too_big, &mut answers, icmp_count);
         self.private_next_hop.send(now_ns, &mut answers, private, &count.private_next_hop);
-        self.private_next_hop.learn(&mut neighbours, private, &count.private_next_hop, &mut self.events);
+        self.private_next_hop.learn(
+            now_ns,
+            &mut neighbours,
+            private,
+            &count.private_next_hop,
+            &mut self.events,
+        );
         work
     }
 
@@ -269,7 +275,7 @@ impl<M: Meter> Graph<M> {
         let tunnels = &mut self.outbound.tunnels;
         self.path_mtu.learn(now_ns, &mut reports, tunnels, icmp_count, &mut self.events);
         self.public_next_hop.send(now_ns, &mut answers, public, &count.public_next_hop);
-        self.public_next_hop.learn(&mut neighbours, public, &count.public_next_hop, &mut self.events);
+        self.public_next_hop.learn(now_ns, &mut neighbours, public, &count.public_next_hop, &mut self.events);
         work
     }
 
@@ -427,6 +433,38 @@ impl<M: Meter> Graph<M> {
         let public_due = self.public_next_hop.tick(now_ns, &self.pool, public, &count.public_next_hop);
         let path_due = self.path_mtu.tick(now_ns, &mut self.outbound.tunnels);
         private_due.min(public_due).min(path_due)
+    }
+
+    /// Tells the neighbours on both sides where this gateway is, from the next tick on.
+    pub fn announce(&mut self) {
+        self.private_next_hop.announce();
+        self.public_next_hop.announce();
+    }
+
+    /// Takes what a neighbour said to all, which the kernel has received.
+    pub fn hear(&mut self, now_ns: u64, heard: &Overheard, private: &mut impl Port, public: &mut impl Port) {
+        let (count, mut batch) = (&self.counters, Batch::new());
+        batch.extend(self.pool.copy_of(heard.frame()));
+        match heard.side {
+            Side::Private => {
+                self.private_next_hop.learn(
+                    now_ns,
+                    &mut batch,
+                    private,
+                    &count.private_next_hop,
+                    &mut self.events,
+                );
+            }
+            Side::Public => {
+                self.public_next_hop.learn(
+                    now_ns,
+                    &mut batch,
+                    public,
+                    &count.public_next_hop,
+                    &mut self.events,
+                );
+            }
+        }
     }
 
     /// Sends a datagram of the key exchange.

@@ -71,7 +71,8 @@
 //! # What it does not defend
 //!
 //! * A flood that fills the link, or one with a peer's forged address that uses up the budget of the key exchange.
-//! * ARP on the gateway's own links: configure `nexthop-mac` where the neighbours are not trusted.
+//! * ARP and neighbour discovery on the gateway's own links: an announcement is believed as an answer is. Configure
+//!   `nexthop-mac` where the neighbours are not trusted.
 //! * What was recorded, from someone who has both a quantum computer and the pre-shared key.
 
 pub mod aead;

@@ -18,7 +18,7 @@ use crate::count::{Counters, Interface as InterfaceCount};
 use crate::esp::OutboundSa;
 use crate::frame::{Batch, Pool, Port};
 use crate::graph::{Graph, Leftover, Plan, Reroute};
-use crate::stage::{Datagram, Event, Inbound};
+use crate::stage::{Datagram, Event, Inbound, Overheard};
 use crate::xdp::{self, BindError, Device, Doorbell, KernelStatistics, Mode, Options, Socket, Umem};
 use crossbeam::queue::ArrayQueue;
 use std::io;
@@ -65,6 +65,10 @@ pub enum Command {
         sa: Option<Box<OutboundSa>>,
     },
     Send(Datagram),
+    /// Tells the neighbours where this gateway is.
+    Announce,
+    /// What a neighbour has told everyone.
+    Hear(Overheard),
 }
 
 /// What a worker has no more use for.
@@ -196,6 +200,13 @@ impl Worker {
             command = refused;
         }
         self.commanded += 1;
+    }
+
+    /// Hands over a command, or drops it when the ring is full: for commands that may be lost.
+    pub fn offer(&mut self, command: Command) {
+        if self.link.commands.push(command).is_ok() {
+            self.commanded += 1;
+        }
     }
 
     /// Has the worker look at its commands.
@@ -333,6 +344,14 @@ impl Running {
                 Command::Install(inbound) => self.graph.install(inbound).map(Retired::Inbound),
                 Command::Remove { spi } => self.graph.remove(spi).map(Retired::Inbound),
                 Command::Activate { route, sa } => self.graph.activate(route, sa).map(Retired::Outbound),
+                Command::Announce => {
+                    self.graph.announce();
+                    None
+                }
+                Command::Hear(heard) => {
+                    self.graph.hear(now_ns, &heard, &mut self.private, &mut self.public);
+                    None
+                }
                 Command::Send(datagram) => {
                     self.graph.send_datagram(now_ns, &datagram, &mut self.public);
                     None

@@ -229,6 +229,25 @@ fn next_hop(side: Side) -> Vec<Driver> {
             plan
         }
     };
+    // This side alone tells its neighbours of its address of this family.
+    let speaks = move |family: Family| {
+        move || {
+            let mut plan = both_families();
+            let of_family = |asks| [asks && family == Family::V4, asks && family == Family::V6];
+            let [here, there] = [of_family(true), of_family(false)];
+            let [private, public] = if side == Side::Private { [here, there] } else { [there, here] };
+            for (interface, [v4, v6]) in [(&mut plan.private, private), (&mut plan.public, public)] {
+                (interface.v4.as_mut().unwrap().asks, interface.v6.as_mut().unwrap().asks) = (v4, v6);
+            }
+            plan
+        }
+    };
+    // A query of multicast listener discovery from beyond the link.
+    let spoilt_query = || {
+        let options = [58, 0, 5, 2, 0, 0, 1, 0];
+        let message = [&[130, 0, 0, 0, 0, 0, 0, 0][..], &[0; 16]].concat();
+        with_group(packet6("fe80::1", "ff02::1", 64, 0, &[&options[..], &message].concat()))
+    };
     let [first, second] = [[2, 9, 9, 9, 9, 1], [2, 9, 9, 9, 9, 2]];
     let answer = move |mac| arp(ArpOperation::REPLY, (mac, router4), ([2, 0, 0, 0, 31, 1], own4));
     vec![
@@ -249,6 +268,15 @@ fn next_hop(side: Side) -> Vec<Driver> {
         }),
         driver_of(&leaf("arp-requests"), unknown(Some(Family::V4)), |site| site.run()),
         driver_of(&leaf("ns-requests"), unknown(Some(Family::V6)), |site| site.run()),
+        driver_of(&leaf("arp-announcements"), speaks(Family::V4), |site| {
+            site.graph.announce();
+            site.run();
+        }),
+        driver_of(&format!("{group}/mld-reports {group}/na-announcements"), speaks(Family::V6), |site| {
+            site.graph.announce();
+            site.run();
+        }),
+        driver(&leaf("mld-errors"), move |site| side.arrive(site, &spoilt_query())),
         driver(&leaf("arp-replies"), move |site| {
             side.arrive(site, &arp(ArpOperation::REQUEST, (first, host4), ([0; 6], own4)));
         }),

@@ -700,7 +700,7 @@ fn packets_do_not_wait_for_ever_nor_without_bound() {
     paris.counted(&[("public-next-hop/arp-requests", 1), ("public-next-hop/unresolved-errors", 100 - 64)]);
     paris.now += 4 * SECOND;
     paris.run();
-    paris.counted(&[("public-next-hop/arp-requests", 1), ("public-next-hop/unresolved-errors", 100)]);
+    paris.counted(&[("public-next-hop/arp-requests", 2), ("public-next-hop/unresolved-errors", 100)]);
     paris.leaked_nothing();
 }
 

@@ -511,6 +511,124 @@ fn whoever_asks_for_our_address_is_told() {
 }
 
 #[test]
+fn the_source_of_the_frame_may_be_zero_where_it_is_not_needed() {
+    let mut paris = asking();
+    paris.run();
+    paris.sent_public();
+    let zero = |frame: Vec<u8>| [&frame[..6], &[0; 6], &frame[12..]].concat();
+    let [host, router] = [[2, 7, 7, 7, 7, 7], [2, 9, 9, 9, 9, 9]];
+    // As deployed gateways ask: with the option.
+    paris.arrive_public(&zero(solicitation("2001:db8:ffff::7", "ff02::1:ff00:31", OUTSIDE, Some(host))));
+    assert_eq!(only(paris.sent_public())[..12], [host, OWN_MAC].concat());
+    paris.arrive_public(&zero(solicitation("::", "ff02::1:ff00:31", OUTSIDE, None)));
+    assert_eq!(only(paris.sent_public())[..6], [0x33, 0x33, 0, 0, 0, 1]);
+    paris.arrive_public(&zero(advertisement(ROUTER, OUTSIDE, true, router)));
+    paris.arrive_private(&udp6(HOST, FAR_HOST, 64, b"to whom it is"));
+    assert_eq!(only(paris.sent_public())[..6], router);
+    // Without the option nobody is left to answer; and a group never sends.
+    paris.arrive_public(&zero(solicitation("2001:db8:ffff::7", OUTSIDE, OUTSIDE, None)));
+    let mut from_group = solicitation("2001:db8:ffff::7", "ff02::1:ff00:31", OUTSIDE, Some(host));
+    from_group[6] |= 1;
+    paris.arrive_public(&from_group);
+    paris.arrive_public(&zero(solicitation("2001:db8:ffff::7", "ff02::1:ff00:31", OUTSIDE, Some([0; 6]))));
+    assert!(paris.sent_public().is_empty());
+    paris.counted(&[
+        ("public-next-hop/ns-requests", 1),
+        ("public-next-hop/na-replies", 2),
+        ("public-next-hop/addresses-added", 1),
+        ("public-next-hop/nd-errors", 3),
+    ]);
+    paris.leaked_nothing();
+}
+
+/// The frame of a query of multicast listener discovery, from a router to the group or, without one, to all nodes.
+fn query(group: Option<&str>) -> Vec<u8> {
+    let to = address6(group.unwrap_or("ff02::1"));
+    // 10 s; then the values of RFC 3810 section 9.
+    let group = group.map_or([0; 16], address6);
+    let body = [&group[..], &[2, 125, 0, 0]].concat();
+    let kind = Icmpv6Type::Unknown { type_u8: 130, code_u8: 0, bytes5to8: [0x27, 0x10, 0, 0] };
+    let message = etherparse::Icmpv6Header::with_checksum(kind, address6("fe80::1"), to, &body).unwrap();
+    let [.., a, b, c, d] = to;
+    let mut frame =
+        [&[0x33, 0x33, a, b, c, d][..], &HOST_MAC, &[0x86, 0xdd, 0x60, 0, 0, 0, 0, 36, 0, 1]].concat();
+    frame.extend(address6("fe80::1"));
+    frame.extend(to);
+    frame.extend([58, 0, 5, 2, 0, 0, 1, 0]);
+    frame.extend(&message.to_bytes()[..]);
+    frame.extend(body);
+    frame
+}
+
+/// The groups that frames report (RFC 3810), and why.
+fn reported(frames: Vec<Vec<u8>>) -> Vec<(u8, [u8; 16])> {
+    let report = |frame: &Vec<u8>| {
+        assert_eq!(frame[..14], [&[0x33, 0x33, 0, 0, 0, 0x16][..], &OWN_MAC, &[0x86, 0xdd]].concat());
+        assert_eq!((frame[14 + 6], frame[14 + 7], frame[14 + 48]), (0, 1, 143));
+        (frame[14 + 56], frame[14 + 60..].try_into().unwrap())
+    };
+    frames.iter().map(report).collect()
+}
+
+#[test]
+fn the_link_is_told_which_group_the_gateway_listens_to() {
+    let (mut paris, _) = pair6();
+    let group = address6("ff02::1:ff00:31");
+    let is_report = |frame: &Vec<u8>| frame[14 + 6] == 0;
+    paris.graph.announce();
+    let mut reports = Vec::new();
+    let mut advertised = 0;
+    for _ in 0..30 {
+        paris.run();
+        for frame in paris.sent_public() {
+            if is_report(&frame) {
+                reports.push(frame);
+                continue;
+            }
+            advertised += 1;
+            let packet = SlicedPacket::from_ethernet(&frame).unwrap();
+            let Some(TransportSlice::Icmpv6(icmp)) = packet.transport else { panic!() };
+            assert!(icmp.is_checksum_valid(address6(OUTSIDE), address6("ff02::1")));
+            let Icmpv6Type::NeighborAdvertisement(flags) = icmp.icmp_type() else { panic!() };
+            assert_eq!((flags.solicited, flags.r#override), (false, true));
+            assert_eq!(icmp.payload(), neighbour(OUTSIDE, Some((2, OWN_MAC))));
+            assert_eq!(frame[..6], [0x33, 0x33, 0, 0, 0, 1]);
+        }
+        paris.now += SECOND / 10;
+    }
+    assert_eq!((reported(reports), advertised), (vec![(4, group), (4, group)], 3));
+    assert_eq!(paris.sent_private().iter().filter(|frame| is_report(frame)).count(), 2);
+
+    // Queries are answered within their 10 s, whoever hands them over; those about other groups are not.
+    let answers = |paris: &mut Site| {
+        for _ in 0..=100 {
+            paris.run();
+            paris.now += SECOND / 10;
+        }
+        reported(paris.sent_public())
+    };
+    paris.arrive_public(&query(Some("ff02::1:ff00:31")));
+    assert_eq!(answers(&mut paris), [(2, group)]);
+    let heard = vita::stage::Overheard::new(vita::stage::Side::Public, &query(None)).unwrap();
+    paris.graph.hear(paris.now, &heard, &mut paris.private, &mut paris.public);
+    assert_eq!(answers(&mut paris), [(2, group)]);
+    paris.arrive_public(&query(Some("ff02::1:ff00:32")));
+    paris.arrive_public(&with_byte(query(Some("ff02::1:ff00:31")), HOP_LIMIT, 2));
+    assert_eq!(answers(&mut paris), []);
+    // And before a switch forgets the group, without a query.
+    paris.now += 100 * SECOND;
+    assert_eq!(answers(&mut paris), [(2, group)]);
+    paris.counted(&[
+        ("private-next-hop/na-announcements", 3),
+        ("private-next-hop/mld-reports", 3),
+        ("public-next-hop/na-announcements", 3),
+        ("public-next-hop/mld-reports", 5),
+        ("public-next-hop/mld-errors", 1),
+    ]);
+    paris.leaked_nothing();
+}
+
+#[test]
 fn neighbours_that_cannot_be_believed_are_counted() {
     let mut paris = asking();
     paris.run();
@@ -528,7 +646,7 @@ fn neighbours_that_cannot_be_believed_are_counted() {
     paris.now += 4 * SECOND;
     paris.run();
     paris.counted(&[
-        ("public-next-hop/ns-requests", 1),
+        ("public-next-hop/ns-requests", 2),
         ("public-next-hop/nd-errors", 4),
         ("public-next-hop/unresolved-errors", 1),
     ]);

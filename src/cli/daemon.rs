@@ -67,6 +67,7 @@ pub fn run(name: &str, gateway: Gateway) -> Result<(), DaemonError> {
         fds.clear();
         fds.push(xdp::readable(signals.arrival.as_raw_fd()));
         fds.push(xdp::readable(transactions.supervisor.bell()));
+        fds.extend(transactions.supervisor.neighbours().map(xdp::readable));
         server.poll_fds(&mut fds);
         let now = Instant::now();
         let timeout = transactions.deadline(now).saturating_duration_since(now);

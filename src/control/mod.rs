@@ -16,7 +16,8 @@
 //! put back, and workers that stay have not noticed.
 //! [`Supervisor::service`] is called whenever the bell has rung or the deadline has passed: it carries datagrams
 //! between workers and key managers, keeps SA lifetimes, writes the log, restarts a worker that died, and follows the
-//! interfaces: one that is deleted stops its workers until it is back, a change of its MTU or address is taken over.
+//! interfaces: one that is deleted stops its workers until it is back, a change of its MTU or address is taken over. What
+//! neighbours announce to everyone reaches the kernel, not a worker: `listeners` hands it over.
 //!
 //! Limits: a change of the devices, queues or CPUs of a worker restarts that worker, and its SAs are
 //! negotiated anew (configured ones go on where they were).
@@ -27,6 +28,7 @@ pub mod history;
 mod impact;
 mod layout;
 mod ledger;
+mod listeners;
 mod log;
 mod plan;
 mod queue;
@@ -49,6 +51,7 @@ use crate::xdp::{DeviceError, Doorbell, Program, ProgramError};
 use guard::Guard;
 use layout::{Known, Layout, Mtus, Place};
 use ledger::Ledger;
+use listeners::Listeners;
 use log::Log;
 use plan::{Neighbours, Numbers};
 use queue::Queue;
@@ -84,6 +87,7 @@ pub struct Supervisor {
     mtus: Mtus,
     mtu: u16,
     watch: Watch,
+    listeners: Listeners,
     /// Queues whose worker waits for an interface.
     waiting: BTreeSet<u16>,
     bell: Arc<Doorbell>,
@@ -151,6 +155,7 @@ impl Supervisor {
             mtus: Mtus::default(),
             mtu: 0,
             watch: Watch::default(),
+            listeners: Listeners::default(),
             waiting: BTreeSet::new(),
             bell: Arc::new(Doorbell::new()?),
             ledger: Ledger::default(),
@@ -257,6 +262,7 @@ impl Supervisor {
                 program.set_filters(&filters)?;
             }
         }
+        self.listeners.follow(config, &layout);
         let (mut failed, mut started) = (None, Vec::new());
         for seat in layout.seats() {
             if self.queues.contains_key(&seat.queue) {
@@ -282,8 +288,10 @@ impl Supervisor {
         }
 
         // Only now, because the answer to what one worker asks for may lead to another.
-        for queue in started.iter().filter_map(|number| self.queues.get(number)) {
-            queue.begin();
+        for number in &started {
+            if let Some(queue) = self.queues.get_mut(number) {
+                queue.begin();
+            }
         }
         for (number, plan) in plans {
             if let Some(queue) = self.queues.get_mut(&number) {
@@ -403,11 +411,16 @@ impl Supervisor {
         self.bell.fd()
     }
 
+    /// Readable when a neighbour has said something to everyone.
+    pub fn neighbours(&self) -> impl Iterator<Item = RawFd> {
+        self.listeners.fds()
+    }
+
     /// When [`Supervisor::service`] is due even if the bell has not rung.
     pub fn deadline(&self, now: Instant) -> Instant {
         let keys = self.queues.values().filter_map(Queue::deadline).min();
-        let watch = now + WATCH_EVERY;
-        keys.map_or(watch, |keys| keys.min(watch))
+        let times = [keys, self.listeners.deadline()].into_iter().flatten();
+        times.fold(now + WATCH_EVERY, Instant::min)
     }
 
     /// Does what has come up.
@@ -417,6 +430,12 @@ impl Supervisor {
             queue.service(now, &self.numbers, &mut self.log);
         }
         self.log.flush(now);
+        let queues = &mut self.queues;
+        self.listeners.receive(now, |place, frame| {
+            for queue in queues.values_mut() {
+                queue.hear(place, frame);
+            }
+        });
         self.look_after_workers(now);
     }
 
@@ -433,7 +452,14 @@ impl Supervisor {
             self.repair_at.get_or_insert(earliest);
         }
         self.guard.look(now, self.document.config());
+        let is_time = self.watch.is_time(now);
         let changed = self.watch.look(now, self.document.config());
+        let links = if is_time { self.listeners.links_that_came() } else { Vec::new() };
+        for queue in self.queues.values_mut() {
+            if links.iter().any(|place| queue.is_on(place)) {
+                queue.announce();
+            }
+        }
         if changed || self.repair_at.is_some_and(|at| now >= at) {
             self.repair(now);
         }

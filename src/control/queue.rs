@@ -5,6 +5,7 @@ use super::ApplyError;
 use super::associations::{Associations, Provided};
 use super::layout::{self, Place};
 use super::ledger::Ledger;
+use super::listeners;
 use super::log::Log;
 use super::plan::{self, Numbers};
 use crate::clock::Instant;
@@ -12,7 +13,7 @@ use crate::config::{Config, PublicInterface};
 use crate::count::{Counters, KeyManager as KeyCounters, Totals};
 use crate::exchange::{self, KeyManager, Output, Settings};
 use crate::graph::{Plan, Reroute};
-use crate::stage::Datagram;
+use crate::stage::{Datagram, Overheard};
 use crate::worker::{Command, Seat, Worker};
 use crate::xdp::{Doorbell, Mode, Program};
 use std::collections::BTreeMap;
@@ -80,9 +81,31 @@ impl Queue {
         Ok(())
     }
 
-    /// Lets the worker begin.
-    pub fn begin(&self) {
+    /// Lets the worker begin. Neighbours may know another address of ours, of the gateway that was here before.
+    pub fn begin(&mut self) {
         self.worker.begin();
+        self.announce();
+    }
+
+    /// Has the worker tell the neighbours where this gateway is.
+    pub fn announce(&mut self) {
+        self.worker.offer(Command::Announce);
+        self.worker.wake();
+    }
+
+    /// Gives the worker what a neighbour has said to everyone on a device, if it is there.
+    pub fn hear(&mut self, place: &Place, frame: &[u8]) {
+        for side in listeners::sides(&self.seat, place) {
+            if let Some(heard) = Overheard::new(side, frame) {
+                self.worker.offer(Command::Hear(heard));
+                self.worker.wake();
+            }
+        }
+    }
+
+    /// Whether the worker uses this device.
+    pub fn is_on(&self, place: &Place) -> bool {
+        listeners::sides(&self.seat, place).next().is_some()
     }
 
     /// Gives the worker a new plan.

@@ -19,9 +19,14 @@ pub struct Watch {
 }
 
 impl Watch {
+    /// Whether it is time to look again.
+    pub fn is_time(&self, now: Instant) -> bool {
+        self.look_at.is_none_or(|at| now >= at)
+    }
+
     /// Looks, if it is time again. Whether something is different.
     pub fn look(&mut self, now: Instant, config: &Config) -> bool {
-        if self.look_at.is_some_and(|at| now < at) {
+        if !self.is_time(now) {
             return false;
         }
         self.look_at = Some(now + WATCH_EVERY);

@@ -83,7 +83,7 @@ groups! {
     /// Address resolution, and packets that waited for it in vain.
     NextHop {
         arp_requests arp_replies arp_errors ns_requests na_replies nd_errors addresses_added addresses_updated
-        unresolved_errors
+        unresolved_errors arp_announcements na_announcements mld_reports mld_errors
     }
     /// The way from the private interface.
     PrivateDispatch { ethertype_errors address_errors }

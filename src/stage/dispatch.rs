@@ -6,13 +6,14 @@
 
 use crate::count;
 use crate::frame::{Batch, Frame};
-use crate::wire::Mac;
 use crate::wire::ethernet::{self, Ethernet};
 use crate::wire::ip::{Addresses, Ip};
 use crate::wire::ipv4::{Ipv4, PROTOCOL_ESP, PROTOCOL_UDP};
 use crate::wire::ipv6::{self, Ipv6};
+use crate::wire::mld;
 use crate::wire::nd;
 use crate::wire::udp::Udp;
+use crate::wire::{Mac, Malformed};
 
 /// Frames from the private interface.
 pub struct PrivateDispatch {
@@ -158,7 +159,7 @@ impl InboundDispatch {
 pub enum Other {
     /// A packet for the gateway itself.
     Local,
-    /// ARP, or neighbour discovery.
+    /// ARP, neighbour discovery, or a query of multicast listener discovery.
     Neighbour,
     /// A packet with an address that none may have which is forwarded, or a frame to another interface of the gateway.
     Address,
@@ -208,9 +209,18 @@ fn uncover<'a>(frame: &'a [u8], mac: Mac, own: &Addresses) -> Result<Ip<'a>, Oth
     // RFC 1812 section 5.3.4: a router must not forward what was sent to a link-layer group address; and RFC 1122
     // section 3.2.2 forbids an error about it.
     if !is_to_us {
-        return Err(Other::Address);
+        return Err(of_group(&packet));
     }
     packet.map_err(|_| Other::Malformed)
+}
+
+/// What a packet to a group is: a query for our solicited-node group is sent to that group (RFC 3810 section 5.1.15).
+#[cold]
+fn of_group(packet: &Result<Ip<'_>, Malformed>) -> Other {
+    match packet {
+        Ok(Ip::V6(packet)) if mld::is_query(packet) => Other::Neighbour,
+        _ => Other::Address,
+    }
 }
 
 /// Whether a packet between these addresses may be forwarded. Groups are not routed here; the rest stays on its link or

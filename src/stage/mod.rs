@@ -32,7 +32,7 @@ pub use dispatch::{InboundDispatch, PrivateDispatch, PublicDispatch};
 pub use exchange::{Datagram, collect, datagram_frame};
 pub use icmp::{Icmp, IcmpCount, Problem};
 pub use meter::Meter;
-pub use next_hop::{Neighbour, NextHop, Resolved, Unknown, Ways};
+pub use next_hop::{Neighbour, NextHop, Overheard, Resolved, Side, Unknown, Ways};
 pub use open::{Closed, Inbound, Open, Verdicts};
 pub use path::PathMtu;
 pub use router::PrivateRouter;

@@ -229,14 +229,14 @@ pub const MIN_MTU: u16 = 1280;
 const VERSION: u8 = 6;
 /// Offset of the field in the fixed header.
 const NEXT_HEADER: usize = 6;
-const HOP_BY_HOP: u8 = 0;
+pub(super) const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;
 const DESTINATION_OPTIONS: u8 = 60;
 /// Where the first option is in its header.
 const OPTIONS: usize = 2;
 /// The option without length: one byte of padding.
-const PAD1: u8 = 0;
+pub(super) const PAD1: u8 = 0;
 /// RFC 8200 section 4.1 recommends five places for them; some may be taken twice.
 const MAX_EXTENSION_HEADERS: usize = 8;
 

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  frame   ┌────────────┬──────────────────┬───────────────────────────────┐
-//!          │ ethernet   │ ipv4, ipv6 │ arp │ udp │ icmpv4, icmpv6, nd │ esp│
+//!          │ ethernet   │ ipv4, ipv6 │ arp │ udp │ icmp, nd, mld      │ esp│
 //!          └────────────┴──────────────────┴───────────────────────────────┘
 //!            parse ──► payload() ────► parse ──► payload() ──► parse
 //! ```
@@ -15,8 +15,8 @@
 //!
 //! Limits: nothing here allocates, reads a clock or keeps state, and nothing judges policy. `parse`
 //! does not verify checksums, because a gateway that forwards a packet and a gateway that answers it
-//! need different ones: ask `checksum_ok`. Neighbour discovery is the exception, because its checks are one
-//! list. IPv4 options and IPv6 extension headers are carried, never interpreted. VLAN tags are an Ethernet
+//! need different ones: ask `checksum_ok`. Neighbour and listener discovery are the exceptions, because their checks
+//! are one list. IPv4 options and IPv6 extension headers are carried, never interpreted. VLAN tags are an Ethernet
 //! type like any other.
 
 use std::fmt;
@@ -32,6 +32,7 @@ pub mod icmpv6;
 pub mod ip;
 pub mod ipv4;
 pub mod ipv6;
+pub mod mld;
 pub mod nd;
 #[cfg(test)]
 mod testing;

@@ -164,6 +164,12 @@ fn has_larger_ena_buffers(version: &str) -> bool {
     (next(), next(), next()) >= (2, 13, 3)
 }
 
+/// Whether an interface is up and has a link.
+pub(super) fn has_link(name: &CString) -> bool {
+    let wanted = libc::IFF_UP | libc::IFF_RUNNING;
+    Query::new(name).and_then(|query| query.flags()).is_ok_and(|flags| flags & wanted == wanted)
+}
+
 /// The questions that one `ioctl` each answers.
 struct Query {
     socket: OwnedFd,
@@ -218,9 +224,13 @@ impl Query {
     }
 
     fn is_up(&self) -> io::Result<bool> {
+        Ok(self.flags()? & libc::IFF_UP != 0)
+    }
+
+    fn flags(&self) -> io::Result<libc::c_int> {
         let answer = self.ask(libc::SIOCGIFFLAGS, std::ptr::null_mut())?;
         // SAFETY: SIOCGIFFLAGS fills this member of the union.
-        Ok(libc::c_int::from(unsafe { answer.ifr_ifru.ifru_flags }) & libc::IFF_UP != 0)
+        Ok(unsafe { answer.ifr_ifru.ifru_flags }.into())
     }
 
     fn driver(&self) -> (String, String) {

@@ -10,6 +10,7 @@
 //!
 //!   Device    what the interface is like, read before it is used
 //!   Program   the XDP program on it: sends frames that are ours to the sockets, the rest to the kernel
+//!   Listener  what the program leaves to the kernel and the gateway has to know all the same
 //!   Umem      the packet memory of one worker
 //!   Socket    one queue of one interface; a frame::Port
 //! ```
@@ -26,6 +27,7 @@
 
 mod bind;
 mod device;
+mod listener;
 mod netlink;
 mod program;
 mod ring;
@@ -34,6 +36,7 @@ mod umem;
 mod wait;
 
 pub use device::{Device, DeviceError, Queues};
+pub use listener::{Interest, Listener};
 pub use program::{Filter, Hook, Program, ProgramError, Side, Unserved};
 pub use socket::{BindError, InterfaceStatistics, KernelStatistics, Mode, Options, Socket};
 pub use umem::Umem;

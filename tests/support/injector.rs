@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Sends frames, whatever they are, out of a device of another network namespace.
+#![allow(dead_code, reason = "every test file uses its own part of this")]
 
 use std::ffi::CString;
 use std::fs::File;
@@ -14,7 +15,12 @@ pub struct Injector {
 
 impl Injector {
     pub fn new(namespace: &str, device: &str) -> Injector {
-        let namespace = File::open(format!("/run/netns/{namespace}")).expect("the namespace exists");
+        Injector::at(&format!("/run/netns/{namespace}"), device)
+    }
+
+    /// The same in the namespace of this file.
+    pub fn at(namespace: &str, device: &str) -> Injector {
+        let namespace = File::open(namespace).expect("the namespace exists");
         let device = CString::new(device).expect("a device name has no zero byte");
         // A thread of its own, because a thread that has entered a namespace stays there; the socket belongs to the namespace
         // it was made in, whoever uses it.

@@ -53,6 +53,11 @@ pub(super) fn answer(
     write(frame, mac, header)
 }
 
+/// Tells everyone where we are: the announcement of RFC 5227 section 2.3.
+pub(super) fn announcement(frame: &mut Frame, own_mac: Mac, own_ip: Ipv4Addr) -> Option<()> {
+    question(frame, own_mac, own_ip, own_ip)
+}
+
 fn write(frame: &mut Frame, destination: Mac, message: arp::Header) -> Option<()> {
     let header = ethernet::Header { destination, source: message.sender_mac, ethertype: ETHERTYPE_ARP };
     header.write(frame.append(ethernet::HEADER)?.first_chunk_mut()?);

@@ -14,19 +14,54 @@
 //!
 //! A question leaves every few seconds whether or not the answer is known. That is how a router that fails over without
 //! a word is found, and it takes the place of neighbour unreachability detection (RFC 4861 section 7.3).
+//!
+//! After [`NextHop::announce`], and when an address of ours changes, neighbours are told where we are (RFC 5227 section
+//! 2.3, RFC 4861 section 7.2.6), whether or not they have asked; and switches to which group we listen (`mld.rs`).
 
 mod arp;
+mod mld;
 mod nd;
 
 use super::{Event, Events};
 use crate::count;
 use crate::frame::{Batch, Frame, Pool, Port};
-use crate::wire::Mac;
 use crate::wire::ethernet::{self, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet};
 use crate::wire::ip::Family;
+use crate::wire::ipv6::Ipv6;
+use crate::wire::mld::{Query, is_query};
+use crate::wire::nd::solicited_node;
+use crate::wire::{Mac, Malformed};
+use arrayvec::ArrayVec;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Which interface of the gateway.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Side {
+    Private,
+    Public,
+}
+
+/// A frame that a neighbour sent to everyone, so that the kernel has it, not the queue of a worker.
+#[derive(Clone)]
+pub struct Overheard {
+    pub side: Side,
+    frame: ArrayVec<u8, { Overheard::LONGEST }>,
+}
+
+impl Overheard {
+    /// Longer than announcements and queries are. What is longer is of no interest.
+    pub const LONGEST: usize = 128;
+
+    pub fn new(side: Side, frame: &[u8]) -> Option<Overheard> {
+        Some(Overheard { side, frame: frame.try_into().ok()? })
+    }
+
+    pub fn frame(&self) -> &[u8] {
+        &self.frame
+    }
+}
 
 /// An address that several workers may use while one of them finds it out.
 #[derive(Default)]
@@ -39,6 +74,14 @@ pub struct NextHop {
     v6: Option<Neighbour>,
     waiting: Batch,
     waiting_since_ns: u64,
+    announcements: Announcements,
+    listener: mld::Listener,
+}
+
+/// When neighbours are told next where we are.
+struct Announcements {
+    left: u8,
+    at_ns: u64,
 }
 
 /// Who gets the packets of one family.
@@ -48,8 +91,12 @@ pub struct Neighbour {
     address: Arc<Resolved>,
     /// Whether it may tell us its address; not when that is configured.
     learns: bool,
-    /// When the next question is due; never where another worker asks.
-    ask_at_ns: u64,
+    /// Whether this worker asks, and tells neighbours of our address.
+    speaks: bool,
+    /// When the last question was sent, if one was.
+    asked_at_ns: Option<u64>,
+    /// Questions without an answer so far.
+    unanswered: u8,
 }
 
 /// What a neighbour said, as far as it matters.
@@ -86,27 +133,40 @@ impl Resolved {
 
 impl Neighbour {
     /// The neighbour `ip`, of the same family as `own_ip`. `configured` is its address if that is not to be asked for;
-    /// `asks` says whether this worker does the asking.
+    /// `speaks` says whether this worker asks for it, and tells neighbours of `own_ip`.
     pub fn new(
         own_ip: IpAddr,
         ip: IpAddr,
         configured: Option<Mac>,
         address: Arc<Resolved>,
-        asks: bool,
+        speaks: bool,
     ) -> Neighbour {
         if let Some(mac) = configured {
             address.set(mac);
         }
         let learns = configured.is_none();
-        let ask_at_ns = if asks && learns { 0 } else { u64::MAX };
-        Neighbour { own_ip, ip, address, learns, ask_at_ns }
+        Neighbour { own_ip, ip, address, learns, speaks, asked_at_ns: None, unanswered: 0 }
     }
 
     /// Whether the other describes the same neighbour, so that what is known of it stays true.
     fn is_same(&self, other: &Neighbour) -> bool {
         (self.own_ip, self.ip, self.learns) == (other.own_ip, other.ip, other.learns)
             && Arc::ptr_eq(&self.address, &other.address)
-            && (self.ask_at_ns == u64::MAX) == (other.ask_at_ns == u64::MAX)
+            && self.speaks == other.speaks
+    }
+
+    /// When the next question is due; never where another worker asks.
+    fn ask_at_ns(&self) -> u64 {
+        let Some(asked_at_ns) = self.asked_at_ns else {
+            return if self.speaks && self.learns { 0 } else { u64::MAX };
+        };
+        let pause_ns = match (self.address.mac(), self.unanswered) {
+            // The first question, or its answer, may be lost: switches learn, queues are not yet served.
+            (None, 1) => FIRST_PAUSE_NS,
+            (None, 2) => SECOND_PAUSE_NS,
+            _ => ASK_EVERY_NS,
+        };
+        asked_at_ns + pause_ns
     }
 
     fn believe(&self, told: &Told, count: &count::NextHop, events: &mut Events) {
@@ -137,19 +197,58 @@ impl Neighbour {
         }
         Some(())
     }
+
+    /// Fills an empty frame with what tells everyone our address.
+    fn announce(&self, frame: &mut Frame, own_mac: Mac, count: &count::NextHop) -> Option<()> {
+        match self.own_ip {
+            IpAddr::V4(own_ip) => {
+                arp::announcement(frame, own_mac, own_ip)?;
+                count.arp_announcements.add(1);
+            }
+            IpAddr::V6(own_ip) => {
+                nd::announcement(frame, own_mac, own_ip)?;
+                count.na_announcements.add(1);
+            }
+        }
+        Some(())
+    }
+}
+
+impl Announcements {
+    const NONE: Announcements = Announcements { left: 0, at_ns: u64::MAX };
+    const ALL: Announcements = Announcements { left: ANNOUNCEMENTS, at_ns: 0 };
 }
 
 impl NextHop {
     pub fn new(own_mac: Mac, v4: Option<Neighbour>, v6: Option<Neighbour>) -> NextHop {
-        NextHop { own_mac, v4, v6, waiting: Batch::new(), waiting_since_ns: 0 }
+        NextHop {
+            own_mac,
+            v4,
+            v6,
+            waiting: Batch::new(),
+            waiting_since_ns: 0,
+            announcements: Announcements::NONE,
+            listener: mld::Listener::default(),
+        }
+    }
+
+    /// Tells the neighbours where we are, a few times from the next tick on.
+    pub fn announce(&mut self) {
+        self.announcements = Announcements::ALL;
+        self.listener.start();
     }
 
     /// Goes over to other neighbours. Those that stay the same are kept as they are. What waits for another is lost: it
     /// was made for the addresses of before.
     pub fn change(&mut self, next: NextHop, count: &count::NextHop) {
         let mut changed = self.own_mac != next.own_mac;
+        let mut moved = changed;
         self.own_mac = next.own_mac;
         for (ours, theirs) in [(&mut self.v4, next.v4), (&mut self.v6, next.v6)] {
+            let own_ip = |neighbour: &Option<Neighbour>| {
+                neighbour.as_ref().filter(|neighbour| neighbour.speaks).map(|neighbour| neighbour.own_ip)
+            };
+            moved |= own_ip(&theirs).is_some_and(|new| own_ip(ours) != Some(new));
             match (&ours, &theirs) {
                 (Some(before), Some(after)) if before.is_same(after) => {}
                 (None, None) => {}
@@ -162,6 +261,9 @@ impl NextHop {
         if changed {
             count.unresolved_errors.add(self.waiting.len() as u64);
             self.waiting.clear();
+        }
+        if moved {
+            self.announce();
         }
     }
 
@@ -190,6 +292,7 @@ impl NextHop {
     /// Takes what neighbours say, answers those that ask for our address, and learns from the next hop.
     pub fn learn(
         &mut self,
+        now_ns: u64,
         packets: &mut Batch,
         port: &mut impl Port,
         count: &count::NextHop,
@@ -209,6 +312,17 @@ impl NextHop {
                 Family::V6 => (&count.nd_errors, &count.na_replies),
             };
             let Some(neighbour) = neighbour else { continue };
+            if let (Family::V6, Some(query)) = (family, group_query(frame.data())) {
+                match (query, neighbour.own_ip) {
+                    (Ok(query), IpAddr::V6(own_ip)) if neighbour.speaks => {
+                        let random = self.random(now_ns);
+                        self.listener.hear(now_ns, &query, solicited_node(own_ip), random);
+                    }
+                    (Ok(_), _) => {}
+                    (Err(_), _) => count.mld_errors.add(1),
+                }
+                continue;
+            }
             let heard = match (neighbour.own_ip, neighbour.ip) {
                 (IpAddr::V4(own_ip), IpAddr::V4(ip)) => arp::hear(frame.data(), own_ip, ip),
                 (IpAddr::V6(own_ip), IpAddr::V6(ip)) => nd::hear(frame.data(), own_ip, ip),
@@ -254,20 +368,55 @@ impl NextHop {
         }
         let mut due_ns = u64::MAX;
         for neighbour in [&mut self.v4, &mut self.v6].into_iter().flatten() {
-            if now_ns >= neighbour.ask_at_ns {
-                neighbour.ask_at_ns = now_ns + ASK_EVERY_NS;
-                if let Some(mut frame) = pool.take()
-                    && neighbour.ask(&mut frame, self.own_mac, count).is_some()
-                {
-                    let mut batch = Batch::new();
-                    batch.push(frame);
-                    port.transmit(&mut batch);
-                }
+            if now_ns >= neighbour.ask_at_ns() {
+                neighbour.asked_at_ns = Some(now_ns);
+                let known = neighbour.address.mac().is_some();
+                neighbour.unanswered = if known { 0 } else { neighbour.unanswered.saturating_add(1) };
+                emit(pool, port, |frame| neighbour.ask(frame, self.own_mac, count));
             }
-            due_ns = due_ns.min(neighbour.ask_at_ns);
+            due_ns = due_ns.min(neighbour.ask_at_ns());
         }
+        let unasked_ns = self.announcements.at_ns.min(self.listener.due_ns());
+        if now_ns >= unasked_ns {
+            self.speak(now_ns, pool, port, count);
+        }
+        due_ns = due_ns.min(self.announcements.at_ns).min(self.listener.due_ns());
         // The answer may come to another worker, so whoever waits looks again soon.
         if self.waiting.is_empty() { due_ns } else { due_ns.min(now_ns + LOOK_AGAIN_NS) }
+    }
+
+    /// Sends what nobody has asked for.
+    #[cold]
+    fn speak(&mut self, now_ns: u64, pool: &Pool, port: &mut impl Port, count: &count::NextHop) {
+        let own_mac = self.own_mac;
+        if now_ns >= self.announcements.at_ns {
+            let left = self.announcements.left.saturating_sub(1);
+            let at_ns = if left > 0 { now_ns + ANNOUNCE_EVERY_NS } else { u64::MAX };
+            self.announcements = Announcements { left, at_ns };
+            for neighbour in [&self.v4, &self.v6].into_iter().flatten().filter(|neighbour| neighbour.speaks) {
+                emit(pool, port, |frame| neighbour.announce(frame, own_mac, count));
+            }
+        }
+        let random = self.random(now_ns);
+        let Some(report) = self.listener.take(now_ns, random) else { return };
+        let speaker = self.v6.as_ref().filter(|neighbour| neighbour.speaks);
+        if let Some(IpAddr::V6(own_ip)) = speaker.map(|neighbour| neighbour.own_ip) {
+            emit(pool, port, |frame| {
+                nd::group_report(frame, own_mac, own_ip, report)?;
+                count.mld_reports.add(1);
+                Some(())
+            });
+        }
+    }
+
+    /// A number that differs between gateways and from time to time, to spread messages by; no secret.
+    fn random(&self, now_ns: u64) -> u64 {
+        let Mac([a, b, c, d, e, f]) = self.own_mac;
+        // The finalizer of splitmix64.
+        let mixed = now_ns ^ u64::from_be_bytes([0, 0, a, b, c, d, e, f]).rotate_left(32);
+        let mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ mixed >> 31
     }
 
     /// Where packets go at this moment.
@@ -318,6 +467,22 @@ impl Ways {
     }
 }
 
+/// Sends one frame, if `fill` can fill it.
+fn emit(pool: &Pool, port: &mut impl Port, fill: impl FnOnce(&mut Frame) -> Option<()>) {
+    let Some(mut frame) = pool.take() else { return };
+    if fill(&mut frame).is_some() {
+        let mut batch = Batch::new();
+        batch.push(frame);
+        port.transmit(&mut batch);
+    }
+}
+
+/// The query of multicast listener discovery in a frame, if it is one.
+fn group_query(frame: &[u8]) -> Option<Result<Query, Malformed>> {
+    let packet = Ipv6::parse(Ethernet::parse(frame).ok()?.payload()).ok()?;
+    is_query(&packet).then(|| Query::parse(&packet))
+}
+
 /// Whether this can be the address of one node.
 fn is_station(mac: Mac) -> bool {
     !mac.is_multicast() && mac != Mac::ZERO
@@ -331,7 +496,12 @@ fn pad(frame: &mut Frame) -> Option<()> {
 
 /// IEEE 802.3, without the frame check sequence.
 const SHORTEST_FRAME: usize = 60;
+const FIRST_PAUSE_NS: u64 = 1_000_000_000;
+const SECOND_PAUSE_NS: u64 = 2_000_000_000;
 const ASK_EVERY_NS: u64 = 5_000_000_000;
+/// RFC 4861 section 10: MAX_NEIGHBOR_ADVERTISEMENT and RETRANS_TIMER. RFC 5227 is content with two.
+const ANNOUNCEMENTS: u8 = 3;
+const ANNOUNCE_EVERY_NS: u64 = 1_000_000_000;
 /// How long a packet may wait for an address: about as long as its sender would for a slow answer.
 const PATIENCE_NS: u64 = 3_000_000_000;
 const LOOK_AGAIN_NS: u64 = 10_000_000;

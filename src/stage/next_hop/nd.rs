@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! How neighbours talk with IPv6.
 
+use super::mld::Report;
 use super::{Heard, Nonsense, Told, is_station};
 use crate::frame::Frame;
-use crate::wire::Mac;
 use crate::wire::ethernet::{self, ETHERTYPE_IPV6, Ethernet};
 use crate::wire::ipv6::Ipv6;
+use crate::wire::mld::Version;
 use crate::wire::nd::{self, Message};
+use crate::wire::{self, Mac};
 use std::net::Ipv6Addr;
 
 /// What was said, after all checks of RFC 4861 section 7.1; and, as with ARP, no one else may have our address.
@@ -14,16 +16,20 @@ pub(super) fn hear(frame: &[u8], own_ip: Ipv6Addr, next_hop: Ipv6Addr) -> Result
     let ethernet = Ethernet::parse(frame).map_err(|_| Nonsense)?;
     let packet = Ipv6::parse(ethernet.payload()).map_err(|_| Nonsense)?;
     let message = Message::parse(&packet).map_err(|_| Nonsense)?;
-    if !is_station(ethernet.source()) || packet.source() == own_ip || packet.source().is_multicast() {
+    let ethernet_source = ethernet.source();
+    if ethernet_source.is_multicast() || packet.source() == own_ip || packet.source().is_multicast() {
         return Err(Nonsense);
     }
     match message {
         Message::Solicitation { source, target, source_mac } => {
-            if source_mac.is_some_and(|mac| !is_station(mac)) {
+            // Section 7.2.4 has the answer go to a neighbour that is known. The one who asked is known by the option, or
+            // by the frame. Deployed gateways leave the source of the frame zero.
+            let mac = source_mac.unwrap_or(ethernet_source);
+            // Who has no address yet is answered by way of all nodes.
+            let is_answered_to_all = source.is_unspecified() && source_mac.is_none();
+            if !is_answered_to_all && !is_station(mac) {
                 return Err(Nonsense);
             }
-            // Section 7.2.4 has the answer go to a neighbour that is known. The one who asked is known by the frame.
-            let mac = source_mac.unwrap_or(ethernet.source());
             let told = source_mac.filter(|_| source == next_hop).map(|mac| Told { mac, overrides: true });
             Ok(Heard { told, asker: (target == own_ip).then_some((source.into(), mac)) })
         }
@@ -57,9 +63,30 @@ pub(super) fn answer(
     Some(())
 }
 
+/// Tells everyone where we are: an unsolicited advertisement (RFC 4861 section 7.2.6).
+pub(super) fn announcement(frame: &mut Frame, own_mac: Mac, own_ip: Ipv6Addr) -> Option<()> {
+    answer(frame, own_mac, own_ip, Mac::ZERO, Ipv6Addr::UNSPECIFIED)
+}
+
+/// Tells who keeps track of the groups of the link that we listen to the group of our address.
+pub(super) fn group_report(frame: &mut Frame, own_mac: Mac, own_ip: Ipv6Addr, report: Report) -> Option<()> {
+    let (source, group) = (wire::mld::report_source(own_ip), nd::solicited_node(own_ip));
+    match report.version {
+        Version::V1 => {
+            let out = packet(frame, own_mac, nd::group_mac(group))?;
+            wire::mld::report_v1(out, source, group);
+        }
+        Version::V2 => {
+            let out = packet(frame, own_mac, nd::group_mac(wire::mld::ROUTERS))?;
+            wire::mld::report(out, source, group, report.reason);
+        }
+    }
+    Some(())
+}
+
 /// Writes an Ethernet header, and gives the room behind it.
-fn packet(frame: &mut Frame, source: Mac, destination: Mac) -> Option<&mut [u8; nd::PACKET]> {
+fn packet<const LEN: usize>(frame: &mut Frame, source: Mac, destination: Mac) -> Option<&mut [u8; LEN]> {
     let header = ethernet::Header { destination, source, ethertype: ETHERTYPE_IPV6 };
     header.write(frame.append(ethernet::HEADER)?.first_chunk_mut()?);
-    frame.append(nd::PACKET)?.first_chunk_mut()
+    frame.append(LEN)?.first_chunk_mut()
 }

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Hears what neighbours say to everyone, and tells the workers it concerns. See [`xdp::Listener`].
+
+use super::layout::{self, Layout, OwnAddresses, Place};
+use crate::clock::Instant;
+use crate::config::Config;
+use crate::stage::{Overheard, Side};
+use crate::wire::nd;
+use crate::worker::{Attachment, Seat};
+use crate::xdp::{self, Device, Interest};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+/// One listener for each device that workers use.
+#[derive(Default)]
+pub struct Listeners {
+    of: BTreeMap<Place, Listening>,
+}
+
+struct Listening {
+    listener: xdp::Listener,
+    /// Until then nothing is read: there was too much.
+    paused_until: Option<Instant>,
+    had_link: bool,
+}
+
+impl Listeners {
+    /// Listens on the devices of this layout, and on no other. A gateway runs without it, so a failure is but told.
+    pub fn follow(&mut self, config: &Config, layout: &Layout) {
+        let interests = interests(config, layout.seats());
+        let devices = layout.devices();
+        self.of.retain(|place, _| interests.contains_key(place));
+        for (place, interest) in interests {
+            let Some(device) = devices.get(&place) else { continue };
+            if let Err(error) = self.listen(&place, device, &interest) {
+                tracing::warn!(
+                    "interface {}: cannot listen to neighbours: announcements of next hops are missed, and the device \
+                     may drop questions for IPv6 addresses: {error}",
+                    device.name
+                );
+            }
+        }
+    }
+
+    fn listen(&mut self, place: &Place, device: &Device, interest: &Interest) -> std::io::Result<()> {
+        if let Some(listening) = self.of.get_mut(place) {
+            return listening.listener.listen(device, interest);
+        }
+        let mut listener = xdp::Listener::open(device)?;
+        let listened = listener.listen(device, interest);
+        let had_link = listener.has_link();
+        self.of.insert(place.clone(), Listening { listener, paused_until: None, had_link });
+        listened
+    }
+
+    /// What to wait for.
+    pub fn fds(&self) -> impl Iterator<Item = RawFd> {
+        let active = self.of.values().filter(|listening| listening.paused_until.is_none());
+        active.flat_map(|listening| listening.listener.fds())
+    }
+
+    /// When [`Listeners::receive`] is due even if nothing has arrived.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.of.values().filter_map(|listening| listening.paused_until).min()
+    }
+
+    /// Takes what has arrived: a bounded number of frames at a time, and at a bounded rate.
+    pub fn receive(&mut self, now: Instant, mut take: impl FnMut(&Place, &[u8])) {
+        let mut buffer = [0; Overheard::LONGEST];
+        for (place, listening) in &mut self.of {
+            if listening.paused_until.is_some_and(|until| now < until) {
+                continue;
+            }
+            let is_more = listening.listener.receive(MOST_AT_A_TIME, &mut buffer, |frame| take(place, frame));
+            listening.paused_until = is_more.then(|| now + PAUSE);
+        }
+    }
+
+    /// The devices that have a link and did not have one before.
+    pub fn links_that_came(&mut self) -> Vec<Place> {
+        let mut came = Vec::new();
+        for (place, listening) in &mut self.of {
+            let had_link = std::mem::replace(&mut listening.had_link, listening.listener.has_link());
+            if listening.had_link && !had_link {
+                came.push(place.clone());
+            }
+        }
+        came
+    }
+}
+
+/// The sides that a worker has on a device.
+pub fn sides<'a>(seat: &'a Seat, place: &'a Place) -> impl Iterator<Item = Side> + 'a {
+    let sides = [(Side::Private, &seat.private), (Side::Public, &seat.public)];
+    sides.into_iter().filter_map(move |(side, attachment)| {
+        attachment.as_ref().is_some_and(|attachment| layout::place(attachment) == *place).then_some(side)
+    })
+}
+
+fn interests<'a>(config: &Config, seats: &'a [Seat]) -> BTreeMap<Place, Interest> {
+    let mut interests = BTreeMap::<Place, Interest>::new();
+    for seat in seats {
+        let public = config.public.iter().filter(|public| public.queue == seat.queue);
+        let private_next_hops =
+            config.private.iter().map(|private| (private.nexthop_ip, private.nexthop_mac));
+        let public_next_hops = public.map(|public| (public.nexthop_ip, public.nexthop_mac));
+        let device =
+            |attachment: &'a Option<Attachment>| attachment.as_ref().map(|attachment| &attachment.device);
+        let [own_private, own_public] = [
+            OwnAddresses::private(config, device(&seat.private)),
+            OwnAddresses::public(config, seat.queue, device(&seat.public)),
+        ];
+        for (attachment, own, next_hops) in [
+            (&seat.private, own_private, private_next_hops.collect::<Vec<_>>()),
+            (&seat.public, own_public, public_next_hops.collect()),
+        ] {
+            let (Some(attachment), Some(own)) = (attachment, own) else { continue };
+            let interest = interests.entry(layout::place(attachment)).or_default();
+            interest.macs.insert(own.mac.0);
+            if let Some(ip) = own.ip.v6 {
+                let groups = [nd::solicited_node(ip), nd::ALL_NODES];
+                interest.macs.extend(groups.map(|group| nd::group_mac(group).0));
+                interest.queries = true;
+            }
+            // An address that is configured is not learnt.
+            for (ip, mac) in next_hops {
+                match (ip, mac) {
+                    (IpAddr::V4(ip), None) => _ = interest.ipv4.insert(ip),
+                    (IpAddr::V6(ip), None) => _ = interest.ipv6.insert(ip),
+                    _ => {}
+                }
+            }
+        }
+    }
+    interests
+}
+
+/// Frames of one socket. A flood costs the control thread no more than this, ten times a second.
+const MOST_AT_A_TIME: usize = 16;
+const PAUSE: Duration = Duration::from_millis(100);
