@@ -36,6 +36,11 @@ pub enum Command {
         #[command(subcommand)]
         action: ConfigAction,
     },
+    /// Let go what an instance with fail-closed left behind: the kernel gets its interfaces' packets again
+    Unpin {
+        /// Name of an instance that does not run
+        name: String,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -260,6 +265,7 @@ Examples:
   vita config get-state paris /gateway-state
   vita --config-help | less                what can be configured
   vita --keygen                            a preshared-key for a route
+  vita unpin paris                         give interfaces back that fail-closed keeps shut
 
 Environment:
   VITA_LOG         log level: error, warn, info, debug or trace [default: info]

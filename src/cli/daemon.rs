@@ -54,6 +54,7 @@ pub fn run(name: &str, gateway: Gateway) -> Result<(), DaemonError> {
         cpus: gateway.cpu.map(|list| list.0).unwrap_or_default(),
         busywait: gateway.busywait,
         realtime: gateway.realtime,
+        name: name.to_string(),
     })?;
     let mut transactions = Transactions::new(supervisor, History::open(&history::root().join(name)));
     if let (Some(document), Some(path)) = (start, &gateway.config) {

@@ -19,6 +19,7 @@ mod listen;
 mod model;
 mod program;
 mod schema;
+mod unpin;
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -52,6 +53,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             })
         }
 
+        Ok(Vita { command: Some(Command::Unpin { name }), .. }) => {
+            unpin::run(&name).map_or_else(fail, |text| print(&text))
+        }
         Ok(Vita { command: None, gateway }) => run_gateway(gateway),
         Err(error) if is_config => explain_config(&error),
         Err(error) => explain(&error),

@@ -51,6 +51,7 @@ pub(super) fn convert(root: &Container, before: Option<(&Container, &Config)>) -
         dscp: top.parsed("dscp")?.unwrap_or_default(),
         ecn: top.flag("ecn"),
         check_inner_source: top.flag("check-inner-source"),
+        fail_closed: top.flag("fail-closed"),
         protocol_port: top.number("protocol-port")?,
         negotiation_ttl: top.number("negotiation-ttl")?,
         sa_ttl: top.number("sa-ttl")?,

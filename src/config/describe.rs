@@ -48,6 +48,7 @@ impl Difference<'_> {
         change(&mut leaves, "dscp", &old.dscp, &new.dscp);
         change(&mut leaves, "ecn", &old.ecn, &new.ecn);
         change(&mut leaves, "check-inner-source", &old.check_inner_source, &new.check_inner_source);
+        change(&mut leaves, "fail-closed", &old.fail_closed, &new.fail_closed);
         change(&mut leaves, "protocol-port", &old.protocol_port, &new.protocol_port);
         change(&mut leaves, "negotiation-ttl", &old.negotiation_ttl, &new.negotiation_ttl);
         change(&mut leaves, "sa-ttl", &old.sa_ttl, &new.sa_ttl);

@@ -28,6 +28,8 @@ pub struct Config {
     pub ecn: bool,
     /// Whether what comes out of a tunnel has to come from its route's networks.
     pub check_inner_source: bool,
+    /// Whether XDP programs outlive the process.
+    pub fail_closed: bool,
     pub protocol_port: u16,
     /// In seconds.
     pub negotiation_ttl: u32,

@@ -6,7 +6,7 @@ use super::layout::Place;
 use super::{WATCH_EVERY, watch};
 use crate::clock::Instant;
 use crate::config::{Config, Link};
-use crate::xdp::{Device, Program, Unserved};
+use crate::xdp::{Device, Offloads, PinError, Pins, Program, Unserved};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::Arc;
@@ -37,25 +37,49 @@ impl Guard {
     }
 
     /// Looks, if it is time again.
-    pub fn look(&mut self, now: Instant, config: &Config) {
+    pub fn look(&mut self, now: Instant, config: &Config, programs: &BTreeMap<Place, Arc<Program>>) {
         if self.look_at.is_none_or(|at| now >= at) {
-            self.look_now(now, config);
+            self.look_now(now, config, programs);
         }
     }
 
     /// Warns of what is new.
-    pub fn look_now(&mut self, now: Instant, config: &Config) {
+    pub fn look_now(&mut self, now: Instant, config: &Config, programs: &BTreeMap<Place, Arc<Program>>) {
         self.look_at = Some(now + WATCH_EVERY);
         let mut warnings = BTreeSet::new();
         for device in watch::devices(config).values().flatten() {
             warnings.extend(unserved_queues(device, &queues_in_use(config, &device.name)));
             warnings.extend(forwarding(&device.name));
+            warnings.extend(merging(device));
+            let program = programs.get(&(device.name.clone(), device.index));
+            let untold = program.and_then(|program| program.check_tags(device).err());
+            warnings.extend(untold.map(|error| error.to_string()));
         }
         for warning in warnings.difference(&self.warned) {
             tracing::warn!("{warning}");
         }
         self.warned = warnings;
     }
+}
+
+/// Has the programs outlive the process, if that is configured, and no others.
+pub fn pin(pins: &Pins, programs: &BTreeMap<Place, Arc<Program>>, config: &Config) -> Result<(), PinError> {
+    let pinned = pins.interfaces();
+    for program in programs.values() {
+        // One that was taken over may be pinned under a name that its interface no longer has.
+        let is_pinned = program.is_pinned() && pinned.iter().any(|name| name == program.interface());
+        if is_pinned != config.fail_closed {
+            program.set_pinned(pins, config.fail_closed)?;
+        }
+    }
+    // Of a process before this one, with another configuration. Nobody else has these links: they go with their pins.
+    let names: BTreeSet<&str> = watch::names(config).collect();
+    for interface in pins.interfaces() {
+        if !names.contains(interface.as_str()) || !config.fail_closed {
+            pins.unpin(&interface)?;
+        }
+    }
+    Ok(())
 }
 
 /// Queues of a device that workers are configured to serve, counted from 1.
@@ -117,6 +141,24 @@ fn forwarding(name: &str) -> Vec<String> {
     .collect()
 }
 
+/// Below a stacked device packets are merged before the gateway sees them, and are then too long for it.
+fn merging(device: &Device) -> Option<String> {
+    // At the other end of a veth pair nothing is merged that comes here.
+    let lower = (device.driver != "veth").then(|| device.lower()).flatten()?;
+    let Offloads { gro, lro, .. } = lower.offloads;
+    let switches: Vec<&str> =
+        [(gro, "gro off"), (lro, "lro off")].iter().filter(|one| one.0).map(|one| one.1).collect();
+    (!switches.is_empty()).then(|| {
+        format!(
+            "interface {} is on top of {1}, which merges packets into larger ones than the gateway can carry; TCP becomes \
+             very slow: ethtool -K {1} {2}",
+            device.name,
+            lower.name,
+            switches.join(" ")
+        )
+    })
+}
+
 /// Queues that a warning names.
 const MOST_NAMED: usize = 10;
 
@@ -135,6 +177,7 @@ mod tests {
             driver: "ice".into(),
             driver_version: String::new(),
             queues: Queues { usable: receiving, maximum: 8, receiving, separate },
+            offloads: Offloads::default(),
         }
     }
 

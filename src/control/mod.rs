@@ -47,7 +47,7 @@ use crate::count::Totals;
 use crate::graph::Plan;
 use crate::wire::ip::Family;
 use crate::worker::StartError;
-use crate::xdp::{DeviceError, Doorbell, Program, ProgramError};
+use crate::xdp::{DeviceError, Doorbell, PinError, Pins, Program, ProgramError};
 use guard::Guard;
 use layout::{Known, Layout, Mtus, Place};
 use ledger::Ledger;
@@ -71,6 +71,8 @@ pub struct Options {
     pub busywait: bool,
     /// Workers are real-time threads.
     pub realtime: bool,
+    /// Name of the instance, under which programs are pinned.
+    pub name: String,
 }
 
 /// Runs the workers of one gateway.
@@ -81,6 +83,7 @@ pub struct Supervisor {
     /// waits for an interface, is started again or has died, the program drops its packets. The kernel might forward them.
     programs: BTreeMap<Place, Arc<Program>>,
     guard: Guard,
+    pins: Pins,
     queues: BTreeMap<u16, Queue>,
     numbers: Numbers,
     neighbours: Neighbours,
@@ -132,6 +135,8 @@ pub enum ApplyError {
     #[error(transparent)]
     Program(#[from] ProgramError),
     #[error(transparent)]
+    Pin(#[from] PinError),
+    #[error(transparent)]
     Start(#[from] StartError),
     #[error("the worker of queue {0} does not answer; see the log")]
     Unresponsive(u16),
@@ -145,6 +150,7 @@ impl Supervisor {
     /// A supervisor of nothing, as before any configuration.
     pub fn new(options: Options) -> io::Result<Supervisor> {
         Ok(Supervisor {
+            pins: Pins::of(&options.name),
             options,
             document: Document::empty(),
             programs: BTreeMap::new(),
@@ -174,6 +180,9 @@ impl Supervisor {
 
     /// Makes `candidate` the configuration that runs, or leaves everything as it is and says why.
     pub fn apply(&mut self, now: Instant, candidate: Document) -> Result<(), ApplyError> {
+        if candidate.config().fail_closed {
+            self.pins.prepare()?;
+        }
         if !self.reroute(now, candidate.config())? {
             let prepared = self.prepare(candidate.config())?;
             if let Err(error) = self.commit(now, candidate.config(), prepared, Purpose::Change) {
@@ -204,8 +213,13 @@ impl Supervisor {
                 Some(program) => program.clone(),
                 None => {
                     let filters = filters.get(&place).map_or(&[][..], Vec::as_slice);
-                    match Program::attach_with(device, filters) {
-                        Ok(program) => Arc::new(program),
+                    match Program::attach_with(device, filters, Some(&self.pins)) {
+                        Ok(program) => {
+                            if layout.has_worker_on(&place) {
+                                program.check_tags(device)?;
+                            }
+                            Arc::new(program)
+                        }
                         Err(error) if layout.has_worker_on(&place) => return Err(error.into()),
                         // Its worker waits anyway.
                         Err(error) => {
@@ -303,7 +317,12 @@ impl Supervisor {
         for (place, program) in std::mem::replace(&mut self.programs, programs) {
             if !self.programs.contains_key(&place) {
                 self.guard.retire(&program);
+                // It goes with its device, or with the configuration of it.
+                let _ = program.set_pinned(&self.pins, false);
             }
+        }
+        if let Err(error) = guard::pin(&self.pins, &self.programs, config) {
+            failed = Some(error.into());
         }
         // Starting a worker can take seconds, which are not to be taken from the time that peers have to answer.
         let now = now.max(Instant::now());
@@ -330,7 +349,7 @@ impl Supervisor {
                 }
             }
         }
-        self.guard.look_now(now, config);
+        self.guard.look_now(now, config, &self.programs);
         self.tell_waiting(layout.waiting());
         let patience = Instant::now() + PATIENCE;
         for queue in self.queues.values() {
@@ -451,7 +470,7 @@ impl Supervisor {
             let earliest = self.repaired_at.map_or(now, |before| now.max(before + REPAIR_EVERY));
             self.repair_at.get_or_insert(earliest);
         }
-        self.guard.look(now, self.document.config());
+        self.guard.look(now, self.document.config(), &self.programs);
         let is_time = self.watch.is_time(now);
         let changed = self.watch.look(now, self.document.config());
         let links = if is_time { self.listeners.links_that_came() } else { Vec::new() };

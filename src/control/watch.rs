@@ -61,7 +61,7 @@ pub fn devices(config: &Config) -> Devices {
 }
 
 /// The names of the interfaces of a configuration.
-fn names(config: &Config) -> impl Iterator<Item = &str> {
+pub fn names(config: &Config) -> impl Iterator<Item = &str> {
     let private = config.private.iter().map(|private| &private.link);
     let links = private.chain(config.public.iter().map(|public| &public.link));
     links.filter_map(|link| match link {

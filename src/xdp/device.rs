@@ -2,6 +2,7 @@
 //! An interface is read before it is used: what is wrong with it is said together with the command that
 //! mends it.
 
+use super::netlink;
 use crate::frame::{CHUNK, HEADROOM};
 use std::ffi::CString;
 use std::io;
@@ -19,6 +20,19 @@ pub struct Device {
     pub driver: String,
     pub driver_version: String,
     pub queues: Queues,
+    pub offloads: Offloads,
+}
+
+/// What a device does to packets on their way in or out, as `ethtool -k` shows it.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Offloads {
+    /// Takes VLAN tags off received frames (`rxvlan`).
+    pub vlan: bool,
+    /// Merges received packets into larger ones (`gro`, `lro`).
+    pub gro: bool,
+    pub lro: bool,
+    /// Leaves it to the device to compute the checksums of what is sent (`tx`).
+    pub transmit_checksum: bool,
 }
 
 /// Receive and transmit queues, as `ethtool -l` shows them.
@@ -61,6 +75,11 @@ pub enum DeviceError {
          ip link set dev {interface} mtu {limit}"
     )]
     Mtu { interface: String, mtu: u32, limit: u32, whose: &'static str },
+    #[error(
+        "interface {interface} takes VLAN tags off frames, and the XDP program does not see them ({reason}): tagged \
+         frames would enter the tunnel{peer}: ethtool -K {interface} rxvlan off"
+    )]
+    Tags { interface: String, reason: &'static str, peer: &'static str },
     #[error("interface {interface}: cannot read its {what}: {source}")]
     System { interface: String, what: &'static str, source: io::Error },
 }
@@ -97,6 +116,7 @@ impl Device {
             driver,
             driver_version,
             queues: query.queues(name).map_err(failed("queues"))?.at_most(QUEUES_OF_THE_PROGRAM),
+            offloads: query.offloads(),
         })
     }
 
@@ -117,6 +137,19 @@ impl Device {
             return Err(DeviceError::Mtu { interface: interface(), mtu: self.mtu, limit, whose });
         }
         Ok(())
+    }
+
+    /// The device below this one, or at the other end of a veth pair, if it can be looked at from here.
+    pub fn lower(&self) -> Option<Device> {
+        let lower = netlink::lower(self.index)?;
+        if lower.is_elsewhere {
+            return None;
+        }
+        let mut name = [0; libc::IFNAMSIZ];
+        // SAFETY: `name` has the size that the call needs.
+        let found = unsafe { libc::if_indextoname(lower.index, name.as_mut_ptr()) };
+        let name = name.map(|byte| byte as u8);
+        (!found.is_null()).then(|| Device::inspect(&text(&name)).ok())?
     }
 
     /// The largest MTU whose frames fit one XDP buffer, and who sets that limit.
@@ -246,6 +279,21 @@ impl Query {
         }
     }
 
+    fn offloads(&self) -> Offloads {
+        let value = |command| {
+            let mut value = [command, 0u32];
+            let answer = self.ask(SIOCETHTOOL, (&raw mut value).cast());
+            answer.map_or(0, |_| value[1])
+        };
+        let flags = value(ETHTOOL_GFLAGS);
+        Offloads {
+            vlan: flags & ETH_FLAG_RXVLAN != 0,
+            lro: flags & ETH_FLAG_LRO != 0,
+            gro: value(ETHTOOL_GGRO) != 0,
+            transmit_checksum: value(ETHTOOL_GTXCSUM) != 0,
+        }
+    }
+
     fn queues(&self, name: &str) -> io::Result<Queues> {
         let mut channels = Channels { command: ETHTOOL_GCHANNELS, ..Default::default() };
         if self.ask(SIOCETHTOOL, (&raw mut channels).cast()).is_ok() {
@@ -311,6 +359,11 @@ struct DriverInformation {
 const SIOCETHTOOL: libc::c_ulong = 0x8946;
 const ETHTOOL_GDRVINFO: u32 = 0x03;
 const ETHTOOL_GCHANNELS: u32 = 0x3c;
+const ETHTOOL_GTXCSUM: u32 = 0x16;
+const ETHTOOL_GFLAGS: u32 = 0x25;
+const ETHTOOL_GGRO: u32 = 0x2b;
+const ETH_FLAG_RXVLAN: u32 = 1 << 8;
+const ETH_FLAG_LRO: u32 = 1 << 15;
 const DRIVER_INFORMATION_REST: usize = 32 + 32 + 32 + 12 + 5 * 4;
 
 /// A received frame starts after the headroom of its chunk; 14 bytes of Ethernet and 4 of a VLAN tag come off
@@ -334,6 +387,7 @@ mod tests {
             driver: "ena".into(),
             driver_version: "6.1.0".into(),
             queues: Queues { usable: 2, maximum: 8, receiving: 2, separate: false },
+            offloads: Offloads::default(),
         }
     }
 

@@ -27,16 +27,19 @@
 
 mod bind;
 mod device;
+mod link;
 mod listener;
 mod netlink;
+mod pin;
 mod program;
 mod ring;
 mod socket;
 mod umem;
 mod wait;
 
-pub use device::{Device, DeviceError, Queues};
+pub use device::{Device, DeviceError, Offloads, Queues};
 pub use listener::{Interest, Listener};
+pub use pin::{PinError, Pins};
 pub use program::{Filter, Hook, Program, ProgramError, Side, Unserved};
 pub use socket::{BindError, InterfaceStatistics, KernelStatistics, Mode, Options, Socket};
 pub use umem::Umem;

@@ -22,6 +22,26 @@ pub fn tells_tags(index: u32) -> bool {
     known().unwrap_or(false)
 }
 
+/// The interface below another one, or the other end of a cable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lower {
+    pub index: u32,
+    /// Whether it is in another network namespace, where it cannot be looked at.
+    pub is_elsewhere: bool,
+}
+
+/// What an interface is connected to: the lower device of a VLAN or macvlan, the peer of a veth.
+pub fn lower(index: u32) -> Option<Lower> {
+    let mut request = vec![0; IFINFOMSG];
+    request[4..8].copy_from_slice(&index.to_ne_bytes());
+    let reply = ask(libc::NETLINK_ROUTE, libc::RTM_GETLINK, &request).ok()?;
+    let attributes = reply.get(IFINFOMSG..)?;
+    let lower = find(attributes, libc::IFLA_LINK)?.first_chunk()?;
+    let is_elsewhere = find(attributes, libc::IFLA_LINK_NETNSID).is_some();
+    let lower = u32::from_ne_bytes(*lower);
+    (lower != 0 && (is_elsewhere || lower != index)).then_some(Lower { index: lower, is_elsewhere })
+}
+
 fn generic(family: u16, command: u8, attributes: &[u8]) -> io::Result<Vec<u8>> {
     // struct genlmsghdr: command, version, reserved.
     let request = [&[command, 1, 0, 0], attributes].concat();
@@ -91,6 +111,7 @@ fn find(mut attributes: &[u8], kind: u16) -> Option<&[u8]> {
 const NLMSGHDR: usize = 16;
 const NLATTR: usize = 4;
 const GENLMSGHDR: usize = 4;
+const IFINFOMSG: usize = 16;
 const NLA_TYPE_MASK: u16 = 0x3fff;
 /// An interface with many virtual functions has the longest answer.
 const REPLY: usize = 1 << 16;
@@ -123,7 +144,8 @@ mod tests {
     }
 
     #[test]
-    fn the_loopback_device_tells_nothing() {
+    fn the_loopback_device_is_on_top_of_nothing() {
+        assert_eq!(lower(1), None);
         assert!(!tells_tags(1));
     }
 }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The XDP program of one interface: attached while the [`Program`] lives, gone with it or with the process.
 
-use super::device::Device;
+use super::device::{Device, DeviceError};
+use super::link::{self, Attached, AttachedIn};
 use super::netlink;
+use super::pin::{PinError, Pins};
 use libbpf_rs::libbpf_sys as sys;
 use libbpf_rs::{MapCore, MapFlags, MapHandle, ObjectBuilder, PrintLevel};
 use std::io;
@@ -77,11 +79,8 @@ pub struct Unserved {
 /// Why the program is not on the interface, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramError {
-    #[error(
-        "interface {interface}: another XDP program (number {id}) is attached: stop what attached it, or \
-         ip link set dev {interface} {off} off"
-    )]
-    Occupied { interface: String, id: u32, off: &'static str },
+    #[error("interface {interface}: another XDP program (number {id}) is attached: {remedy}")]
+    Occupied { interface: String, id: u32, remedy: String },
     #[error(
         "interface {interface}: frames of its MTU ({mtu}), or of the MTU at the other end of a veth pair, do \
          not fit one XDP buffer: ip link set dev {interface} mtu {MTU_OF_ONE_PAGE}, at both ends"
@@ -133,27 +132,50 @@ impl Program {
     /// Attaches a copy of the program, in the driver if that can be and generically otherwise. Until
     /// [`Program::set_filters`] every frame still goes to the kernel.
     pub fn attach(device: &Device) -> Result<Program, ProgramError> {
-        Program::attach_with(device, &[])
+        Program::attach_with(device, &[], None)
     }
 
-    /// As [`Program::attach`], with these filters from the first frame on.
-    pub fn attach_with(device: &Device, filters: &[Filter]) -> Result<Program, ProgramError> {
+    /// As [`Program::attach`], with these filters from the first frame on. A link that was pinned here is taken over: its
+    /// program is replaced by the new one, and no frame passes in between.
+    pub fn attach_with(
+        device: &Device,
+        filters: &[Filter],
+        pins: Option<&Pins>,
+    ) -> Result<Program, ProgramError> {
         log_libbpf();
-        refuse_if_occupied(device)?;
-        let attached = |loaded: Loaded, link, hook| Program {
-            interface: device.name.clone(),
-            hook,
-            sees_tags: loaded.sees_tags,
-            maps: loaded.maps,
-            link,
-            pinned: AtomicBool::new(false),
-        };
+        if let Some(attached) = attached(device)? {
+            let pinned = pins.and_then(|pins| pins.find(device.index, attached.program));
+            let link = pinned.ok_or_else(|| occupied(device, attached))?;
+            return take_over(device, filters, attached, link);
+        }
         if let Some((loaded, link)) = attach_seeing_tags(device, filters) {
-            return Ok(attached(loaded, link, Hook::Driver));
+            return Ok(Program::new(device, loaded, link, Hook::Driver));
         }
         let loaded = Loaded::new(device, Variant::Plain, filters)?;
         let (link, hook) = attach_anywhere(device, &loaded.program)?;
-        Ok(attached(loaded, link, hook))
+        Ok(Program::new(device, loaded, link, hook))
+    }
+
+    fn new(device: &Device, loaded: Loaded, link: OwnedFd, hook: Hook) -> Program {
+        let Loaded { maps, sees_tags, .. } = loaded;
+        let (interface, pinned) = (device.name.clone(), AtomicBool::new(false));
+        Program { interface, hook, sees_tags, maps, link, pinned }
+    }
+
+    /// Has the program outlive the process, or not any more.
+    pub fn set_pinned(&self, pins: &Pins, pinned: bool) -> Result<(), PinError> {
+        if pinned {
+            pins.pin(&self.interface, &self.link, &self.maps.unserved)?;
+        } else {
+            pins.unpin(&self.interface)?;
+        }
+        self.pinned.store(pinned, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Whether the program outlives the process.
+    pub fn is_pinned(&self) -> bool {
+        self.pinned.load(Ordering::Relaxed)
     }
 
     /// From now on the frames that are ours on this queue go to this socket. The kernel forgets the socket by
@@ -177,13 +199,31 @@ impl Program {
         Unserved { private: sum(0..QUEUES), public: sum(QUEUES..2 * QUEUES) }
     }
 
+    pub fn interface(&self) -> &str {
+        &self.interface
+    }
+
     pub fn hook(&self) -> Hook {
         self.hook
     }
 
-    /// Whether the program sees VLAN tags that the device took off.
-    pub fn sees_tags(&self) -> bool {
-        self.sees_tags
+    /// Whether tagged frames are told from others: by the program, or because the device leaves tags where they are.
+    pub fn check_tags(&self, device: &Device) -> Result<(), DeviceError> {
+        if self.sees_tags || !device.offloads.vlan {
+            return Ok(());
+        }
+        let reason = match self.hook {
+            Hook::Driver => "the driver does not tell them, or the kernel is older than 6.8",
+            Hook::Generic => "it runs in generic mode",
+        };
+        // A veth hands over what the other end sends.
+        let is_veth = device.driver == "veth";
+        let peer = if is_veth {
+            "; at the other end of the veth pair: ethtool -K PEER txvlan off; here"
+        } else {
+            ""
+        };
+        Err(DeviceError::Tags { interface: device.name.clone(), reason, peer })
     }
 }
 
@@ -267,10 +307,34 @@ fn attach_seeing_tags(device: &Device, filters: &[Filter]) -> Option<(Loaded, Ow
     }
     let attached = Loaded::new(device, Variant::SeesTags, filters).and_then(|loaded| {
         let driver = |driver: io::Error| ProgramError::Driver { interface: device.name.clone(), driver };
-        let link = link(device, &loaded.program, sys::XDP_FLAGS_DRV_MODE).map_err(driver)?;
+        let link = create_link(device, &loaded.program, sys::XDP_FLAGS_DRV_MODE).map_err(driver)?;
         Ok((loaded, link))
     });
     attached.inspect_err(|error| tracing::debug!("no program that sees VLAN tags: {error}")).ok()
+}
+
+/// Puts the program in the place of the one that a pinned link holds.
+fn take_over(
+    device: &Device,
+    filters: &[Filter],
+    attached: Attached,
+    link: OwnedFd,
+) -> Result<Program, ProgramError> {
+    let hook = if attached.place == AttachedIn::Generic { Hook::Generic } else { Hook::Driver };
+    let replaced = |variant| {
+        let loaded = Loaded::new(device, variant, filters)?;
+        let driver = |driver| ProgramError::Driver { interface: device.name.clone(), driver };
+        link::replace(link.as_fd(), &loaded.program).map_err(driver)?;
+        Ok(loaded)
+    };
+    let seeing = hook == Hook::Driver && netlink::tells_tags(device.index);
+    let loaded = match seeing.then(|| replaced(Variant::SeesTags)) {
+        Some(Ok(loaded)) => loaded,
+        _ => replaced(Variant::Plain)?,
+    };
+    let program = Program::new(device, loaded, link, hook);
+    program.pinned.store(true, Ordering::Relaxed);
+    Ok(program)
 }
 
 impl Drop for Program {
@@ -279,8 +343,8 @@ impl Drop for Program {
         if self.pinned.load(Ordering::Relaxed) {
             return;
         }
-        // SAFETY: no memory is involved. Should it fail, closing the descriptor is what is left.
-        unsafe { sys::bpf_link_detach(self.link.as_raw_fd()) };
+        // Should it fail, closing the descriptor is what is left.
+        let _ = link::detach(&self.link);
     }
 }
 
@@ -330,7 +394,7 @@ fn entries(filters: &[Filter]) -> [u8; Filter::MOST * ENTRY] {
 }
 
 fn attach_anywhere(device: &Device, program: &impl AsFd) -> Result<(OwnedFd, Hook), ProgramError> {
-    let driver = match link(device, program, sys::XDP_FLAGS_DRV_MODE) {
+    let driver = match create_link(device, program, sys::XDP_FLAGS_DRV_MODE) {
         Ok(link) => return Ok((link, Hook::Driver)),
         Err(error) => error,
     };
@@ -340,10 +404,14 @@ fn attach_anywhere(device: &Device, program: &impl AsFd) -> Result<(OwnedFd, Hoo
             return Err(ProgramError::Mtu { interface: device.name.clone(), mtu: device.mtu });
         }
         // Somebody was faster.
-        Some(libc::EBUSY | libc::EEXIST) => refuse_if_occupied(device)?,
+        Some(libc::EBUSY | libc::EEXIST) => {
+            if let Some(attached) = attached(device)? {
+                return Err(occupied(device, attached));
+            }
+        }
         _ => {}
     }
-    match link(device, program, sys::XDP_FLAGS_SKB_MODE) {
+    match create_link(device, program, sys::XDP_FLAGS_SKB_MODE) {
         Ok(link) => {
             let interface = &device.name;
             match device.channels_for_xdp() {
@@ -365,7 +433,7 @@ fn attach_anywhere(device: &Device, program: &impl AsFd) -> Result<(OwnedFd, Hoo
     }
 }
 
-fn link(device: &Device, program: &impl AsFd, flags: u32) -> io::Result<OwnedFd> {
+fn create_link(device: &Device, program: &impl AsFd, flags: u32) -> io::Result<OwnedFd> {
     let options = sys::bpf_link_create_opts {
         sz: size_of::<sys::bpf_link_create_opts>() as sys::size_t,
         flags,
@@ -382,25 +450,14 @@ fn link(device: &Device, program: &impl AsFd, flags: u32) -> io::Result<OwnedFd>
     }
 }
 
-/// A driver program and a generic one exclude each other, so one of either kind is in the way.
-fn refuse_if_occupied(device: &Device) -> Result<(), ProgramError> {
-    let mut attached = sys::bpf_xdp_query_opts {
-        sz: size_of::<sys::bpf_xdp_query_opts>() as sys::size_t,
-        ..Default::default()
-    };
-    // SAFETY: `attached` is valid for writing and says its own size.
-    let result = unsafe { sys::bpf_xdp_query(device.index as i32, 0, &mut attached) };
-    if result < 0 {
-        let source = io::Error::from_raw_os_error(-result);
-        return Err(ProgramError::Query { interface: device.name.clone(), source });
-    }
-    let (id, off) = match u32::from(attached.attach_mode) {
-        sys::XDP_ATTACHED_NONE => return Ok(()),
-        sys::XDP_ATTACHED_SKB => (attached.skb_prog_id, "xdpgeneric"),
-        sys::XDP_ATTACHED_HW => (attached.hw_prog_id, "xdpoffload"),
-        _ => (attached.prog_id.max(attached.drv_prog_id), "xdp"),
-    };
-    Err(ProgramError::Occupied { interface: device.name.clone(), id, off })
+fn attached(device: &Device) -> Result<Option<Attached>, ProgramError> {
+    let failed = |source| ProgramError::Query { interface: device.name.clone(), source };
+    link::attached(device.index).map_err(failed)
+}
+
+fn occupied(device: &Device, attached: Attached) -> ProgramError {
+    let remedy = link::remedy(&device.name, device.index, attached);
+    ProgramError::Occupied { interface: device.name.clone(), id: attached.program, remedy }
 }
 
 /// libbpf prints to standard error unless told otherwise.
