@@ -115,6 +115,7 @@ pub struct Graph<M = ()> {
     counters: Arc<Counters>,
     aead: &'static dyn Aead,
     protocol_port: u16,
+    partial_checksums: PartialChecksums,
     private_dispatch: PrivateDispatch,
     public_dispatch: PublicDispatch,
     inbound_dispatch: InboundDispatch,
@@ -159,6 +160,7 @@ impl<M: Meter> Graph<M> {
             counters,
             aead,
             protocol_port: plan.protocol_port,
+            partial_checksums: PartialChecksums::default(),
             private_dispatch: PrivateDispatch { mac: plan.private.mac, own: inside },
             public_dispatch: plan.public_dispatch(),
             inbound_dispatch: InboundDispatch { own: inside },
@@ -189,6 +191,7 @@ impl<M: Meter> Graph<M> {
             return 0;
         }
         self.meter.lap("outbound receive");
+        self.partial_checksums.complete(&mut packets, &count.private_dispatch, &mut self.events);
         let [mut expired, mut too_big, mut answers, mut reports] = batches();
         self.route(&mut packets, &mut local, &mut neighbours, &mut expired, &mut too_big);
         self.meter.lap("outbound dispatch to route");

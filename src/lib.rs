@@ -46,6 +46,7 @@
 //! | `tfc` off | padding each packet to the MTU multiplies the traffic of small ones |
 //! | outer header: DF, `dscp` none | gateways do not reassemble, and a copied DSCP would tell something about the inner packet. `ecn` true copies ECN: it tells little, and senders need the answer (RFC 6040) |
 //! | `check-inner-source` true | the prefixes that packets go to are known anyway, and RFC 4301 wants their senders held to them |
+//! | `fail-closed` false | after the end of the process its interfaces are the kernel's again, as everyone expects who stops a program; who wants them shut says so |
 //! | 100 messages of the key exchange a second and worker | enough to rekey a thousand routes in 20 s, and little work even if every one is forged |
 //! | 50 ICMP messages a second, 100 at once | enough for traceroute and path MTU discovery, too little to reflect a flood |
 //! | workers sleep | an idle gateway costs nothing; `--busywait` is for those who pay for latency |

@@ -309,6 +309,16 @@ fn dispatch() -> Vec<Driver> {
         driver("private-dispatch/address-errors", |site| {
             site.arrive_private(&udp6("fe80::1", FAR_HOST6, 64, b"stays on its link"));
         }),
+        // No drop: with the sum of the pseudo header alone in the field.
+        driver("private-dispatch/partial-checksums", |site| {
+            let finished = udp(HOST, FAR_HOST, 64, b"from a veth");
+            let mut frame = finished.clone();
+            // 172.31.1.50 and 172.32.1.50, UDP, 8 and 11 bytes.
+            let sum = 0xac1f + 0x0132 + 0xac20 + 0x0132 + 17 + 19u32;
+            frame[40..42].copy_from_slice(&((sum & 0xffff) as u16 + (sum >> 16) as u16).to_be_bytes());
+            site.arrive_private(&frame);
+            assert_eq!(site.sent_public().len(), 1);
+        }),
         // To the other side's MAC: both may be on one device.
         driver("private-dispatch/address-errors*2", |site| {
             site.strict = true;

@@ -13,9 +13,11 @@
 mod netns;
 
 use netns::Netns;
+use std::io::{BufRead, BufReader};
 use std::net::UdpSocket;
 use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -28,6 +30,8 @@ struct Lab {
     /// Counts what arrives in clear text.
     listener: UdpSocket,
     daemon: Option<Child>,
+    /// Keeps a mount namespace with a BPF file system, in which the daemon runs.
+    keeper: Option<Child>,
     directory: tempfile::TempDir,
     _turn: MutexGuard<'static, ()>,
 }
@@ -51,8 +55,17 @@ impl Lab {
         let listener = inside(&internet, || UdpSocket::bind("10.32.0.50:9").unwrap());
         listener.set_nonblocking(true).unwrap();
         let directory = tempfile::tempdir().unwrap();
-        let lab =
-            Lab { host, gateway, peer, _internet: internet, listener, daemon: None, directory, _turn: turn };
+        let lab = Lab {
+            host,
+            gateway,
+            peer,
+            _internet: internet,
+            listener,
+            daemon: None,
+            keeper: None,
+            directory,
+            _turn: turn,
+        };
         lab.forward(true);
         lab.know_the_gateway();
         lab
@@ -75,21 +88,72 @@ impl Lab {
     }
 
     fn start(&mut self, settings: &str) {
-        let text = CONFIGURATION.to_string() + settings;
+        self.start_with(&(CONFIGURATION.to_string() + settings));
+    }
+
+    fn start_with(&mut self, text: &str) {
         std::fs::write(self.file("conf"), text).unwrap();
         let log = std::fs::File::options().create(true).append(true).open(self.file("log")).unwrap();
-        // Dies with the test, however that ends.
-        let mut command = self.gateway.command("setpriv");
+        let mut command = self.command();
         command
-            .args(["--pdeathsig", "KILL", VITA, "--name", "paris", "--config"])
+            .args(["--name", "paris", "--config"])
             .arg(self.file("conf"))
-            .env("SNABB_SHM_ROOT", self.file("run"))
             .env("VITA_STATE_DIR", self.file("state"))
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log);
         self.daemon = Some(command.spawn().expect("setpriv is installed"));
+    }
+
+    fn await_answer(&self) {
         eventually("the gateway answers", || self.config("get paris /mtu").is_ok());
+    }
+
+    /// The daemon's program with a few words of its command line. It dies with the test, however that ends.
+    fn command(&self) -> Command {
+        let mut command = match &self.keeper {
+            None => self.gateway.command("setpriv"),
+            Some(keeper) => {
+                let mut command = Command::new("nsenter");
+                command.args(["--target", &keeper.id().to_string(), "--mount", "--net", "setpriv"]);
+                command
+            }
+        };
+        command.args(["--pdeathsig", "KILL", VITA]).env("SNABB_SHM_ROOT", self.file("run"));
+        command
+    }
+
+    /// From now on there is a BPF file system where the daemon runs. It lasts longer than a daemon.
+    fn mount_bpf(&mut self) {
+        let mut command = self.gateway.command("setpriv");
+        let script = "mount -t bpf bpf /sys/fs/bpf && echo mounted && exec sleep 3600";
+        command.args(["--pdeathsig", "KILL", "sh", "-c", script]).stdout(Stdio::piped());
+        let mut keeper = command.spawn().expect("setpriv is installed");
+        let mut line = String::new();
+        BufReader::new(keeper.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "mounted\n");
+        self.keeper = Some(keeper);
+    }
+
+    fn unpin(&self) -> (bool, String) {
+        let output = self.command().args(["unpin", "paris"]).output().unwrap();
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).trim().to_string();
+        (output.status.success(), text)
+    }
+
+    /// Sends packets of which none may get out, although nobody counts them.
+    fn keeps_in_without_a_gateway(&self) {
+        self.send(PACKETS);
+        // On the one queue that there is, what arrives later is looked at later.
+        let _ = self.host.try_run("ip neigh del 10.31.0.1 dev lan");
+        eventually("the kernel answers a question that was sent last", || {
+            inside(&self.host, || {
+                let socket = UdpSocket::bind("10.31.0.50:0").unwrap();
+                let _ = socket.send_to(b"who has", "10.31.0.1:9");
+            });
+            self.host.run("ip neigh show 10.31.0.1 dev lan").contains("lladdr")
+        });
+        assert_eq!(self.leaked(), 0);
     }
 
     fn config(&self, words: &str) -> Result<String, String> {
@@ -158,9 +222,9 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        if let Some(daemon) = &mut self.daemon {
-            let _ = daemon.kill();
-            let _ = daemon.wait();
+        for process in [&mut self.daemon, &mut self.keeper].into_iter().flatten() {
+            let _ = process.kill();
+            let _ = process.wait();
         }
         if thread::panicking() {
             eprintln!("--- the log of vita:\n{}", self.log());
@@ -191,6 +255,7 @@ fn eventually(what: &str, mut happens: impl FnMut() -> bool) {
 fn while_the_public_interface_is_unplugged_nothing_leaves_in_clear_text() {
     let mut lab = Lab::raise(1);
     lab.start("");
+    lab.await_answer();
     lab.await_log("net.ipv4.conf.lan.forwarding=0");
     lab.keeps_in(&["private-router/sa-errors"]);
 
@@ -216,6 +281,7 @@ fn while_the_public_interface_is_unplugged_nothing_leaves_in_clear_text() {
 fn queues_without_a_worker_let_nothing_through_and_are_named() {
     let mut lab = Lab::raise(4);
     lab.start("");
+    lab.await_answer();
     lab.await_log("no worker serves 2, 3, 4");
     lab.await_log("ethtool --set-channels lan rx 1 tx 1");
     lab.keeps_in(&["private-router/sa-errors", "unserved-packets"]);
@@ -229,6 +295,101 @@ fn queues_without_a_worker_let_nothing_through_and_are_named() {
     lab.keeps_in(&["private-router/sa-errors"]);
     lab.gateway.run("ethtool --set-channels lan rx 3 tx 3");
     eventually("it is noticed", || lines(&lab) == 2);
+}
+
+#[test]
+fn sides_on_one_device_are_told_apart_by_their_addresses() {
+    let mut lab = Lab::raise(2);
+    let [private, public] = ["02:00:00:00:00:31", "02:00:00:00:00:32"];
+    // The private side has the first queue of the device, the public one the second.
+    let of_side = |text: &str, mac: &str| text.replace("ifname lan;", &format!("ifname lan; mac {mac};"));
+    let (inside, outside) = CONFIGURATION.trim().split_once('\n').unwrap();
+    let outside = outside.replace("ifname wan;", "ifname lan; device-queue 2;");
+    lab.start_with(&(of_side(inside, private) + &of_side(&outside, public)));
+    lab.await_answer();
+    for (mac, leaves) in [
+        (public, ["private-dispatch/address-errors", "public-dispatch/protocol-errors"]),
+        (private, ["private-router/sa-errors", "public-dispatch/address-errors"]),
+    ] {
+        lab.host.run(&format!("ip neigh replace 10.31.0.20 lladdr {mac} nud permanent dev lan"));
+        let before = leaves.map(|leaf| lab.state(leaf));
+        lab.keeps_in(&leaves);
+        let moved = leaves.map(|leaf| lab.state(leaf));
+        assert!(moved[0] > before[0] && moved[1] > before[1], "all packets came by one queue");
+    }
+    assert_eq!(lab.state("unserved-packets"), 0);
+}
+
+#[test]
+fn a_killed_gateway_lets_nothing_through_until_the_next_start_or_unpin() {
+    let mut lab = Lab::raise(1);
+    // Without a BPF file system there is nothing to pin in.
+    lab.start("fail-closed true;");
+    let status = lab.daemon.take().unwrap().wait().unwrap();
+    assert_eq!(status.code(), Some(1));
+    assert!(lab.log().contains("mount -t bpf bpf /sys/fs/bpf"), "{}", lab.log());
+
+    lab.mount_bpf();
+    let (done, text) = lab.unpin();
+    assert!(!done && text.contains("nothing pinned"), "{text}");
+    lab.start("fail-closed true;");
+    lab.await_answer();
+    let (done, text) = lab.unpin();
+    assert!(!done && text.contains("paris runs"), "{text}");
+    lab.keeps_in(&["private-router/sa-errors"]);
+    lab.kill();
+    lab.keeps_in_without_a_gateway();
+
+    // The next start takes over while packets flow.
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let (host, stopped) = (&lab.host, &stop);
+        scope.spawn(move || {
+            host.enter();
+            let socket = UdpSocket::bind("10.31.0.50:0").unwrap();
+            while !stopped.load(Ordering::Relaxed) {
+                let _ = socket.send_to(b"all the time", "10.32.0.50:9");
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let stop = StopAtEnd(&stop);
+        let log = std::fs::File::options().append(true).open(lab.file("log")).unwrap();
+        let mut command = lab.command();
+        command.args(["--name", "paris", "--config"]).arg(lab.file("conf"));
+        command.env("VITA_STATE_DIR", lab.file("state")).stderr(log).stdin(Stdio::null());
+        let mut daemon = command.spawn().unwrap();
+        eventually("a worker gets the packets", || {
+            lab.config("get-state paris /gateway-state/private-router/sa-errors")
+                .is_ok_and(|count| count.parse().is_ok_and(|count: u64| count > 100))
+        });
+        // Told to end, it leaves the program as well.
+        Command::new("kill").arg(daemon.id().to_string()).status().unwrap();
+        assert!(daemon.wait().unwrap().success());
+        drop(stop);
+    });
+    assert_eq!(lab.leaked(), 0);
+    lab.keeps_in_without_a_gateway();
+
+    let (done, text) = lab.unpin();
+    assert!(done && text.contains("lan:") && text.contains("wan:"), "{text}");
+    lab.show_that_the_kernel_forwards();
+
+    // Switched off while it runs, nothing stays behind.
+    lab.start("fail-closed true;");
+    lab.await_answer();
+    lab.config("set paris /fail-closed false").unwrap();
+    lab.kill();
+    lab.show_that_the_kernel_forwards();
+    assert!(!lab.unpin().0);
+}
+
+/// Ends the thread even if the test fails.
+struct StopAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 const PACKETS: u64 = 32;

@@ -8,6 +8,7 @@ mod netns;
 #[path = "support/two_sites.rs"]
 mod two_sites;
 
+use std::io::{Read, Write};
 use two_sites::{SITES, TwoSites};
 
 fn host6(number: u8) -> String {
@@ -110,6 +111,48 @@ fn two_ipv6_sites_reach_each_other_through_exactly_two_gateways() {
         assert!(state.contains("private-icmp6") && !state.contains("icmp4"), "{state}");
         assert_eq!(sites.state(number, "/gateway-state/private-next-hop/nd-errors"), "0");
         assert_eq!(sites.state(number, "/gateway-state/public-next-hop/addresses-added"), "1");
+    }
+}
+
+#[test]
+fn tcp_works_with_the_default_offloads_of_veth_and_the_log_names_them() {
+    let sites = TwoSites::raise(all_in_ipv4);
+    for number in SITES {
+        sites.host(number).run("ethtool -K lan tx on tso on gso on");
+    }
+    sites.await_tunnel(host4);
+    for address in [host4, host6] {
+        let bytes = vec![0x5a; 1 << 20];
+        let target = std::net::SocketAddr::new(address(32).parse().unwrap(), 7000);
+        std::thread::scope(|scope| {
+            let listener = scope.spawn(|| {
+                sites.host(32).enter();
+                std::net::TcpListener::bind(target).unwrap()
+            });
+            let listener = listener.join().unwrap();
+            let receiver = scope.spawn(move || {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut received = Vec::new();
+                stream.read_to_end(&mut received).unwrap();
+                received
+            });
+            scope.spawn(|| {
+                sites.host(31).enter();
+                let mut stream = std::net::TcpStream::connect(target).unwrap();
+                stream.write_all(&bytes).unwrap();
+            });
+            assert!(receiver.join().unwrap() == bytes);
+        });
+    }
+    for number in SITES {
+        let log = sites.log(number);
+        let lines = log
+            .lines()
+            .filter(|line| line.contains("interface lan: TCP and UDP packets come with unfinished"));
+        let lines: Vec<&str> = lines.collect();
+        assert!(lines.len() == 1 && lines[0].ends_with("ethtool -K PEER tx off"), "{log}");
+        let count = sites.state(number, "/gateway-state/private-dispatch/partial-checksums");
+        assert!(count.parse::<u64>().unwrap() > 10, "{count}");
     }
 }
 

@@ -11,7 +11,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 use veth::*;
 use vita::frame::{BATCH, Batch, HEADROOM, Pool, Port};
-use vita::xdp::{BindError, Filter, Hook, Mode, Options, Program, Side, Socket, Umem};
+use vita::xdp::{BindError, Filter, Hook, Mode, Options, Program, Side, Socket, Umem, Unserved};
 
 const IPV4: u16 = 0x0800;
 const BROADCAST: [u8; 6] = [0xff; 6];
@@ -219,6 +219,164 @@ fn one_interface_may_have_the_addresses_of_many() {
     let too_many: Vec<Filter> = (0..=most).map(own).collect();
     let error = gateway.program.set_filters(&too_many).unwrap_err().to_string();
     assert!(error.starts_with("interface wan: 17 pairs of MAC and IP address, 16 is the most"), "{error}");
+}
+
+/// A UDP datagram, or another packet with that much in it.
+fn packet(mac: [u8; 6], destination: [u8; 4], protocol: u8, port: u16) -> Vec<u8> {
+    let mut payload =
+        [&4000u16.to_be_bytes()[..], &port.to_be_bytes(), &12u16.to_be_bytes(), &[0; 2]].concat();
+    payload.extend(b"data");
+    let mut frame = Vec::new();
+    etherparse::PacketBuilder::ethernet2([2, 0xaa, 0, 0, 0, 1], mac)
+        .ipv4([10, 0, 0, 2], destination, 64)
+        .write(&mut frame, etherparse::IpNumber(protocol), &payload)
+        .unwrap();
+    frame
+}
+
+fn tagged(frame: &[u8], tags: &[(u16, u16)]) -> Vec<u8> {
+    let tags =
+        tags.iter().flat_map(|(protocol, control)| [protocol.to_be_bytes(), control.to_be_bytes()].concat());
+    frame[..12].iter().copied().chain(tags).chain(frame[12..].iter().copied()).collect()
+}
+
+#[test]
+fn private_packets_on_a_queue_without_a_socket_are_dropped_and_counted() {
+    let mut gateway = gateway(2, filter);
+    gateway.outside.enter();
+    let peer = device(&gateway.outside, "peer");
+    let mut second = Socket::bind(&gateway.umem, &peer, 1, Options::default()).unwrap();
+    let own = gateway.kernel_mac;
+    gateway.inside.enter();
+    let listener = std::net::UdpSocket::bind("10.0.0.1:5000").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let to_us = packet(own, [10, 0, 0, 1], 17, 5000);
+    let ipv6 = frame(own, 0x86dd, 1, 60);
+    let dropped = [
+        to_us.clone(),
+        packet(own, [10, 0, 0, 77], 6, 5000),
+        ipv6,
+        // In a VLAN of the kernel, which may forward as well.
+        tagged(&to_us, &[(0x8100, 5)]),
+        tagged(&to_us, &[(0x8100, 0)]),
+        frame(own, 0x8847, 1, 60),
+    ];
+    send(&mut second, gateway.umem.pool(), &dropped);
+    let count = dropped.len() as u64;
+    eventually("all are counted", || gateway.program.unserved().private == count);
+    assert_eq!(gateway.program.unserved().public, 0);
+    assert!(listener.recv(&mut [0; 64]).is_err(), "the kernel got one");
+    // On the other queue they are the socket's, without priority tags.
+    gateway.send(&dropped);
+    let arrived = receive_copies(&mut gateway.socket, dropped.len());
+    assert!(arrived[..4] == dropped[..4] && arrived[4] == to_us && arrived[5] == dropped[5]);
+    assert_eq!(gateway.program.unserved().private, count);
+}
+
+#[test]
+fn of_public_packets_the_kernel_gets_those_to_the_public_address_that_are_no_tunnels() {
+    let own = Ipv4Addr::new(10, 0, 0, 1);
+    let mut gateway = gateway(2, |mac| Filter { mac, side: Side::Public, ipv4: Some(own), ..OWN });
+    let peer = device(&gateway.outside, "peer");
+    let mut second = Socket::bind(&gateway.umem, &peer, 1, Options::default()).unwrap();
+    let mac = gateway.kernel_mac;
+    gateway.inside.enter();
+    let sockets = [5000, 303, 4500].map(|port| {
+        let socket = std::net::UdpSocket::bind((own, port)).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        socket
+    });
+    let mut fragment = packet(mac, own.octets(), 17, 5000);
+    fragment[20] = 0x20;
+    let stranger6 = [&mac[..], &[2; 6], &[0x86, 0xdd, 0x60, 0, 0, 0, 0, 0, 59, 64], &[0xfd; 32]].concat();
+    let dropped = [
+        packet(mac, own.octets(), 50, 0),
+        packet(mac, own.octets(), 17, 303),
+        packet(mac, own.octets(), 17, 4500),
+        fragment,
+        packet(mac, [10, 9, 9, 9], 17, 5000),
+        tagged(&packet(mac, own.octets(), 17, 5000), &[(0x8100, 5)]),
+        stranger6,
+    ];
+    send(&mut second, gateway.umem.pool(), &dropped);
+    let passed =
+        [packet(mac, own.octets(), 17, 5000), tagged(&packet(mac, own.octets(), 17, 5000), &[(0x8100, 0)])];
+    send(&mut second, gateway.umem.pool(), &passed);
+    for _ in 0..passed.len() {
+        eventually("the kernel gets it", || sockets[0].recv(&mut [0; 64]).is_ok());
+    }
+    assert_eq!(gateway.program.unserved(), Unserved { private: 0, public: dropped.len() as u64 });
+    assert!(sockets.iter().all(|socket| socket.recv(&mut [0; 64]).is_err()));
+    // With a socket all are the gateway's.
+    gateway.send(&passed);
+    assert!(receive_copies(&mut gateway.socket, 2)[0] == passed[0]);
+}
+
+#[test]
+fn tags_in_the_packet_are_taken_off_if_they_name_no_vlan() {
+    let mut gateway = gateway(1, |_| OWN);
+    let plain = packet(OWN.mac, [10, 7, 7, 7], 17, 5000);
+    let question = arp_request(BROADCAST, Ipv4Addr::new(10, 0, 0, 2), OWN.ipv4.unwrap());
+    let kept = [
+        tagged(&plain, &[(0x8100, 5)]),
+        tagged(&plain, &[(0x8100, 0), (0x8100, 5)]),
+        tagged(&plain, &[(0x88a8, 5), (0x8100, 0)]),
+        plain.clone(),
+    ];
+    let stripped = [
+        tagged(&plain, &[(0x8100, 0)]),
+        tagged(&plain, &[(0x8100, 0xe000)]),
+        tagged(&plain, &[(0x88a8, 0), (0x8100, 0x6000)]),
+        tagged(&question, &[(0x8100, 0)]),
+    ];
+    gateway.send(&[&stripped[..], &kept].concat());
+    let arrived = receive_copies(&mut gateway.socket, 8);
+    assert!(arrived[..4] == [plain.clone(), plain.clone(), plain, question]);
+    assert!(arrived[4] == kept[0] && arrived[6..] == kept[2..]);
+    // The outer one is gone, the VLAN is still seen.
+    assert_eq!(arrived[5][12..16], [0x81, 0, 0, 5]);
+}
+
+/// Gives what the kernel of the other end sends a tag beside the packet.
+fn push_tags(gateway: &Gateway, protocol: u16, control: u16) {
+    let directory = tempfile::tempdir().unwrap();
+    let object = directory.path().join("push_tag.o");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/push_tag.bpf.c");
+    let mut clang = std::process::Command::new("clang");
+    clang.args(["-O2", "-target", "bpf", "-c", source, "-o"]).arg(&object);
+    clang.args([format!("-DPROTOCOL={protocol}"), format!("-DCONTROL={control}")]);
+    assert!(clang.status().expect("clang is installed").success());
+    let _ = gateway.outside.try_run("tc qdisc del dev peer clsact");
+    gateway.outside.run("tc qdisc add dev peer clsact");
+    gateway.outside.run(&format!("tc filter add dev peer egress bpf da obj {} sec tc", object.display()));
+}
+
+#[test]
+fn tags_beside_the_packet_are_put_back_if_they_name_a_vlan() {
+    let mut gateway = gateway(1, |_| OWN);
+    assert!(gateway.program.sees_tags(), "veth tells of tags");
+    gateway.outside.run("ip neigh replace 10.0.0.9 lladdr 02:bb:00:00:00:09 nud permanent dev peer");
+    gateway.outside.enter();
+    let sender = std::net::UdpSocket::bind("10.0.0.2:0").unwrap();
+    for (protocol, control, tag) in [
+        (0x8100, 0x2005, Some([0x81, 0x00, 0x20, 0x05])),
+        (0x88a8, 0x0fff, Some([0x88, 0xa8, 0x0f, 0xff])),
+        (0x8100, 0xe000, None),
+    ] {
+        push_tags(&gateway, protocol, control);
+        sender.send_to(b"tagged", "10.0.0.9:5000").unwrap();
+        let frame = receive_copies(&mut gateway.socket, 1).remove(0);
+        assert_eq!(frame[..6], OWN.mac);
+        let untagged = match tag {
+            Some(tag) => {
+                assert_eq!(frame[12..16], tag);
+                &frame[16..]
+            }
+            None => &frame[12..],
+        };
+        assert_eq!(untagged[..3], [0x08, 0x00, 0x45], "{frame:02x?}");
+        assert!(frame.ends_with(b"tagged"));
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use netns::Netns;
 use std::os::unix::process::ExitStatusExt;
 use veth::*;
 use vita::frame::Port;
-use vita::xdp::{Device, DeviceError, Hook, Options, Program, ProgramError, Queues, Socket};
+use vita::xdp::{Device, DeviceError, Hook, Offloads, Options, Program, ProgramError, Queues, Socket};
 
 const OBJECT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/vita.bpf.o");
 
@@ -78,10 +78,47 @@ fn a_program_of_someone_else_is_left_alone() {
     let wan = device(&left, "wan");
     let first = Program::attach(&wan).unwrap();
     assert!(left.run("ip link show wan").contains("xdp"));
-    assert!(matches!(Program::attach(&wan), Err(ProgramError::Occupied { .. })));
+    // It is held by a link, which `ip link set .. xdp off` cannot take away: by this process.
+    let error = Program::attach(&wan).unwrap_err().to_string();
+    let process = format!("stop process {} (", std::process::id());
+    assert!(error.contains(&process) && error.contains("bpftool link detach id "), "{error}");
+    let id = error.rsplit(' ').next().unwrap();
+    assert!(link_ids().contains(&id.to_string()), "{error}");
+    assert!(left.try_run("ip link set dev wan xdp off").is_err());
     drop(first);
     assert!(!left.run("ip link show wan").contains("xdp"), "dropping detaches");
     Program::attach(&wan).unwrap();
+}
+
+/// Of the BPF links that this process holds.
+fn link_ids() -> Vec<String> {
+    let descriptors = std::fs::read_dir("/proc/self/fdinfo").unwrap().flatten();
+    let texts = descriptors.filter_map(|entry| std::fs::read_to_string(entry.path()).ok());
+    let ids = texts.flat_map(|text| {
+        text.lines()
+            .filter_map(|line| Some(line.strip_prefix("link_id:")?.trim().to_string()))
+            .collect::<Vec<_>>()
+    });
+    ids.collect()
+}
+
+#[test]
+fn a_device_whose_tags_the_program_cannot_see_is_refused() {
+    let (left, right) = (Netns::new(), Netns::new());
+    left.veth("wan", &right, "peer", 1);
+    left.run("ip link add link wan name virtual type macvlan mode bridge");
+    let virtual_device = device(&left, "virtual");
+    let program = Program::attach(&virtual_device).unwrap();
+    assert_eq!((program.hook(), program.sees_tags()), (Hook::Generic, false));
+    program.check_tags(&virtual_device).unwrap();
+    let offloads = Offloads { vlan: true, ..virtual_device.offloads };
+    let error = program.check_tags(&Device { offloads, ..virtual_device }).unwrap_err();
+    assert!(error.to_string().ends_with("ethtool -K virtual rxvlan off"), "{error}");
+    drop(program);
+    // A veth tells, so it may take tags off.
+    let wan = device(&left, "wan");
+    assert!(wan.offloads.vlan);
+    Program::attach(&wan).unwrap().check_tags(&wan).unwrap();
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! Watches over what may leave in clear text: counts the packets that the XDP programs dropped because no worker served their
 //! queue, and warns of settings under which packets go there, or past the gateway.
 
-use super::layout::Place;
+use super::layout::{OwnAddresses, Place};
 use super::{WATCH_EVERY, watch};
 use crate::clock::Instant;
 use crate::config::{Config, Link};
@@ -51,6 +51,7 @@ impl Guard {
             warnings.extend(unserved_queues(device, &queues_in_use(config, &device.name)));
             warnings.extend(forwarding(&device.name));
             warnings.extend(merging(device));
+            warnings.extend(same_address(config, device));
             let program = programs.get(&(device.name.clone(), device.index));
             let untold = program.and_then(|program| program.check_tags(device).err());
             warnings.extend(untold.map(|error| error.to_string()));
@@ -141,6 +142,21 @@ fn forwarding(name: &str) -> Vec<String> {
     .collect()
 }
 
+/// Where both sides are on one device, only their addresses tell frames to one from frames to the other.
+fn same_address(config: &Config, device: &Device) -> Option<String> {
+    let is_on = |link: &Link| matches!(link, Link::Interface(name) if *name == device.name);
+    let private = config.private.first().filter(|private| is_on(&private.link))?;
+    let mac = OwnAddresses::private(config, Some(device))?.mac;
+    let same = config.workers().filter(|public| is_on(&public.link)).find(|public| {
+        OwnAddresses::public(config, public.queue, Some(device)).is_some_and(|own| own.mac == mac)
+    })?;
+    Some(format!(
+        "interface {}: {} and {} have the same MAC address {mac}: what is sent to one may be taken for the other's; give \
+         each a mac of its own",
+        device.name, private.ip, same.ip
+    ))
+}
+
 /// Below a stacked device packets are merged before the gateway sees them, and are then too long for it.
 fn merging(device: &Device) -> Option<String> {
     // At the other end of a veth pair nothing is merged that comes here.
@@ -165,6 +181,7 @@ const MOST_NAMED: usize = 10;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Document;
     use crate::xdp::Queues;
 
     fn device(receiving: u32, separate: bool) -> Device {
@@ -183,6 +200,20 @@ mod tests {
 
     fn warning(device: &Device, in_use: &[u32]) -> Option<String> {
         unserved_queues(device, &in_use.iter().copied().collect())
+    }
+
+    #[test]
+    fn sides_with_one_address_on_one_device_are_told() {
+        let text = |mac: &str| {
+            format!(
+                "private-interface4 {{ ifname lan0; ip 10.0.0.1; nexthop-ip 10.0.0.2; }}
+                 public-interface4 {{ ifname lan0; device-queue 2; {mac} ip 192.0.2.1; nexthop-ip 192.0.2.9; }}"
+            )
+        };
+        let warning = |mac| same_address(Document::parse(&text(mac)).unwrap().config(), &device(2, false));
+        let told = warning("").unwrap();
+        assert!(told.contains("10.0.0.1 and 192.0.2.1") && told.contains("02:00:00:00:00:01"), "{told}");
+        assert_eq!(warning("mac 02:00:00:00:00:02;"), None);
     }
 
     #[test]

@@ -5,6 +5,8 @@ use super::plan::Numbers;
 use crate::clock::Instant;
 use crate::exchange;
 use crate::stage::{Budget, Event};
+use crate::xdp::Device;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 pub struct Log {
@@ -12,12 +14,20 @@ pub struct Log {
     budget: Budget,
     suppressed: u64,
     report_at: Instant,
+    /// Interfaces with unfinished checksums that were told.
+    unfinished: BTreeSet<String>,
 }
 
 impl Default for Log {
     fn default() -> Log {
         let start = Instant::now();
-        Log { start, budget: Budget::per_second(RATE, BURST), suppressed: 0, report_at: start }
+        Log {
+            start,
+            budget: Budget::per_second(RATE, BURST),
+            suppressed: 0,
+            report_at: start,
+            unfinished: BTreeSet::new(),
+        }
     }
 }
 
@@ -59,12 +69,28 @@ impl Log {
                     );
                 }
             }
+            // That has an interface to be named, see below.
+            Event::PartialChecksum => {}
             Event::NextHop { ip, mac } => {
                 if self.may_write(now) {
                     tracing::info!("queue {queue}: next hop {ip} is at {mac}");
                 }
             }
         }
+    }
+
+    /// Packets with checksums that are not finished came from this device: once for each.
+    pub fn partial_checksums(&mut self, device: &Device) {
+        if !self.unfinished.insert(device.name.clone()) {
+            return;
+        }
+        let peer = device.lower().map_or("PEER".to_string(), |peer| peer.name);
+        tracing::warn!(
+            "interface {}: TCP and UDP packets come with unfinished checksums, as a veth pair hands them over by default; \
+             they are completed, which costs time (private-dispatch/partial-checksums): at the other end of the pair: \
+             ethtool -K {peer} tx off",
+            device.name
+        );
     }
 
     pub fn exchange(&mut self, now: Instant, queue: u16, event: &exchange::Event) {

@@ -13,7 +13,7 @@ use crate::config::{Config, PublicInterface};
 use crate::count::{Counters, KeyManager as KeyCounters, Totals};
 use crate::exchange::{self, KeyManager, Output, Settings};
 use crate::graph::{Plan, Reroute};
-use crate::stage::{Datagram, Overheard};
+use crate::stage::{Datagram, Event, Overheard};
 use crate::worker::{Command, Seat, Worker};
 use crate::xdp::{Doorbell, Mode, Program};
 use std::collections::BTreeMap;
@@ -184,6 +184,9 @@ impl Queue {
             self.perform(now, numbers, log);
         }
         while let Some(event) = link.events.pop() {
+            if let (Event::PartialChecksum, Some(private)) = (&event, &self.seat.private) {
+                log.partial_checksums(&private.device);
+            }
             log.event(now, self.seat.queue, &event, numbers);
         }
         self.free();

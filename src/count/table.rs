@@ -86,7 +86,7 @@ groups! {
         unresolved_errors arp_announcements na_announcements mld_reports mld_errors
     }
     /// The way from the private interface.
-    PrivateDispatch { ethertype_errors address_errors }
+    PrivateDispatch { ethertype_errors address_errors partial_checksums }
     /// The way from the public interface.
     PublicDispatch { rxerrors ethertype_errors protocol_errors fragment_errors address_errors }
     /// Packets that came out of a tunnel.

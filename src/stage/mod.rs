@@ -21,6 +21,7 @@ mod icmp;
 mod meter;
 mod next_hop;
 mod open;
+mod partial;
 mod path;
 mod policy;
 pub mod router;
@@ -34,6 +35,7 @@ pub use icmp::{Icmp, IcmpCount, Problem};
 pub use meter::Meter;
 pub use next_hop::{Neighbour, NextHop, Overheard, Resolved, Side, Unknown, Ways};
 pub use open::{Closed, Inbound, Open, Verdicts};
+pub use partial::PartialChecksums;
 pub use path::PathMtu;
 pub use router::PrivateRouter;
 pub use seal::Outbound;
@@ -65,6 +67,8 @@ pub enum Event {
     /// The path to the gateway of the route with this number is narrower than was known: what it carries, and the
     /// longest inner packet that fits.
     PathMtu { route: u32, path_mtu: u16, inner_mtu: u16 },
+    /// Packets from inside have checksums that are not finished. Once.
+    PartialChecksum,
     /// A next hop has a new address.
     NextHop { ip: IpAddr, mac: crate::wire::Mac },
 }

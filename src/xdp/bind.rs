@@ -24,6 +24,12 @@ pub enum BindError {
     )]
     Permission { source: io::Error },
     #[error(
+        "no AF_XDP socket: too many files are open: raise LimitNOFILE of the unit, or ulimit -n ({source})"
+    )]
+    Descriptors { source: io::Error },
+    #[error("this kernel has no AF_XDP sockets (CONFIG_XDP_SOCKETS): use one that has ({source})")]
+    Unknown { source: io::Error },
+    #[error(
         "the kernel does not pin {bytes} bytes of packet memory: raise LimitMEMLOCK or add \
          CAP_IPC_LOCK ({source})"
     )]
@@ -117,8 +123,10 @@ impl Attempt<'_> {
         if fd < 0 {
             let source = io::Error::last_os_error();
             return Err(match source.raw_os_error() {
-                Some(libc::EPERM) => BindError::Permission { source },
-                _ => self.failed("make an AF_XDP socket (is it in this kernel?)", source),
+                Some(libc::EPERM | libc::EACCES) => BindError::Permission { source },
+                Some(libc::EMFILE | libc::ENFILE) => BindError::Descriptors { source },
+                Some(libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT) => BindError::Unknown { source },
+                _ => self.failed("make an AF_XDP socket", source),
             });
         }
         // SAFETY: the descriptor was just made and belongs to nobody else.

@@ -207,6 +207,11 @@ impl Program {
         self.hook
     }
 
+    /// Whether the program sees VLAN tags that the device took off.
+    pub fn sees_tags(&self) -> bool {
+        self.sees_tags
+    }
+
     /// Whether tagged frames are told from others: by the program, or because the device leaves tags where they are.
     pub fn check_tags(&self, device: &Device) -> Result<(), DeviceError> {
         if self.sees_tags || !device.offloads.vlan {
@@ -492,6 +497,18 @@ mod tests {
     fn one_program_serves_the_workers_of_all_queues() {
         fn shared<T: Send + Sync>() {}
         shared::<Program>();
+    }
+
+    #[test]
+    fn what_is_missing_is_told_by_the_error() {
+        let remedy = |error: i32| {
+            let context = libbpf_rs::Error::from(io::Error::from_raw_os_error(error));
+            ProgramError::load(context).to_string()
+        };
+        assert!(remedy(libc::EMFILE).contains("LimitNOFILE"), "{}", remedy(libc::EMFILE));
+        assert!(!remedy(libc::EMFILE).contains("CAP_"), "{}", remedy(libc::EMFILE));
+        assert!(remedy(libc::EPERM).contains("CAP_BPF"), "{}", remedy(libc::EPERM));
+        assert!(!remedy(libc::EINVAL).contains("CAP_"), "{}", remedy(libc::EINVAL));
     }
 
     #[test]
