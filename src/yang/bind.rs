@@ -4,46 +4,42 @@
 use super::data::{Container, Data, Key, List, Value};
 use super::path::Step;
 use super::schema::{self, Kind, Members, Node};
-use super::syntax::{self, Body, Item};
+use super::syntax::{self, Body, Item, Reader};
 use super::text::{Problem, TextError};
 use super::types::Type;
 use super::validate;
 use std::sync::Arc;
 
-/// Binds the items of a message to the members of an rpc's input or output.
-pub fn message(schema: &Members, source: &str, item: &Item) -> Result<Container, TextError> {
-    let binder = Binder { any_character: true, ..Binder::new(source) };
-    let Body::Block(items) = &item.body else {
-        return Err(binder.shape(item, "a block in braces"));
-    };
-    let container = binder.members(schema, items)?;
-    complete(schema, &container).map_err(|problem| binder.error(item.at, problem))?;
-    Ok(container)
-}
-
 /// The byte offset of the node that steps lead to, or of the nearest one above it; nothing if the text has none.
 pub fn place(schema: &Members, source: &str, steps: &[Step]) -> Option<usize> {
-    let binder = Binder::new(source);
-    let items = syntax::statements(source).ok()?;
-    let (mut items, mut members, mut at) = (&items[..], schema, None);
+    let mut binder = Binder::new(source);
+    let (mut members, mut at) = (schema, None);
     for step in steps {
         let kind = &members.node(&step.name)?.kind;
-        let found = items.iter().find(|item| {
-            *item.keyword == *step.name
-                && match (kind, &step.key, &item.body) {
-                    (Kind::List(list), Some((_, key)), Body::Block(items)) => {
-                        binder.key(list, items).is_some_and(|found| found == *key)
-                    }
-                    _ => true,
+        loop {
+            let Some(item) = binder.reader.statement().ok()? else { return at };
+            if *item.keyword != *step.name {
+                if matches!(item.body, Body::Block) {
+                    binder.reader.skip().ok()?;
                 }
-        });
-        let Some(item) = found else { break };
-        at = Some(item.at);
-        (items, members) = match (&item.body, kind) {
-            (Body::Block(items), Kind::Container(members)) => (items, members),
-            (Body::Block(items), Kind::List(list)) => (items, &list.members),
-            _ => break,
-        };
+                continue;
+            }
+            match (kind, &step.key, &item.body) {
+                (Kind::List(list), Some((_, wanted)), Body::Block) => {
+                    // The key may stand anywhere in the entry: what is read to find it is read again.
+                    let inside = binder.reader.clone();
+                    if binder.key(list).as_ref() != Some(wanted) {
+                        continue;
+                    }
+                    binder.reader = inside;
+                    members = &list.members;
+                }
+                (Kind::Container(inner), _, Body::Block) => members = inner,
+                _ => return Some(item.at),
+            }
+            at = Some(item.at);
+            break;
+        }
     }
     at
 }
@@ -75,6 +71,7 @@ pub(super) fn complete(schema: &Members, container: &Container) -> Result<(), Pr
 
 pub struct Binder<'a> {
     source: &'a str,
+    reader: Reader<'a>,
     /// Whether state may be there.
     state: bool,
     /// Whether strings may have any character. Those of messages hold texts, which are judged when they are read.
@@ -83,28 +80,47 @@ pub struct Binder<'a> {
 
 impl<'a> Binder<'a> {
     pub fn new(source: &'a str) -> Self {
-        Binder { source, state: false, any_character: false }
+        Binder { source, reader: Reader::new(source), state: false, any_character: false }
     }
 
     pub fn with_state(source: &'a str) -> Self {
-        Binder { source, state: true, any_character: false }
+        Binder { state: true, ..Binder::new(source) }
+    }
+
+    /// For messages of an rpc.
+    pub fn of_messages(source: &'a str) -> Self {
+        Binder { any_character: true, ..Binder::new(source) }
+    }
+
+    /// The name of the next message; nothing at the end of the text.
+    pub fn message_name(&mut self) -> Result<Option<Item<'a>>, TextError> {
+        let item = self.reader.statement()?;
+        if item.is_none() {
+            self.reader.end()?;
+        }
+        Ok(item)
+    }
+
+    /// The leaves of the message of that name: the members of an rpc's input or output.
+    pub fn message(&mut self, schema: &Members, item: &Item) -> Result<Container, TextError> {
+        if !matches!(item.body, Body::Block) {
+            return Err(self.shape(item, "a block in braces"));
+        }
+        self.block(schema, item.at)
     }
 
     /// The whole text as the members of a container.
-    pub fn whole(&self, schema: &Members) -> Result<Container, TextError> {
-        let items = syntax::statements(self.source)?;
-        let container = self.members(schema, &items)?;
+    pub fn whole(mut self, schema: &Members) -> Result<Container, TextError> {
+        let container = self.members(schema, &[])?;
+        self.reader.end()?;
         complete(schema, &container).map_err(|problem| self.error(self.source.len(), problem))?;
         Ok(container)
     }
 
     /// The whole text as the members of a list entry, without its key leaves, which the key supplies.
-    pub fn keyed(&self, schema: &schema::List, key: &Key) -> Result<Container, TextError> {
-        let items = syntax::statements(self.source)?;
-        if let Some(item) = items.iter().find(|item| schema.keys.iter().any(|key| **key == *item.keyword)) {
-            return Err(self.error(item.at, Problem::KeyInEntry(item.keyword.to_string())));
-        }
-        let mut container = self.members(&schema.members, &items)?;
+    pub fn keyed(mut self, schema: &schema::List, key: &Key) -> Result<Container, TextError> {
+        let mut container = self.members(&schema.members, &schema.keys)?;
+        self.reader.end()?;
         for (name, value) in schema.keys.iter().zip(&key.0) {
             container.members.insert(name.clone(), Data::Leaf(value.clone()));
         }
@@ -113,32 +129,63 @@ impl<'a> Binder<'a> {
     }
 
     /// The whole text as the value of a node.
-    pub fn node_value(&self, node: &Node) -> Result<Data, TextError> {
-        let value = |kind| {
-            let word = syntax::value(self.source)?;
-            self.value(&node.name, kind, &word.text, word.at)
-        };
+    pub fn node_value(mut self, node: &Node) -> Result<Data, TextError> {
         match &node.kind {
-            Kind::Leaf(leaf) => value(&leaf.kind).map(Data::Leaf),
-            Kind::LeafList(kind) => value(kind).map(|value| Data::LeafList(vec![value])),
+            Kind::Leaf(leaf) => self.only_value(&node.name, &leaf.kind).map(Data::Leaf),
+            Kind::LeafList(kind) => {
+                let mut values = Vec::new();
+                while let Some(word) = self.reader.one_of_values()? {
+                    values.push(self.value(&node.name, kind, &word.text, word.at)?);
+                }
+                self.reader.end()?;
+                Ok(Data::LeafList(values))
+            }
             Kind::Container(inner) => Ok(Data::Container(self.whole(inner)?.into())),
             Kind::List(schema) => {
                 let mut list = List::default();
-                for group in syntax::groups(self.source)? {
-                    self.entry(schema, &mut list, &group.items, group.at)?;
+                while let Some(at) = self.reader.group()? {
+                    self.entry(schema, &mut list, at)?;
                 }
+                self.reader.end()?;
                 Ok(Data::List(list.into()))
             }
         }
     }
 
-    fn members(&self, schema: &Members, items: &[Item]) -> Result<Container, TextError> {
-        let mut container = Container::default();
-        for item in items {
-            let node = self.node(schema, item)?;
-            exclusive(schema, &container, node).map_err(|problem| self.error(item.at, problem))?;
-            self.member(&mut container, node, item)?;
+    /// The whole text as one value of a leaf-list.
+    pub fn single_value(mut self, node: &Node) -> Result<Data, TextError> {
+        match &node.kind {
+            Kind::LeafList(kind) => {
+                self.only_value(&node.name, kind).map(|value| Data::LeafList(vec![value]))
+            }
+            _ => self.node_value(node),
         }
+    }
+
+    fn only_value(&mut self, name: &str, kind: &Type) -> Result<Value, TextError> {
+        let word = self.reader.only_value()?;
+        self.value(name, kind, &word.text, word.at)
+    }
+
+    /// The members of a block, up to its end; none may be one of those that are forbidden.
+    fn members(&mut self, schema: &Members, forbidden: &[Arc<str>]) -> Result<Container, TextError> {
+        let mut container = Container::default();
+        while let Some(item) = self.reader.statement()? {
+            if forbidden.iter().any(|name| **name == *item.keyword) {
+                return Err(self.error(item.at, Problem::KeyInEntry(item.keyword.to_string())));
+            }
+            let node = self.node(schema, &item)?;
+            exclusive(schema, &container, node).map_err(|problem| self.error(item.at, problem))?;
+            self.member(&mut container, node, &item)?;
+        }
+        Ok(container)
+    }
+
+    /// The members of the block that begins at a place, and its end.
+    fn block(&mut self, schema: &Members, at: usize) -> Result<Container, TextError> {
+        let container = self.members(schema, &[])?;
+        self.reader.close()?;
+        complete(schema, &container).map_err(|problem| self.error(at, problem))?;
         Ok(container)
     }
 
@@ -150,17 +197,15 @@ impl<'a> Binder<'a> {
         }
     }
 
-    fn member(&self, container: &mut Container, node: &Node, item: &Item) -> Result<(), TextError> {
+    fn member(&mut self, container: &mut Container, node: &Node, item: &Item) -> Result<(), TextError> {
         let present = container.members.get_mut(&node.name);
-        let duplicate = || self.error(item.at, Problem::Duplicate(item.keyword.to_string()));
         let data = match (&node.kind, &item.body, present) {
-            (Kind::List(schema), Body::Block(items), Some(Data::List(list))) => {
-                let list = Arc::make_mut(list);
-                return self.entry(schema, list, items, item.at);
+            (Kind::List(schema), Body::Block, Some(Data::List(list))) => {
+                return self.entry(schema, Arc::make_mut(list), item.at);
             }
-            (Kind::List(schema), Body::Block(items), _) => {
+            (Kind::List(schema), Body::Block, _) => {
                 let mut list = List::default();
-                self.entry(schema, &mut list, items, item.at)?;
+                self.entry(schema, &mut list, item.at)?;
                 Data::List(list.into())
             }
             (Kind::LeafList(kind), Body::Value(word), present) => {
@@ -171,16 +216,16 @@ impl<'a> Binder<'a> {
                 }
                 Data::LeafList(vec![value])
             }
-            (Kind::Leaf(_) | Kind::Container(_), _, Some(_)) => return Err(duplicate()),
+            (Kind::Leaf(_) | Kind::Container(_), _, Some(_)) => {
+                return Err(self.error(item.at, Problem::Duplicate(item.keyword.to_string())));
+            }
             (Kind::Leaf(leaf), Body::Value(word), None) => {
                 Data::Leaf(self.value(item.keyword, &leaf.kind, &word.text, word.at)?)
             }
-            (Kind::Container(schema), Body::Block(items), None) => {
-                let inner = self.members(schema, items)?;
-                complete(schema, &inner).map_err(|problem| self.error(item.at, problem))?;
-                Data::Container(inner.into())
+            (Kind::Container(schema), Body::Block, None) => {
+                Data::Container(self.block(schema, item.at)?.into())
             }
-            (Kind::Leaf(_) | Kind::LeafList(_), Body::Block(_), _) => {
+            (Kind::Leaf(_) | Kind::LeafList(_), Body::Block, _) => {
                 return Err(self.shape(item, "a value, not a block in braces"));
             }
             (Kind::Container(_) | Kind::List(_), Body::Value(_), _) => {
@@ -191,14 +236,10 @@ impl<'a> Binder<'a> {
         Ok(())
     }
 
-    fn entry(
-        &self,
-        schema: &schema::List,
-        list: &mut List,
-        items: &[Item],
-        at: usize,
-    ) -> Result<(), TextError> {
-        let mut entry = self.members(&schema.members, items)?;
+    /// The entry whose block begins at a place.
+    fn entry(&mut self, schema: &schema::List, list: &mut List, at: usize) -> Result<(), TextError> {
+        let mut entry = self.members(&schema.members, &[])?;
+        self.reader.close()?;
         let mut key = Vec::with_capacity(schema.keys.len());
         for name in &schema.keys {
             let default = || schema.members.leaf(name).and_then(|leaf| leaf.default.clone());
@@ -218,18 +259,24 @@ impl<'a> Binder<'a> {
         Ok(())
     }
 
-    /// The key of an entry that is known to be well formed.
-    fn key(&self, schema: &schema::List, items: &[Item]) -> Option<Key> {
-        let value = |name: &Arc<str>| {
-            let leaf = schema.members.leaf(name)?;
-            match &items.iter().find(|item| *item.keyword == **name) {
-                Some(Item { body: Body::Value(word), at, .. }) => {
-                    self.value(name, &leaf.kind, &word.text, *at).ok()
+    /// The key of the entry whose block was opened last, which is read to its end.
+    fn key(&mut self, schema: &schema::List) -> Option<Key> {
+        let mut values: Vec<Option<Value>> = schema.keys.iter().map(|_| None).collect();
+        while let Some(item) = self.reader.statement().ok()? {
+            let place = schema.keys.iter().position(|name| **name == *item.keyword);
+            match (item.body, place) {
+                (Body::Block, _) => self.reader.skip().ok()?,
+                (Body::Value(word), Some(place)) => {
+                    let kind = &schema.members.leaf(item.keyword)?.kind;
+                    *values.get_mut(place)? = kind.parse(&word.text).ok();
                 }
-                _ => leaf.default.clone(),
+                (Body::Value(_), None) => {}
             }
-        };
-        schema.keys.iter().map(value).collect::<Option<_>>().map(Key)
+        }
+        self.reader.close().ok()?;
+        let default = |name: &Arc<str>| schema.members.leaf(name).and_then(|leaf| leaf.default.clone());
+        let values = schema.keys.iter().zip(values).map(|(name, value)| value.or_else(|| default(name)));
+        values.collect::<Option<_>>().map(Key)
     }
 
     fn value(&self, name: &str, kind: &Type, text: &str, at: usize) -> Result<Value, TextError> {

@@ -7,6 +7,8 @@ use super::json;
 use super::path::{Path, Step, Target};
 use super::schema::{self, Kind, Leaf, Members, Node, Schema};
 use super::text::{self, TextError};
+use super::types::Type;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Stands for the name of a text in messages, until someone who knows it puts it in its place.
@@ -16,8 +18,6 @@ pub const UNNAMED: &str = "<unknown>";
 pub enum EditError {
     #[error("{}", error.in_source(UNNAMED, path))]
     Text { path: String, error: Box<TextError> },
-    #[error("{0} is a leaf: the format influxdb prints containers and lists, ask for what contains it")]
-    SingleLeaf(String),
     #[error("{0}: Not found")]
     NoSuchEntry(String),
     #[error("{0} has no value")]
@@ -45,6 +45,16 @@ pub(super) enum Found<'a> {
         leaf: &'a Leaf,
         value: &'a Value,
     },
+    /// All values of a leaf-list.
+    Values {
+        kind: &'a Type,
+        values: &'a [Value],
+    },
+    /// One of them.
+    Value {
+        kind: &'a Type,
+        value: &'a Value,
+    },
     /// A list without entries, or state before there is any.
     Nothing,
 }
@@ -56,7 +66,8 @@ pub(super) fn find<'a>(
     path: &Path<'a>,
 ) -> Result<Found<'a>, EditError> {
     let no_value = || EditError::NoValue(path.to_string());
-    let (Target::Node(_) | Target::Entry(_), Some((last, parents))) = (path.target, path.steps.split_last())
+    let (Target::Node(_) | Target::Entry(_) | Target::Value(_), Some((last, parents))) =
+        (path.target, path.steps.split_last())
     else {
         return match path.target {
             Target::Root(members) => Ok(Found::Members(members, root)),
@@ -72,14 +83,22 @@ pub(super) fn find<'a>(
             let entry = entry.ok_or_else(|| EditError::NoSuchEntry(path.to_string()))?;
             Ok(Found::Entry(schema, entry))
         }
-        (Target::Entry(_), _) => Err(EditError::NoSuchEntry(path.to_string())),
+        (Target::Value(node), Some(Data::LeafList(values))) => {
+            let no_entry = || EditError::NoSuchEntry(path.to_string());
+            let Kind::LeafList(kind) = &node.kind else { return Err(no_value()) };
+            let value = position(values, kind, last).and_then(|place| values.get(place));
+            Ok(Found::Value { kind, value: value.ok_or_else(no_entry)? })
+        }
+        (Target::Entry(_) | Target::Value(_), _) => Err(EditError::NoSuchEntry(path.to_string())),
         (Target::Node(node), Some(data)) => match (&node.kind, data) {
             (Kind::Container(schema), Data::Container(inner)) => Ok(Found::Members(schema, inner)),
             (Kind::List(schema), Data::List(list)) => Ok(Found::List(schema, list)),
             (Kind::Leaf(leaf), Data::Leaf(value)) => Ok(Found::Leaf { node, leaf, value }),
+            (Kind::LeafList(kind), Data::LeafList(values)) => Ok(Found::Values { kind, values }),
             _ => Err(no_value()),
         },
         (Target::Node(node), None) => match &node.kind {
+            Kind::LeafList(kind) => Ok(Found::Values { kind, values: &[] }),
             Kind::Leaf(leaf) => match &leaf.default {
                 Some(value) => Ok(Found::Leaf { node, leaf, value }),
                 None => Err(no_value()),
@@ -100,7 +119,7 @@ pub fn set(
     path: &Path,
     value: &str,
 ) -> Result<Arc<Container>, EditError> {
-    if let Target::Node(node) = path.target {
+    if let Target::Node(node) | Target::Value(node) = path.target {
         writable(node, path)?;
     }
     let new = read(schema, path, value)?;
@@ -112,6 +131,15 @@ pub fn set(
     };
     change(root, parents, path, |parent| {
         match (new, &last.key) {
+            (Data::LeafList(new), Some(_)) => {
+                let no_entry = || EditError::NoSuchEntry(path.to_string());
+                let (kind, values) = values(parent, path, last).ok_or_else(no_entry)?;
+                let place = position(values, kind, last).ok_or_else(no_entry)?;
+                values.splice(place..=place, new);
+            }
+            (Data::LeafList(values), None) if values.is_empty() => {
+                parent.members.remove(&last.name);
+            }
             (Data::Container(entry), Some((_, key))) => {
                 let present = entries(parent, last).and_then(|list| list.entries.get_mut(key));
                 *present.ok_or_else(|| EditError::NoSuchEntry(path.to_string()))? = entry;
@@ -127,20 +155,35 @@ pub fn set(
     })
 }
 
-/// Adds entries to a list, or none if one of them is there already.
+/// Adds entries to a list, or values to a leaf-list, or none if one of them is there already.
 pub fn add(
     schema: &Schema,
     root: &Arc<Container>,
     path: &Path,
     value: &str,
 ) -> Result<Arc<Container>, EditError> {
-    let (Target::Node(node), Some((last, parents))) = (path.target, path.steps.split_last()) else {
+    let (Target::Node(node) | Target::Value(node), Some((last, parents))) =
+        (path.target, path.steps.split_last())
+    else {
         return Err(EditError::AddToNonList(path.to_string()));
     };
-    if !matches!(node.kind, Kind::List(_)) {
-        return Err(EditError::AddToNonList(path.to_string()));
-    }
     writable(node, path)?;
+    match &node.kind {
+        Kind::List(_) => {}
+        Kind::LeafList(kind) => {
+            // The path has the value already.
+            let named = last.key.as_ref().filter(|_| value.trim().is_empty()).map(|(_, key)| key.0.clone());
+            let added = match named {
+                Some(values) => values,
+                None => match read(schema, path, value)? {
+                    Data::LeafList(values) => values,
+                    _ => return Err(EditError::AddToNonList(path.to_string())),
+                },
+            };
+            return change(root, parents, path, |parent| add_values(parent, path, last, kind, added));
+        }
+        _ => return Err(EditError::AddToNonList(path.to_string())),
+    }
     let Data::List(added) = read(schema, path, value)? else {
         return Err(EditError::AddToNonList(path.to_string()));
     };
@@ -161,10 +204,58 @@ pub fn add(
     })
 }
 
+fn add_values(
+    parent: &mut Container,
+    path: &Path,
+    last: &Step,
+    kind: &Type,
+    added: Vec<Value>,
+) -> Result<(), EditError> {
+    if added.is_empty() {
+        return Ok(());
+    }
+    let empty = || Data::LeafList(Vec::new());
+    let Data::LeafList(values) = parent.members.entry(last.name.clone()).or_insert_with(empty) else {
+        return Err(EditError::AddToNonList(path.to_string()));
+    };
+    let mut known: HashSet<Value> = values.iter().map(|value| kind.canonical(value).into_owned()).collect();
+    for value in added {
+        if !known.insert(kind.canonical(&value).into_owned()) {
+            return Err(EditError::Exists { path: path.to_string(), key: value.to_string() });
+        }
+        values.push(value);
+    }
+    Ok(())
+}
+
+/// The values of the leaf-list that the last step of a path names.
+fn values<'d, 's>(
+    parent: &'d mut Container,
+    path: &Path<'s>,
+    last: &Step,
+) -> Option<(&'s Type, &'d mut Vec<Value>)> {
+    match (path.target, parent.members.get_mut(&last.name)) {
+        (Target::Value(Node { kind: Kind::LeafList(kind), .. }), Some(Data::LeafList(values))) => {
+            Some((kind, values))
+        }
+        _ => None,
+    }
+}
+
+/// Where the value that a step names is.
+fn position(values: &[Value], kind: &Type, step: &Step) -> Option<usize> {
+    let wanted = step.key.as_ref().and_then(|(_, key)| key.0.first())?;
+    let wanted = kind.canonical(wanted);
+    values.iter().position(|value| kind.canonical(value) == wanted)
+}
+
 /// Reads the value of what a path leads to, from text or JSON. That of a list entry includes its keys.
 fn read(schema: &Schema, path: &Path, value: &str) -> Result<Data, EditError> {
-    let data =
-        if json::is_json(value) { json::read(&schema.name, path, value) } else { text::read(path, value) };
+    let data = if json::is_json(value) {
+        json::read(&schema.name, path, json::unmarked(value))
+    } else {
+        text::read(path, value)
+    };
     data.map_err(|error| EditError::Text { path: path.to_string(), error: Box::new(error) })
 }
 
@@ -199,7 +290,7 @@ pub fn put(root: &mut Arc<Container>, path: &Path, value: Value) -> bool {
     true
 }
 
-/// Removes an entry from a list.
+/// Removes an entry from a list, or a value from a leaf-list.
 pub fn remove(root: &Arc<Container>, path: &Path) -> Result<Arc<Container>, EditError> {
     let target =
         path.steps.split_last().and_then(|(last, parents)| Some((last, &last.key.as_ref()?.1, parents)));
@@ -207,9 +298,18 @@ pub fn remove(root: &Arc<Container>, path: &Path) -> Result<Arc<Container>, Edit
         return Err(EditError::RemoveOfNonEntry(path.to_string()));
     };
     change(root, parents, path, |parent| {
+        let no_entry = || EditError::NoSuchEntry(path.to_string());
+        if let Target::Value(_) = path.target {
+            let (kind, values) = values(parent, path, last).ok_or_else(no_entry)?;
+            values.remove(position(values, kind, last).ok_or_else(no_entry)?);
+            if values.is_empty() {
+                parent.members.remove(&last.name);
+            }
+            return Ok(());
+        }
         let list = entries(parent, last);
         let list = list.filter(|list| list.entries.contains_key(key));
-        let list = list.ok_or_else(|| EditError::NoSuchEntry(path.to_string()))?;
+        let list = list.ok_or_else(no_entry)?;
         list.entries.remove(key);
         if list.entries.is_empty() {
             parent.members.remove(&last.name);
@@ -245,7 +345,7 @@ fn change(
     path: &Path,
     change: impl FnOnce(&mut Container) -> Result<(), EditError>,
 ) -> Result<Arc<Container>, EditError> {
-    if let Target::Node(node) = path.target {
+    if let Target::Node(node) | Target::Value(node) = path.target {
         writable(node, path)?;
     }
     let mut root = root.clone();

@@ -45,20 +45,19 @@ pub fn print(
             Found::Members(schema, container) => print::members(schema, container, shown),
             Found::Entry(schema, entry) => print::entry(schema, entry, shown),
             Found::List(schema, list) => print::list(schema, list, shown),
-            Found::Leaf { value, .. } => print::value(value),
+            Found::Leaf { value, .. } | Found::Value { value, .. } => print::value(value),
+            Found::Values { values, .. } => values.iter().map(|value| print::value(value) + "\n").collect(),
             Found::Nothing => String::new(),
         }),
         Format::Json => Ok(json::print(&schema.name, path, found, shown)),
         Format::Xpath => Ok(flat::xpath(path, found, shown)),
-        Format::Influxdb => {
-            flat::influxdb(path, found, shown).ok_or_else(|| EditError::SingleLeaf(path.to_string()))
-        }
+        Format::Influxdb => Ok(flat::influxdb(schema, path, found, shown)),
     }
 }
 
 /// The value of what a path leads to, from JSON to text.
 pub fn json_to_text(schema: &Schema, path: &Path, source: &str) -> Result<String, TextError> {
-    let data = json::read(&schema.name, path, source)?;
+    let data = json::read(&schema.name, path, json::unmarked(source))?;
     Ok(match (path.target, &data) {
         (Target::Root(schema), Data::Container(root)) => print::members(schema, root, Shown::Present),
         (Target::Entry(list), Data::Container(entry)) => print::entry(list, entry, Shown::Present),
@@ -68,8 +67,10 @@ pub fn json_to_text(schema: &Schema, path: &Path, source: &str) -> Result<String
             }
             (Kind::List(schema), Data::List(list)) => print::list(schema, list, Shown::Present),
             (_, Data::Leaf(value)) => print::value(value),
+            (_, Data::LeafList(values)) => values.iter().map(|value| print::value(value) + "\n").collect(),
             _ => String::new(),
         },
+        (Target::Value(_), Data::LeafList(values)) => values.first().map(print::value).unwrap_or_default(),
         _ => String::new(),
     })
 }
@@ -84,6 +85,7 @@ pub fn text_to_json(schema: &Schema, path: &Path, source: &str) -> Result<String
             (Kind::Container(schema), Data::Container(inner)) => Found::Members(schema, inner),
             (Kind::List(schema), Data::List(list)) => Found::List(schema, list),
             (Kind::Leaf(leaf), Data::Leaf(value)) => Found::Leaf { node, leaf, value },
+            (Kind::LeafList(kind), Data::LeafList(values)) => Found::Values { kind, values },
             _ => Found::Nothing,
         },
         _ => Found::Nothing,

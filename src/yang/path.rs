@@ -4,11 +4,14 @@
 //! The leading slash may be left out, and repeated or trailing slashes mean nothing. What stands in brackets is
 //! taken literally, slashes and dots included. Choices and cases are no elements of a path, and key leaves have
 //! none of their own.
+//!
+//! A value of a leaf-list is named by itself: `/route4[id=a]/additional-net[.='192.0.2.0/24']` (RFC 7950, section
+//! 9.13). There the quotes may be left out.
 
 use super::MAX_DEPTH;
 use super::data::{Key, Value};
 use super::schema::{Kind, List, Members, Node};
-use super::types::ValueError;
+use super::types::{Type, ValueError};
 use std::fmt;
 use std::sync::Arc;
 
@@ -28,12 +31,15 @@ pub enum Target<'s> {
     Node(&'s Node),
     /// One entry of a list; its key is in the last step.
     Entry(&'s List),
+    /// One value of a leaf-list; it is the key in the last step.
+    Value(&'s Node),
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
     pub name: Arc<str>,
-    /// Names of key leaves and their values, in the order of the list's key statement.
+    /// Names of key leaves and their values, in the order of the list's key statement. Of a value of a leaf-list, the
+    /// name is [`SELF`].
     pub key: Option<(Vec<Arc<str>>, Key)>,
 }
 
@@ -59,6 +65,10 @@ pub enum PathError {
         "Invalid path: Table query missing required key '{key}'\n{place} has entries with several keys: give [{key}=...]"
     )]
     MissingKey { place: String, key: String },
+    #[error(
+        "Invalid path: '{name}' is not a table key\n{place} is a list of values: name one by [.='VALUE']"
+    )]
+    NotAValue { place: String, name: String },
     #[error("Invalid path: {place}: {name}: {error}")]
     Value { place: String, name: String, error: Box<ValueError> },
     #[error("Invalid path: too long")]
@@ -106,7 +116,7 @@ impl<'s> Path<'s> {
             Target::Node(Node { kind: Kind::List(list), .. }) => {
                 return Err(PathError::InList { place: self.to_string(), keys: list.keys.join("=...][") });
             }
-            Target::Node(_) => {
+            Target::Node(_) | Target::Value(_) => {
                 return Err(PathError::InLeaf { place: self.to_string(), name: element.name.to_string() });
             }
         };
@@ -114,15 +124,23 @@ impl<'s> Path<'s> {
             Target::Entry(list) => list.keys.iter().any(|key| **key == *element.name),
             _ => false,
         };
-        let node =
-            members.node(element.name).filter(|node| !is_key && !matches!(node.kind, Kind::LeafList(_)));
+        let node = members.node(element.name).filter(|_| !is_key);
         let node = node.ok_or_else(|| self.no_such(members, element.name))?;
         self.steps.push(Step { name: node.name.clone(), key: None });
         self.defaults.push(Vec::new());
         self.target = Target::Node(node);
         let Some((first, _)) = element.predicates.first() else { return Ok(()) };
-        let Kind::List(list) = &node.kind else {
-            return Err(PathError::NotAList { place: self.to_string(), key: first.to_string() });
+        let list = match &node.kind {
+            Kind::List(list) => list,
+            Kind::LeafList(kind) => {
+                let value = self.value(&node.name, kind, &element.predicates)?;
+                if let Some(step) = self.steps.last_mut() {
+                    step.key = Some((vec![SELF.into()], Key(vec![value])));
+                }
+                self.target = Target::Value(node);
+                return Ok(());
+            }
+            _ => return Err(PathError::NotAList { place: self.to_string(), key: first.to_string() }),
         };
         let key = self.key(list, &element.predicates)?;
         let default = |name: &str| list.members.leaf(name).and_then(|leaf| leaf.default.as_ref());
@@ -163,6 +181,21 @@ impl<'s> Path<'s> {
         list.keys.iter().map(value).collect::<Result<_, _>>().map(Key)
     }
 
+    /// The value of a leaf-list that a predicate names.
+    fn value(&self, name: &str, kind: &Type, predicates: &[(&str, &str)]) -> Result<Value, PathError> {
+        match predicates {
+            [(SELF, text)] => kind.parse(unquoted(text)).map_err(|error| PathError::Value {
+                place: self.to_string(),
+                name: name.to_string(),
+                error: Box::new(error),
+            }),
+            _ => {
+                let other = predicates.iter().find(|(name, _)| *name != SELF).map_or(SELF, |(name, _)| name);
+                Err(PathError::NotAValue { place: self.to_string(), name: other.to_string() })
+            }
+        }
+    }
+
     fn no_such(&self, members: &Members, name: &str) -> PathError {
         let keys: &[_] = match self.target {
             Target::Entry(list) => &list.keys,
@@ -188,7 +221,13 @@ impl fmt::Display for Path<'_> {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.name)?;
-        self.sorted_keys().iter().try_for_each(|(name, value)| write!(f, "[{name}={value}]"))
+        self.sorted_keys().iter().try_for_each(|(name, value)| match *name {
+            SELF => {
+                let quote = if value.to_string().contains('\'') { '"' } else { '\'' };
+                write!(f, "[{SELF}={quote}{value}{quote}]")
+            }
+            name => write!(f, "[{name}={value}]"),
+        })
     }
 }
 
@@ -206,6 +245,12 @@ impl Step {
         names.sort_unstable();
         names
     }
+}
+
+/// The text between quotes, if it stands in quotes.
+fn unquoted(text: &str) -> &str {
+    let inside = |quote: char| text.strip_prefix(quote)?.strip_suffix(quote);
+    inside('\'').or_else(|| inside('"')).unwrap_or(text)
 }
 
 /// `name[key=value]...`
@@ -236,5 +281,7 @@ fn elements(text: &str) -> Result<Vec<Element<'_>>, PathError> {
     Ok(elements)
 }
 
+/// What a value of a leaf-list is called in a predicate.
+pub(super) const SELF: &str = ".";
 /// Longest path that a message repeats.
 const MAX_SHOWN: usize = 200;

@@ -4,11 +4,10 @@
 //! A payload holds any number of calls, or of replies, each the name of an rpc and a block of its leaves. Unlike in
 //! data, white space between name and block is required.
 
-use super::bind;
+use super::bind::Binder;
 use super::data::{Container, Data, Value};
 use super::print;
 use super::schema::{Members, Schema, SchemaError};
-use super::syntax;
 use super::text::{Problem, TextError};
 use super::validate;
 use std::sync::LazyLock;
@@ -34,6 +33,8 @@ pub enum RpcError {
     UnknownRpc(String),
     #[error("rpc {rpc} has no leaf '{name}' that could have this value")]
     UnknownLeaf { rpc: String, name: String },
+    #[error("more than {MAX_MESSAGES} calls; send several requests")]
+    TooMany,
     #[error("rpc {rpc} needs {name}")]
     Missing { rpc: String, name: String },
 }
@@ -100,7 +101,11 @@ enum Side {
 
 fn parse(text: &str, side: Side) -> Result<Vec<Message>, RpcError> {
     let mut messages = Vec::new();
-    for item in syntax::statements(text).map_err(text_error)? {
+    let mut binder = Binder::of_messages(text);
+    while let Some(item) = binder.message_name().map_err(text_error)? {
+        if messages.len() >= MAX_MESSAGES {
+            return Err(RpcError::TooMany);
+        }
         if !item.spaced {
             let problem = Problem::Unexpected {
                 expected: "white space between the name of an rpc and '{'",
@@ -109,7 +114,7 @@ fn parse(text: &str, side: Side) -> Result<Vec<Message>, RpcError> {
             return Err(text_error(TextError::new(text, item.at + item.keyword.len(), problem)));
         }
         let schema = members(item.keyword, side)?;
-        let leaves = Leaves(bind::message(schema, text, &item).map_err(text_error)?);
+        let leaves = Leaves(binder.message(schema, &item).map_err(text_error)?);
         messages.push(Message { name: item.keyword.to_string(), leaves });
     }
     Ok(messages)
@@ -146,5 +151,12 @@ fn members(name: &str, side: Side) -> Result<&'static Members, RpcError> {
     })
 }
 
-static PROTOCOL: LazyLock<Result<Schema, SchemaError>> =
-    LazyLock::new(|| Schema::compile(include_str!("../../yang/snabb-config-leader-v1.yang"), &[], &[]));
+/// Clients send one call per request; a request of many only multiplies the work and memory of one turn.
+const MAX_MESSAGES: usize = 256;
+
+/// The module of the messages.
+pub const MODULE: &str = include_str!("../../yang/snabb-config-leader-v1.yang");
+/// Its name.
+pub const MODULE_NAME: &str = "snabb-config-leader-v1";
+
+static PROTOCOL: LazyLock<Result<Schema, SchemaError>> = LazyLock::new(|| Schema::compile(MODULE, &[], &[]));

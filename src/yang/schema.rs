@@ -8,7 +8,7 @@ mod build;
 
 use super::data::Value;
 use super::types::Type;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A module, compiled.
@@ -17,6 +17,8 @@ pub struct Schema {
     pub name: String,
     pub root: Members,
     pub rpcs: BTreeMap<String, Rpc>,
+    /// Paths of leaves, without keys, whose measurement in InfluxDB is called by the name of the leaf alone.
+    pub(super) series: BTreeSet<String>,
 }
 
 #[derive(Debug)]
@@ -95,6 +97,13 @@ impl Schema {
     /// kept out of messages.
     pub fn compile(module: &str, imports: &[&str], secret: &[&str]) -> Result<Schema, SchemaError> {
         build::compile(module, imports, secret)
+    }
+
+    /// The same with these leaves, given by their paths without keys, as measurements that are called by the name of
+    /// the leaf alone. Others are called by their path, because leaves in different places share a name.
+    pub fn with_series(mut self, leaves: &[&str]) -> Schema {
+        self.series = leaves.iter().map(|path| path.to_string()).collect();
+        self
     }
 }
 

@@ -11,7 +11,7 @@ use super::MAX_DEPTH;
 use super::text::{Problem, TextError};
 use std::borrow::Cow;
 
-/// `keyword value;` or `keyword { ... }`
+/// `keyword value;` or `keyword {`
 #[derive(Debug)]
 pub struct Item<'a> {
     pub keyword: &'a str,
@@ -25,7 +25,8 @@ pub struct Item<'a> {
 #[derive(Debug)]
 pub enum Body<'a> {
     Value(Word<'a>),
-    Block(Vec<Item<'a>>),
+    /// The statements in braces are the next ones, up to [`Reader::close`].
+    Block,
 }
 
 /// A value, unquoted, and the byte offset where it stands.
@@ -33,48 +34,6 @@ pub enum Body<'a> {
 pub struct Word<'a> {
     pub text: Cow<'a, str>,
     pub at: usize,
-}
-
-/// `{ ... }` without keyword, and the byte offset where it stands.
-#[derive(Debug)]
-pub struct Group<'a> {
-    pub at: usize,
-    pub items: Vec<Item<'a>>,
-}
-
-/// Text that is a sequence of statements.
-pub fn statements(source: &str) -> Result<Vec<Item<'_>>, TextError> {
-    let mut reader = Reader { source, at: 0 };
-    let items = reader.items(0)?;
-    reader.end()?;
-    Ok(items)
-}
-
-/// Text that is one value, without semicolon.
-pub fn value(source: &str) -> Result<Word<'_>, TextError> {
-    let mut reader = Reader { source, at: 0 };
-    reader.blank()?;
-    let word = reader.value()?;
-    reader.blank()?;
-    reader.end()?;
-    Ok(word)
-}
-
-/// Text that is a sequence of groups.
-pub fn groups(source: &str) -> Result<Vec<Group<'_>>, TextError> {
-    let mut reader = Reader { source, at: 0 };
-    let mut groups = Vec::new();
-    reader.blank()?;
-    while reader.peek() == Some('{') {
-        let at = reader.at;
-        reader.at += 1;
-        let items = reader.items(1)?;
-        reader.require('}', "'}'")?;
-        groups.push(Group { at, items });
-        reader.blank()?;
-    }
-    reader.end()?;
-    Ok(groups)
 }
 
 /// What separates tokens.
@@ -97,30 +56,40 @@ pub fn is_yang(character: char) -> bool {
     }
 }
 
-struct Reader<'a> {
+/// Reads a text from its beginning to its end, one statement at a time, and keeps nothing of what it has read. So
+/// the memory that a text takes is that of the data in it, and the time is proportional to its length.
+#[derive(Clone)]
+pub struct Reader<'a> {
     source: &'a str,
     /// Byte offset, always at the beginning of a character.
     at: usize,
+    /// Blocks that are open.
+    depth: usize,
+    /// Statements read so far.
+    statements: usize,
+    /// A place and its column, so that no line is measured more than once.
+    measured: (usize, usize),
 }
 
 impl<'a> Reader<'a> {
-    /// Statements up to a '}' or the end, neither of which is consumed.
-    fn items(&mut self, depth: usize) -> Result<Vec<Item<'a>>, TextError> {
-        if depth > MAX_DEPTH {
-            return Err(self.error(Problem::TooDeep));
-        }
-        let mut items = Vec::new();
-        loop {
-            self.blank()?;
-            if matches!(self.peek(), None | Some('}')) {
-                return Ok(items);
-            }
-            items.push(self.item(depth)?);
-        }
+    pub fn new(source: &'a str) -> Self {
+        let mark = if source.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len_utf8() } else { 0 };
+        Reader { source, at: mark, depth: 0, statements: 0, measured: (mark, 0) }
     }
 
-    fn item(&mut self, depth: usize) -> Result<Item<'a>, TextError> {
+    /// The next statement of the innermost block, or nothing before a '}' or the end of the text.
+    pub fn statement(&mut self) -> Result<Option<Item<'a>>, TextError> {
+        self.blank()?;
+        // Files that were put together have the marks of each in the middle.
+        while self.peek() == Some(BYTE_ORDER_MARK) {
+            self.at += BYTE_ORDER_MARK.len_utf8();
+            self.blank()?;
+        }
+        if matches!(self.peek(), None | Some('}')) {
+            return Ok(None);
+        }
         let at = self.at;
+        self.count(at)?;
         let keyword =
             self.take_while(|character| character.is_ascii_alphanumeric() || "-_.".contains(character));
         if !keyword.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_') {
@@ -129,10 +98,8 @@ impl<'a> Reader<'a> {
         }
         let spaced = self.blank()?;
         let body = if self.peek() == Some('{') {
-            self.at += 1;
-            let items = self.items(depth + 1)?;
-            self.require('}', "'}'")?;
-            Body::Block(items)
+            self.open()?;
+            Body::Block
         } else if spaced {
             let word = self.value()?;
             self.blank()?;
@@ -141,7 +108,77 @@ impl<'a> Reader<'a> {
         } else {
             return Err(self.unexpected("white space after the name of a node"));
         };
-        Ok(Item { keyword, at, spaced, body })
+        Ok(Some(Item { keyword, at, spaced, body }))
+    }
+
+    /// The byte offset of the next '{' without a keyword, which opens a block, or nothing before anything else.
+    pub fn group(&mut self) -> Result<Option<usize>, TextError> {
+        self.blank()?;
+        if self.peek() != Some('{') {
+            return Ok(None);
+        }
+        let at = self.at;
+        self.count(at)?;
+        self.open()?;
+        Ok(Some(at))
+    }
+
+    /// Ends the innermost block, all statements of which have been read.
+    pub fn close(&mut self) -> Result<(), TextError> {
+        self.require('}', "'}'")?;
+        self.depth = self.depth.saturating_sub(1);
+        Ok(())
+    }
+
+    /// Reads the rest of the innermost block and ends it.
+    pub fn skip(&mut self) -> Result<(), TextError> {
+        let outside = self.depth.saturating_sub(1);
+        while self.depth > outside {
+            if self.statement()?.is_none() {
+                self.close()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The whole text as one value, without semicolon.
+    pub fn only_value(&mut self) -> Result<Word<'a>, TextError> {
+        self.blank()?;
+        let word = self.value()?;
+        self.blank()?;
+        self.end()?;
+        Ok(word)
+    }
+
+    /// The next value of a text that is a sequence of them, or nothing at its end. A semicolon may follow each.
+    pub fn one_of_values(&mut self) -> Result<Option<Word<'a>>, TextError> {
+        self.blank()?;
+        if self.peek().is_none() {
+            return Ok(None);
+        }
+        self.count(self.at)?;
+        let word = self.value()?;
+        let spaced = self.blank()?;
+        if self.peek() == Some(';') {
+            self.at += 1;
+        } else if !spaced && self.peek().is_some() {
+            return Err(self.unexpected("white space between values"));
+        }
+        Ok(Some(word))
+    }
+
+    fn open(&mut self) -> Result<(), TextError> {
+        self.at += 1;
+        self.depth += 1;
+        if self.depth > MAX_DEPTH { Err(self.error(Problem::TooDeep)) } else { Ok(()) }
+    }
+
+    fn count(&mut self, at: usize) -> Result<(), TextError> {
+        self.statements += 1;
+        if self.statements <= MAX_STATEMENTS {
+            return Ok(());
+        }
+        Err(TextError::new(self.source, at, Problem::TooMany { limit: MAX_STATEMENTS }))
     }
 
     fn value(&mut self) -> Result<Word<'a>, TextError> {
@@ -268,7 +305,8 @@ impl<'a> Reader<'a> {
         Err(self.unexpected(expected))
     }
 
-    fn end(&self) -> Result<(), TextError> {
+    /// An error unless all of the text has been read.
+    pub fn end(&self) -> Result<(), TextError> {
         if self.rest().is_empty() { Ok(()) } else { Err(self.unexpected("the end of the text")) }
     }
 
@@ -293,14 +331,17 @@ impl<'a> Reader<'a> {
         self.source.get(self.at..).unwrap_or("")
     }
 
-    /// Characters between the beginning of the line and a place in it.
-    fn column(&self, at: usize) -> usize {
-        let before = self.source.get(..at).unwrap_or("");
-        let line = before.rfind('\n').map_or(0, |newline| newline + 1);
-        before[line..].chars().fold(0, |width, character| match character {
+    /// Width of the line before a place. Places are asked for in the order of the text.
+    fn column(&mut self, at: usize) -> usize {
+        let (from, column) = self.measured;
+        let between = self.source.get(from..at).unwrap_or("");
+        let column = between.chars().fold(column, |width, character| match character {
+            '\n' => 0,
             '\t' => width + TAB - width % TAB,
             _ => width + 1,
-        })
+        });
+        self.measured = (at, column);
+        column
     }
 
     fn unexpected(&self, expected: &'static str) -> TextError {
@@ -313,5 +354,9 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Unicode 3.0 and older call it zero width no-break space; at the beginning of a file it tells an encoding.
+pub const BYTE_ORDER_MARK: char = '\u{feff}';
+/// Statements of one text. Printed by a gateway, so many fill a reply of the largest size (64 MiB) twice over.
+const MAX_STATEMENTS: usize = 8 << 20;
 /// Width of a tab stop (RFC 7950, section 6.1.3).
 const TAB: usize = 8;

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Reading the textual form, and what can be wrong with it.
 
+use super::MAX_DEPTH;
 use super::bind::{self, Binder};
 use super::data::{Container, Data, Key};
 use super::path::{Path, Target};
 use super::schema::{Members, Node};
+use super::syntax::BYTE_ORDER_MARK;
 use super::types::ValueError;
 use std::fmt;
 
@@ -34,8 +36,16 @@ pub enum Problem {
     Unexpected { expected: &'static str, found: Option<String> },
     #[error("a quoted string or comment that begins here has no end")]
     Unterminated,
-    #[error("nested too deeply")]
+    #[error("nested too deeply: more than {MAX_DEPTH} levels")]
     TooDeep,
+    #[error("more than {limit} statements: the text is too long")]
+    TooMany { limit: usize },
+    #[error("byte {byte:#04x} is not UTF-8; convert the file, for example: iconv -f LATIN1 -t UTF-8")]
+    NotUtf8 { byte: u8 },
+    #[error(
+        "this is {encoding}, and the text has to be UTF-8; convert the file: iconv -f {encoding} -t UTF-8"
+    )]
+    Encoding { encoding: &'static str },
     #[error("unrecognized parameter: {0}")]
     Unknown(String),
     #[error("{0} is state and cannot be configured")]
@@ -56,6 +66,36 @@ pub enum Problem {
     Missing(String),
     #[error("only one choice set can exist at one time: {choice} (here are {first} and {second})")]
     Choice { choice: String, first: String, second: String },
+}
+
+/// The text of a file, which has to be in UTF-8. A byte-order mark may stand before it.
+pub fn decode(bytes: Vec<u8>) -> Result<String, TextError> {
+    if let Some(encoding) = other_encoding(&bytes) {
+        return Err(TextError::new("", 0, Problem::Encoding { encoding }));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let byte = error.as_bytes().get(at).copied().unwrap_or_default();
+        let text = String::from_utf8_lossy(error.as_bytes());
+        // What precedes the place is valid, so it stands at the same offset in both.
+        TextError::new(&text, at, Problem::NotUtf8 { byte })
+    })
+}
+
+/// The encoding that a text is in if it is none of single bytes: known by its mark, or by the zeros in its first
+/// character, which no text in this form may have.
+fn other_encoding(bytes: &[u8]) -> Option<&'static str> {
+    match *bytes {
+        [0xff, 0xfe, 0, 0, ..] => Some("UTF-32LE"),
+        [0, 0, 0xfe, 0xff, ..] => Some("UTF-32BE"),
+        [0xff, 0xfe, ..] => Some("UTF-16LE"),
+        [0xfe, 0xff, ..] => Some("UTF-16BE"),
+        [a, 0, 0, 0, ..] if a != 0 => Some("UTF-32LE"),
+        [0, 0, 0, a, ..] if a != 0 => Some("UTF-32BE"),
+        [a, 0, b, 0, ..] if a != 0 && b != 0 => Some("UTF-16LE"),
+        [0, a, 0, b, ..] if a != 0 && b != 0 => Some("UTF-16BE"),
+        _ => None,
+    }
 }
 
 /// Reads the members of a container, or a whole document.
@@ -82,6 +122,7 @@ fn value(path: &Path, binder: Binder) -> Result<Data, TextError> {
     match path.target {
         Target::Root(schema) => Ok(Data::Container(binder.whole(schema)?.into())),
         Target::Node(schema) => binder.node_value(schema),
+        Target::Value(schema) => binder.single_value(schema),
         Target::Entry(list) => {
             let key = path.steps.last().and_then(|step| step.key.as_ref());
             let key = key.map_or(Key(Vec::new()), |(_, key)| key.clone());
@@ -114,11 +155,17 @@ impl Place {
     fn new(source: &str, at: usize) -> Self {
         let before = source.get(..at).unwrap_or(source);
         let line = before.matches('\n').count() + 1;
-        let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        // A byte-order mark is not shown, and takes no column.
+        let mark = if source.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len_utf8().min(at) } else { 0 };
+        let start = before.rfind('\n').map_or(mark, |newline| newline + 1);
         let column = before[start..].chars().count();
-        let text = source[start..].lines().next().unwrap_or("");
+        let text = source.get(start..).and_then(|rest| rest.split('\n').next()).unwrap_or("");
+        let text = text.strip_suffix('\r').unwrap_or(text);
         let skip = column.saturating_sub(EXCERPT / 2);
-        let excerpt = conceal(text).chars().skip(skip).take(EXCERPT).collect::<String>().into();
+        // Only so much of a long line is looked at that keys are seen which begin before the excerpt or end after it.
+        let before = skip.min(MARGIN);
+        let around: String = text.chars().skip(skip - before).take(before + EXCERPT + MARGIN).collect();
+        let excerpt = conceal(&around).chars().skip(before).take(EXCERPT).collect::<String>().into();
         Place { line, column: column + 1, excerpt, indent: column - skip }
     }
 
@@ -171,5 +218,7 @@ fn conceal(line: &str) -> String {
 
 /// Longest part of a line that a message repeats, in characters: about one line of a terminal.
 const EXCERPT: usize = 100;
+/// Longer than any key that is written with white space between its digits.
+const MARGIN: usize = 1000;
 /// Hexadecimal digits in a row that are taken for a key: more than a MAC address or a number has.
 const KEY_DIGITS: usize = 16;

@@ -15,7 +15,7 @@ use super::data::{Container, Data, Key, List, Value};
 use super::path::Step;
 use super::schema::{self, Kind, Leaf, Members};
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -38,6 +38,8 @@ pub enum Problem {
     Choice { choice: String, first: String, second: String },
     #[error("not unique: {leaves} is also in entry {other}")]
     NotUnique { leaves: String, other: String },
+    #[error("{0} is given twice")]
+    Repeated(String),
     #[error("expected at least {expected} in this list, found {found}")]
     TooFew { expected: usize, found: usize },
 }
@@ -93,6 +95,12 @@ impl Place<'_> {
                     Some(Data::List(valid)) => self.list(&node.name, schema, list, valid)?,
                     _ => self.list(&node.name, schema, list, &List::default())?,
                 },
+                (Kind::LeafList(kind), Some(Data::LeafList(values))) if node.config => {
+                    let mut seen = HashSet::with_capacity(values.len());
+                    if let Some(twice) = values.iter().find(|value| !seen.insert(kind.canonical(value))) {
+                        return Err(place.invalid(Problem::Repeated(twice.to_string())));
+                    }
+                }
                 (Kind::List(schema), None) if schema.min_elements > 0 => {
                     return Err(place.invalid(Problem::TooFew { expected: schema.min_elements, found: 0 }));
                 }

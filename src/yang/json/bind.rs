@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! From JSON to data: names, encodings, types, keys and choices as the schema has them.
 
-use super::syntax::{self, Json, Member, Value};
+use super::syntax::{Json, Member, Reader, Value};
 use crate::yang::bind::{complete, exclusive};
 use crate::yang::data::{self, Container, Data, Key, List};
 use crate::yang::path::{Path, Step, Target};
@@ -11,98 +11,103 @@ use crate::yang::types::{Encoding, Type};
 use std::sync::Arc;
 
 pub fn read(module: &str, path: &Path, source: &str) -> Result<Data, TextError> {
-    let binder = Binder { source, module };
-    let json = syntax::parse(source)?;
-    // A leaf may do without the object: nothing else can be meant.
-    if let (Target::Node(node @ Node { kind: Kind::Leaf(_), .. }), false) =
-        (path.target, matches!(json.value, Value::Object(_)))
-    {
-        return binder.node(node, &node.name, &json);
-    }
-    let Value::Object(members) = &json.value else {
-        return Err(binder.error(json.at, shape("the text", "an object in braces")));
-    };
-    let node = match (path.target, path.steps.last()) {
-        (Target::Root(schema), _) => {
-            return Ok(Data::Container(binder.members(schema, members, json.at, true)?.into()));
-        }
-        (Target::Node(node), _) => node,
-        (Target::Entry(list), Some(step)) => return binder.single(list, step, members, json.at),
-        (Target::Entry(_), None) => return Err(binder.error(json.at, Problem::TooDeep)),
-    };
-    let member = binder.only(members, json.at, &node.name)?;
-    binder.node(node, &node.name, &member.value)
+    let mut binder = Binder { source, reader: Reader::new(source), module };
+    let data = binder.target(path)?;
+    binder.reader.end()?;
+    Ok(data)
 }
 
 struct Binder<'a> {
     source: &'a str,
+    reader: Reader<'a>,
     module: &'a str,
 }
 
 impl Binder<'_> {
-    /// The member of an object that has one, of that name.
-    fn only<'m, 'j>(
-        &self,
-        members: &'m [Member<'j>],
+    /// The value of what a path leads to.
+    fn target(&mut self, path: &Path) -> Result<Data, TextError> {
+        let json = self.reader.value()?;
+        // A leaf may do without the object: nothing else can be meant.
+        if let (Target::Node(node @ Node { kind: Kind::Leaf(_), .. }), false) =
+            (path.target, matches!(json.value, Value::Object))
+        {
+            return self.node(node, &node.name, json);
+        }
+        if !matches!(json.value, Value::Object) {
+            return Err(self.error(json.at, shape("the text", "an object in braces")));
+        }
+        match (path.target, path.steps.last()) {
+            (Target::Root(schema), _) => Ok(Data::Container(self.members(schema, json.at, true)?.into())),
+            (Target::Node(node), _) => {
+                self.only(json.at, &node.name, |binder, json| binder.node(node, &node.name, json))
+            }
+            (Target::Value(node), _) => self.only(json.at, &node.name, |binder, json| {
+                let at = json.at;
+                match binder.node(node, &node.name, json)? {
+                    Data::LeafList(values) if values.len() == 1 => Ok(Data::LeafList(values)),
+                    _ => Err(binder.error(at, shape(&node.name, "a list of one value"))),
+                }
+            }),
+            (Target::Entry(list), Some(step)) => {
+                self.only(json.at, &step.name, |binder, json| binder.single(list, step, json))
+            }
+            (Target::Entry(_), None) => Err(self.error(json.at, Problem::TooDeep)),
+        }
+    }
+
+    /// The value of the member of an object that has one, of that name.
+    fn only(
+        &mut self,
         at: usize,
         name: &str,
-    ) -> Result<&'m Member<'j>, TextError> {
-        match members {
-            [] => Err(self.error(at, Problem::Missing(name.to_string()))),
-            [member] if self.name(member, true)? == name => Ok(member),
-            [member] => Err(self.error(member.at, Problem::Unknown(member.name.clone()))),
-            [_, second, ..] => {
+        read: impl FnOnce(&mut Self, Json) -> Result<Data, TextError>,
+    ) -> Result<Data, TextError> {
+        let Some(member) = self.reader.member()? else {
+            return Err(self.error(at, Problem::Missing(name.to_string())));
+        };
+        if self.name(&member, true)? != name {
+            return Err(self.error(member.at, Problem::Unknown(member.name)));
+        }
+        let json = self.reader.value()?;
+        let data = read(self, json)?;
+        match self.reader.member()? {
+            Some(second) => {
                 Err(self.error(second.at, shape("the object", "one member, which the path names")))
             }
+            None => Ok(data),
         }
     }
 
     /// The one entry of a list that a path names.
-    fn single(
-        &self,
-        list: &schema::List,
-        step: &Step,
-        members: &[Member],
-        at: usize,
-    ) -> Result<Data, TextError> {
-        let member = self.only(members, at, &step.name)?;
-        let mut found = self.list(list, &step.name, &member.value)?.entries.into_iter();
+    fn single(&mut self, list: &schema::List, step: &Step, json: Json) -> Result<Data, TextError> {
+        let at = json.at;
+        let mut found = self.list(list, &step.name, json)?.entries.into_iter();
         match (found.next(), found.next()) {
             (Some((key, entry)), None) if step.key.as_ref().is_some_and(|(_, wanted)| *wanted == key) => {
                 Ok(Data::Container(entry))
             }
-            _ => Err(self.error(
-                member.value.at,
-                shape(&step.name, "a list of one entry with the keys that are in the path"),
-            )),
+            _ => {
+                Err(self
+                    .error(at, shape(&step.name, "a list of one entry with the keys that are in the path")))
+            }
         }
     }
 
-    fn members(
-        &self,
-        schema: &Members,
-        members: &[Member],
-        at: usize,
-        top: bool,
-    ) -> Result<Container, TextError> {
-        let container = self.collect(schema, members, top)?;
-        complete(schema, &container).map_err(|problem| self.error(at, problem))?;
-        Ok(container)
-    }
-
-    fn collect(&self, schema: &Members, members: &[Member], top: bool) -> Result<Container, TextError> {
+    /// The members of the object that begins at a place.
+    fn members(&mut self, schema: &Members, at: usize, top: bool) -> Result<Container, TextError> {
         let mut container = Container::default();
-        for member in members {
-            let name = self.name(member, top)?;
+        while let Some(member) = self.reader.member()? {
+            let name = self.name(&member, top)?;
             let node = match schema.node(name) {
                 Some(node) if node.config => node,
-                Some(_) => return Err(self.error(member.at, Problem::State(member.name.clone()))),
-                None => return Err(self.error(member.at, Problem::Unknown(member.name.clone()))),
+                Some(_) => return Err(self.error(member.at, Problem::State(member.name))),
+                None => return Err(self.error(member.at, Problem::Unknown(member.name))),
             };
             if container.members.contains_key(&node.name) {
-                return Err(self.error(member.at, Problem::Duplicate(member.name.clone())));
+                return Err(self.error(member.at, Problem::Duplicate(member.name)));
             }
-            let data = self.node(node, name, &member.value)?;
+            let json = self.reader.value()?;
+            let data = self.node(node, name, json)?;
             // A list without entries is as good as none.
             if matches!(&data, Data::List(list) if list.entries.is_empty()) {
                 continue;
@@ -110,6 +115,7 @@ impl Binder<'_> {
             exclusive(schema, &container, node).map_err(|problem| self.error(member.at, problem))?;
             container.members.insert(node.name.clone(), data);
         }
+        complete(schema, &container).map_err(|problem| self.error(at, problem))?;
         Ok(container)
     }
 
@@ -126,32 +132,37 @@ impl Binder<'_> {
         }
     }
 
-    fn node(&self, node: &Node, name: &str, json: &Json) -> Result<Data, TextError> {
+    fn node(&mut self, node: &Node, name: &str, json: Json) -> Result<Data, TextError> {
         match (&node.kind, &json.value) {
             (Kind::Leaf(leaf), _) => self.value(name, &leaf.kind, json).map(Data::Leaf),
-            (Kind::LeafList(kind), Value::Array(values)) => {
-                let values = values.iter().map(|value| self.value(name, kind, value));
-                values.collect::<Result<_, _>>().map(Data::LeafList)
+            (Kind::LeafList(kind), Value::Array) => {
+                let mut values = Vec::new();
+                while self.reader.element()? {
+                    let json = self.reader.value()?;
+                    values.push(self.value(name, kind, json)?);
+                }
+                Ok(Data::LeafList(values))
             }
             (Kind::LeafList(_), _) => Err(self.error(json.at, shape(name, "a list of values"))),
-            (Kind::Container(schema), Value::Object(members)) => {
-                Ok(Data::Container(self.members(schema, members, json.at, false)?.into()))
+            (Kind::Container(schema), Value::Object) => {
+                Ok(Data::Container(self.members(schema, json.at, false)?.into()))
             }
             (Kind::Container(_), _) => Err(self.error(json.at, shape(name, "an object in braces"))),
             (Kind::List(list), _) => Ok(Data::List(self.list(list, name, json)?.into())),
         }
     }
 
-    fn list(&self, schema: &schema::List, name: &str, json: &Json) -> Result<List, TextError> {
-        let Value::Array(entries) = &json.value else {
+    fn list(&mut self, schema: &schema::List, name: &str, json: Json) -> Result<List, TextError> {
+        if !matches!(json.value, Value::Array) {
             return Err(self.error(json.at, shape(name, "a list of objects")));
-        };
+        }
         let mut list = List::default();
-        for entry in entries {
-            let Value::Object(members) = &entry.value else {
+        while self.reader.element()? {
+            let entry = self.reader.value()?;
+            if !matches!(entry.value, Value::Object) {
                 return Err(self.error(entry.at, shape(name, "objects as its entries")));
-            };
-            let container = self.members(&schema.members, members, entry.at, false)?;
+            }
+            let container = self.members(&schema.members, entry.at, false)?;
             // Unlike in text, all keys must be there (RFC 7950, section 7.8.2).
             let key = |name: &Arc<str>| {
                 let missing = || self.error(entry.at, Problem::Missing(name.to_string()));
@@ -168,7 +179,7 @@ impl Binder<'_> {
     }
 
     /// RFC 7951, section 6: which types are numbers, booleans, strings.
-    fn value(&self, name: &str, kind: &Type, json: &Json) -> Result<data::Value, TextError> {
+    fn value(&self, name: &str, kind: &Type, json: Json) -> Result<data::Value, TextError> {
         let text = match (kind.encoding(), &json.value) {
             (Encoding::Number, Value::Number(number)) => match whole(number) {
                 Some(number) => number,

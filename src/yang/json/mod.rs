@@ -24,15 +24,23 @@ use super::data::Data;
 use super::edit::Found;
 use super::path::Path;
 use super::print::Shown;
+use super::syntax::BYTE_ORDER_MARK;
 use super::text::TextError;
 
 /// Whether a value is JSON: a brace and a quoted name, which no text begins with, or an empty object, which as text is
 /// at most an entry without its key.
 pub fn is_json(source: &str) -> bool {
     let blank = [' ', '\t', '\n', '\r'];
-    let object =
-        source.trim_matches(blank).strip_prefix('{').map(|members| members.trim_start_matches(blank));
+    let object = unmarked(source)
+        .trim_matches(blank)
+        .strip_prefix('{')
+        .map(|members| members.trim_start_matches(blank));
     object.is_some_and(|members| members.starts_with('"') || members == "}")
+}
+
+/// The text without a byte-order mark, which a reader of JSON may ignore (RFC 8259, section 8.1).
+pub fn unmarked(source: &str) -> &str {
+    source.strip_prefix(BYTE_ORDER_MARK).unwrap_or(source)
 }
 
 /// Reads the value of what a path leads to. That of a list entry includes its keys.

@@ -31,6 +31,14 @@ pub fn print(module: &str, path: &Path, found: Found, shown: Shown) -> String {
             printer.name(name);
             printer.value(&leaf.kind, value);
         }),
+        (Found::Values { kind, values, .. }, Some(name)) => printer.object(|printer| {
+            printer.name(name);
+            printer.values(kind, values);
+        }),
+        (Found::Value { kind, value, .. }, Some(name)) => printer.object(|printer| {
+            printer.name(name);
+            printer.values(kind, std::slice::from_ref(value));
+        }),
         (_, Some(name)) => printer.object(|printer| {
             printer.name(name);
             let list = matches!(path.target, Target::Node(Node { kind: Kind::List(_), .. }));
@@ -103,15 +111,19 @@ impl Printer<'_> {
         self.name(&node.name);
         match member {
             Member::Leaf(leaf, value) => self.value(&leaf.kind, value),
-            Member::LeafList(kind, values) => self.sequence('[', ']', |printer| {
-                for value in values {
-                    printer.next();
-                    printer.value(kind, value);
-                }
-            }),
+            Member::LeafList(kind, values) => self.values(kind, values),
             Member::Container(schema, inner) => self.container(schema, inner),
             Member::List(schema, list) => self.list(schema, list),
         }
+    }
+
+    fn values(&mut self, kind: &Type, values: &[Value]) {
+        self.sequence('[', ']', |printer| {
+            for value in values {
+                printer.next();
+                printer.value(kind, value);
+            }
+        });
     }
 
     fn container(&mut self, schema: &Members, container: &Container) {

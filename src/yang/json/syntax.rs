@@ -14,9 +14,10 @@ pub struct Json<'a> {
 
 #[derive(Debug)]
 pub enum Value<'a> {
-    /// In the order of the text; a name may be there twice.
-    Object(Vec<Member<'a>>),
-    Array(Vec<Json<'a>>),
+    /// Its members are next, up to the end of [`Reader::member`].
+    Object,
+    /// Its elements are next, up to the end of [`Reader::element`].
+    Array,
     Text(String),
     /// As written.
     Number(&'a str),
@@ -24,41 +25,43 @@ pub enum Value<'a> {
     Null,
 }
 
+/// The name of a member. Its value is what the reader reads next.
 #[derive(Debug)]
-pub struct Member<'a> {
+pub struct Member {
     pub name: String,
     /// Where the name begins.
     pub at: usize,
-    pub value: Json<'a>,
 }
 
-/// Text that is one value.
-pub fn parse(source: &str) -> Result<Json<'_>, TextError> {
-    let mut reader = Reader { source, at: 0 };
-    reader.blank();
-    let value = reader.value(0)?;
-    reader.blank();
-    match reader.rest() {
-        "" => Ok(value),
-        _ => Err(reader.unexpected("the end of the text")),
-    }
-}
-
-struct Reader<'a> {
+/// Reads a text from its beginning to its end, one value at a time, and keeps nothing of what it has read.
+pub struct Reader<'a> {
     source: &'a str,
     /// Byte offset, always at the beginning of a character.
     at: usize,
+    /// Objects and arrays that are open.
+    depth: usize,
+    /// Values read so far.
+    values: usize,
+    /// Whether an object or array was opened last, so that no comma comes before what is next.
+    opened: bool,
 }
 
 impl<'a> Reader<'a> {
-    fn value(&mut self, depth: usize) -> Result<Json<'a>, TextError> {
-        if depth > MAX_DEPTH {
-            return Err(self.error(self.at, Problem::TooDeep));
-        }
+    pub fn new(source: &'a str) -> Self {
+        Reader { source, at: 0, depth: 0, values: 0, opened: false }
+    }
+
+    /// The next value. Of an object or an array it is the beginning.
+    pub fn value(&mut self) -> Result<Json<'a>, TextError> {
+        self.blank();
         let at = self.at;
+        self.values += 1;
+        if self.values > MAX_VALUES {
+            return Err(self.error(at, Problem::TooMany { limit: MAX_VALUES }));
+        }
         let value = match self.peek() {
-            Some('{') => Value::Object(self.sequence('}', |reader| reader.member(depth))?),
-            Some('[') => Value::Array(self.sequence(']', |reader| reader.value(depth + 1))?),
+            Some('{') => self.open(Value::Object)?,
+            Some('[') => self.open(Value::Array)?,
             Some('"') => Value::Text(self.string()?),
             Some('-' | '0'..='9') => Value::Number(self.number()?),
             _ => self.word()?,
@@ -66,32 +69,11 @@ impl<'a> Reader<'a> {
         Ok(Json { at, value })
     }
 
-    /// Elements with commas in between, in brackets.
-    fn sequence<T>(
-        &mut self,
-        end: char,
-        mut element: impl FnMut(&mut Self) -> Result<T, TextError>,
-    ) -> Result<Vec<T>, TextError> {
-        let mut elements = Vec::new();
-        self.at += 1;
-        self.blank();
-        if self.take(end) {
-            return Ok(elements);
+    /// The name of the next member of the innermost object, or nothing at its end.
+    pub fn member(&mut self) -> Result<Option<Member>, TextError> {
+        if !self.continues('}', "',' or '}'")? {
+            return Ok(None);
         }
-        loop {
-            elements.push(element(self)?);
-            self.blank();
-            if self.take(end) {
-                return Ok(elements);
-            }
-            if !self.take(',') {
-                return Err(self.unexpected(if end == '}' { "',' or '}'" } else { "',' or ']'" }));
-            }
-            self.blank();
-        }
-    }
-
-    fn member(&mut self, depth: usize) -> Result<Member<'a>, TextError> {
         let at = self.at;
         if self.peek() != Some('"') {
             return Err(self.unexpected("the name of a member, in double quotes"));
@@ -101,8 +83,44 @@ impl<'a> Reader<'a> {
         if !self.take(':') {
             return Err(self.unexpected("':'"));
         }
+        Ok(Some(Member { name, at }))
+    }
+
+    /// Whether the innermost array has another element, which is next.
+    pub fn element(&mut self) -> Result<bool, TextError> {
+        self.continues(']', "',' or ']'")
+    }
+
+    /// An error unless all of the text has been read.
+    pub fn end(&mut self) -> Result<(), TextError> {
         self.blank();
-        Ok(Member { name, at, value: self.value(depth + 1)? })
+        if self.rest().is_empty() { Ok(()) } else { Err(self.unexpected("the end of the text")) }
+    }
+
+    fn open(&mut self, value: Value<'a>) -> Result<Value<'a>, TextError> {
+        if self.depth >= MAX_DEPTH {
+            return Err(self.error(self.at, Problem::TooDeep));
+        }
+        self.depth += 1;
+        self.at += 1;
+        self.opened = true;
+        Ok(value)
+    }
+
+    /// Whether something follows before the end of the innermost object or array. What separates it is consumed,
+    /// and so is the end.
+    fn continues(&mut self, end: char, expected: &'static str) -> Result<bool, TextError> {
+        let first = std::mem::take(&mut self.opened);
+        self.blank();
+        if self.take(end) {
+            self.depth = self.depth.saturating_sub(1);
+            return Ok(false);
+        }
+        if !first && !self.take(',') {
+            return Err(self.unexpected(expected));
+        }
+        self.blank();
+        Ok(true)
     }
 
     fn word(&mut self) -> Result<Value<'a>, TextError> {
@@ -239,3 +257,6 @@ impl<'a> Reader<'a> {
 fn expected(expected: &'static str, found: char) -> Problem {
     Problem::Unexpected { expected, found: Some(found.to_string()) }
 }
+
+/// Values of one text. What a gateway prints has far fewer in a reply of the largest size (64 MiB).
+const MAX_VALUES: usize = 8 << 20;

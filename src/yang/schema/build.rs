@@ -5,7 +5,7 @@ use super::{Case, Kind, Leaf, List, Members, Node, Rpc, Schema, SchemaError};
 use crate::yang::MAX_DEPTH;
 use crate::yang::statement::Statement;
 use crate::yang::types::{self, Base, Pattern, Type};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ pub(super) fn compile(module: &str, imports: &[&str], secret: &[&str]) -> Result
             return Err(SchemaError::Duplicate { line: statement.line, name: statement.argument.clone() });
         }
     }
-    Ok(Schema { name: main.body.argument.clone(), root, rpcs })
+    Ok(Schema { name: main.body.argument.clone(), root, rpcs, series: BTreeSet::new() })
 }
 
 struct Module {

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::yang::data::Data;
-use crate::yang::edit::{self, EditError};
+use crate::yang::edit;
 use crate::yang::format::{self, Format};
 use crate::yang::json;
 use crate::yang::path::Path;
@@ -48,18 +48,92 @@ fn a_measurement_for_each_leaf_with_keys_as_tags() {
     assert_eq!(
         shown("/", Format::Influxdb, Shown::WithDefaults),
         "/box/inner/deep value=\"d e\"\n/box/x value=1i\n/box/y value=-3i\n/flag value=true\n\
-         /item/c,a=1,b=none value=\"z\"\n/item/d,a=1,b=none value=\"same\"\n/item/d,a=2,b=q value=\"same\"\n\
-         /name value=\"a \\\"b\\\\\"\n/number value=7i\n"
+         /item/c,item/a=1,b=none value=\"z\"\n/item/d,item/a=1,b=none value=\"same\"\n\
+         /item/d,item/a=2,b=q value=\"same\"\n/name value=\"a \\\"b\\\\\"\n/number value=7i\n"
     );
-    assert_eq!(shown("/item[a=1]", Format::Influxdb, Shown::Explicit), "/item/c,a=1 value=\"z\"\n");
+    // Paths begin where the question did.
+    assert_eq!(shown("/box", Format::Influxdb, Shown::Explicit), "/inner/deep value=\"d e\"\n/x value=1i\n");
+    assert_eq!(shown("/item[a=1]", Format::Influxdb, Shown::Explicit), "/c value=\"z\"\n");
+    assert_eq!(shown("/item", Format::Influxdb, Shown::Explicit), "//c,/a=1 value=\"z\"\n");
     let schema = schema();
     let root = read("item { a 1; b 'x y,z=\\'; c 'l1\nl2'; part { n 1; } part { n 2; } }").unwrap();
     let print = |path: &str| {
         let path = Path::resolve(&schema.root, path).unwrap();
         format::print(&schema, &root, &path, Format::Influxdb, Shown::Explicit)
     };
-    assert_eq!(print("/").unwrap(), "/item/c,a=1,b=x\\ y\\,z\\=\\\\ value=\"l1\nl2\"\n");
-    assert_eq!(print("/number"), Err(EditError::SingleLeaf("/number".into())));
+    assert_eq!(print("/").unwrap(), "/item/c,item/a=1,b=x\\ y\\,z\\=\\\\ value=\"l1\nl2\"\n");
+}
+
+#[test]
+fn a_single_leaf_has_its_line_and_some_leaves_a_name_of_their_own() {
+    let schema = schema().with_series(&["/number", "/box/x", "/item/c"]);
+    let root = read(DOCUMENT).unwrap();
+    let print = |path: &str| {
+        let path = Path::resolve(&schema.root, path).unwrap();
+        format::print(&schema, &root, &path, Format::Influxdb, Shown::Explicit).unwrap()
+    };
+    assert_eq!(print("/number"), "number value=7i\n");
+    assert_eq!(print("/flag"), "/flag value=true\n");
+    // Also one that has its default value.
+    assert_eq!(print("/box/y"), "/box/y value=-3i\n");
+    assert_eq!(print("/box"), "/inner/deep value=\"d e\"\nx value=1i\n");
+    assert_eq!(print("/box/x"), "x value=1i\n");
+    assert_eq!(print("/item"), "c,/a=1 value=\"z\"\n");
+    assert_eq!(print("/item[a=1]/c"), "c,item/a=1,b=none value=\"z\"\n");
+}
+
+#[test]
+fn values_of_a_leaf_list_are_read_written_added_and_removed_one_by_one() {
+    let schema = schema();
+    let root = Arc::new(read("tag one; tag two;").unwrap());
+    let path = |text: &str| Path::resolve(&schema.root, text).unwrap();
+    let print = |root: &Arc<_>, at: &str, format| {
+        format::print(&schema, root, &path(at), format, Shown::Explicit).map_err(|error| error.to_string())
+    };
+    for (at, format, expected) in [
+        ("/tag", Format::Yang, "one\ntwo\n"),
+        ("/tag[.='two']", Format::Yang, "two"),
+        ("/tag[.=two]", Format::Yang, "two"),
+        ("/tag[.=\"two\"]", Format::Json, "{\n  \"toy:tag\": [\n    \"two\"\n  ]\n}\n"),
+        ("/tag", Format::Json, "{\n  \"toy:tag\": [\n    \"one\",\n    \"two\"\n  ]\n}\n"),
+        ("/tag", Format::Xpath, "/tag[position()=1] one\n/tag[position()=2] two\n"),
+        ("/tag[.='two']", Format::Xpath, "/tag[.='two'] two\n"),
+        ("/tag", Format::Influxdb, "/tag,position=1 value=\"one\"\n/tag,position=2 value=\"two\"\n"),
+        ("/tag[.='two']", Format::Influxdb, "/tag value=\"two\"\n"),
+    ] {
+        assert_eq!(print(&root, at, format).as_deref(), Ok(expected), "{at} {format}");
+    }
+    assert_eq!(print(&root, "/tag[.='three']", Format::Yang), Err("/tag[.='three']: Not found".into()));
+
+    let added = edit::add(&schema, &root, &path("/tag[.='three']"), "").unwrap();
+    let added = edit::add(&schema, &added, &path("/tag"), "four \"five\";").unwrap();
+    let added = edit::add(&schema, &added, &path("/tag"), "{ \"toy:tag\": [ \"six\" ] }").unwrap();
+    assert_eq!(print(&added, "/tag", Format::Yang).as_deref(), Ok("one\ntwo\nthree\nfour\nfive\nsix\n"));
+    for (at, value) in [("/tag[.='one']", ""), ("/tag", "seven one"), ("/tag", "seven seven")] {
+        let error = edit::add(&schema, &added, &path(at), value).unwrap_err().to_string();
+        assert!(error.contains("already-existing entry"), "{error}");
+    }
+    assert!(edit::add(&schema, &added, &path("/tag"), "Seven").is_err());
+    let removed = edit::remove(&added, &path("/tag[.=two]")).unwrap();
+    assert_eq!(print(&removed, "/tag[.=two]", Format::Yang), Err("/tag[.='two']: Not found".into()));
+    assert!(edit::remove(&removed, &path("/tag[.=two]")).unwrap_err().to_string().contains("Not found"));
+    assert!(edit::remove(&removed, &path("/tag")).is_err());
+    let set = edit::set(&schema, &root, &path("/tag[.=one]"), "uno").unwrap();
+    assert_eq!(print(&set, "/tag", Format::Yang).as_deref(), Ok("uno\ntwo\n"));
+    let set = edit::set(&schema, &root, &path("/tag"), "a\nb\n").unwrap();
+    assert_eq!(print(&set, "/tag", Format::Yang).as_deref(), Ok("a\nb\n"));
+    let none = edit::set(&schema, &root, &path("/tag"), "").unwrap();
+    assert_eq!(print(&none, "/tag", Format::Yang).as_deref(), Ok(""));
+    assert!(none.members.is_empty());
+    let last =
+        edit::remove(&edit::remove(&root, &path("/tag[.=one]")).unwrap(), &path("/tag[.=two]")).unwrap();
+    assert!(last.members.is_empty());
+}
+
+#[test]
+fn a_value_stands_in_a_leaf_list_once() {
+    let message = read("tag one; tag two; tag one;").unwrap_err();
+    assert_eq!(message, "/tag: one is given twice");
 }
 
 #[test]
@@ -202,7 +276,7 @@ fn json_that_is_wrong_is_refused_with_its_place() {
         assert!(message.contains(expected), "{source}: {message}");
     }
     let message = set("/", &"[".repeat(100_000)).unwrap_err();
-    assert!(message.contains("nested too deeply"), "{message}");
+    assert!(message.contains("the text takes an object in braces"), "{message}");
 }
 
 #[test]

@@ -29,6 +29,11 @@ fn a_path_has_one_normal_form() {
         // Members of cases belong to the node around the choice.
         ("/box/radius", "/box/radius"),
         ("/seen/count", "/seen/count"),
+        // Values of a leaf-list, with quotes or without.
+        ("/tag", "/tag"),
+        ("/tag[.=one]", "/tag[.='one']"),
+        ("/tag[.='one']", "/tag[.='one']"),
+        ("/tag[.=\"one\"]", "/tag[.='one']"),
     ] {
         assert_eq!(
             Path::resolve(&schema.root, path).map(|path| path.to_string()).as_deref(),
@@ -59,7 +64,15 @@ fn a_path_that_leads_nowhere_is_refused_in_words_that_clients_know() {
         ("/box/nosuch", "Invalid path: Struct has no field named 'nosuch'.", "/box has colour, inner, "),
         ("/box/shape", "Invalid path: Struct has no field named 'shape'.", "/box has"),
         ("/toy:number", "Invalid path: Struct has no field named 'toy:number'.", "/ has"),
-        ("/tag", "Invalid path: Struct has no field named 'tag'.", "/ has"),
+        ("/tag/one", "Invalid path: Invalid path.", "/tag is a leaf"),
+        ("/tag[.='one']/x", "Invalid path: Invalid path.", "/tag[.='one'] is a leaf"),
+        (
+            "/tag[a=1]",
+            "Invalid path: 'a' is not a table key",
+            "/tag is a list of values: name one by [.='VALUE']",
+        ),
+        ("/tag[.=one][.=two]", "Invalid path: '.' is not a table key", "/tag is a list of values"),
+        ("/item[.=1]", "Invalid path: '.' is not a table key", "The keys of /item are b, a"),
         ("/item[a=1]/a", "Invalid path: Struct has no field named 'a'.", "/item[a=1][b=none] has c, d, part"),
         ("/number/x", "Invalid path: Invalid path.", "/number is a leaf"),
         ("/item/c", "Invalid path: Invalid path.", "/item is a list: name the entry by [b=...][a=...]"),
@@ -86,6 +99,9 @@ fn a_path_that_leads_nowhere_is_refused_in_words_that_clients_know() {
         "/item[a= 1]",
         "/item[ a=1]",
         "/item[a='1']",
+        "/tag[.=One]",
+        "/tag[.='one]",
+        "/tag[. =one]",
         "/item[a=1x]",
         "/item[a=1",
         "/item[a]",

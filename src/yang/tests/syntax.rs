@@ -2,6 +2,7 @@
 //! One row per rule of the textual form.
 
 use super::*;
+use crate::yang::syntax::Reader;
 
 #[test]
 fn text_means_what_it_says() {
@@ -156,8 +157,97 @@ fn an_error_shows_the_line_and_a_caret_under_the_place() {
 
 #[test]
 fn nesting_is_bounded() {
-    let message = read(&"box {".repeat(100_000)).unwrap_err();
-    assert!(message.contains("nested too deeply"), "{message}");
+    let mut reader = Reader::new("");
+    let nested = "a {".repeat(100_000);
+    reader.clone_from(&Reader::new(&nested));
+    let blocks = std::iter::from_fn(|| reader.statement().ok()).count();
+    assert_eq!(blocks, crate::yang::MAX_DEPTH);
+    assert!(reader.statement().unwrap_err().to_string().contains("nested too deeply"));
+    let mut reader = Reader::new(&nested);
+    assert!(reader.statement().is_ok() && reader.skip().is_err());
+    // Whoever binds text to a schema stops where the schema does.
+    assert!(read(&"box {".repeat(100_000)).unwrap_err().contains("unrecognized parameter: box"));
+}
+
+#[test]
+fn the_number_of_statements_is_bounded() {
+    let many = "a{}".repeat(9 << 20);
+    let mut reader = Reader::new(&many);
+    let error = loop {
+        match reader.statement() {
+            Ok(_) => reader.close().unwrap(),
+            Err(error) => break error.to_string(),
+        }
+    };
+    assert!(error.contains("more than 8388608 statements"), "{error}");
+    assert!(read(&many).unwrap_err().contains("line 1, column 1: unrecognized parameter: a"));
+}
+
+/// With work that grows with the square of the length these take many minutes.
+#[test]
+fn long_texts_are_read_in_time_proportional_to_their_length() {
+    let start = std::time::Instant::now();
+    let words = "\\\"a ".repeat(1 << 20);
+    let escapes = "name \"\\\\\"; ".repeat(1 << 19);
+    let one_line = escapes.replacen("name", "flag true; name", 1);
+    for source in [
+        format!("name \"{words}\";"),
+        format!("name {};", "\"\\n\" + ".repeat(1 << 19) + "''"),
+        format!("/*{}*/ number 7;", "*".repeat(4 << 20)),
+        format!("{} number 7;", "/**/".repeat(1 << 20)),
+        format!("name \"{}\";", "\n \t".repeat(1 << 20)),
+        format!("{}number 7;", "\t\u{feff}".repeat(1 << 20)),
+    ] {
+        read(&source).unwrap_or_else(|error| panic!("{}", &error[..error.len().min(200)]));
+    }
+    // Errors at the end of a long line, and at the end of many lines.
+    for source in [one_line, format!("name {}\"", "x".repeat(4 << 20)), "\n".repeat(4 << 20) + "}"] {
+        let error = read(&source).unwrap_err();
+        assert!(error.len() < 1000, "{} bytes", error.len());
+    }
+    let mut reader = Reader::new(&escapes);
+    while reader.statement().unwrap().is_some() {}
+    let items: String = (0..1 << 14).map(|n| format!("item {{ a {n}; }} ")).collect();
+    let last = crate::yang::text::find(&schema().root, &items, "/item[a=16383]").unwrap();
+    assert_eq!((last.line, last.column), (1, items.rfind("item").unwrap() + 1));
+    assert!(start.elapsed() < std::time::Duration::from_secs(60), "{:?}", start.elapsed());
+}
+
+#[test]
+fn byte_order_marks_are_skipped() {
+    for source in ["\u{feff}number 7;", "\u{feff} number 7;", "number 7;\u{feff}flag true;", "\u{feff}"] {
+        read(source).unwrap_or_else(|error| panic!("{source:?}: {error}"));
+    }
+    let message = read("\u{feff}number x;").unwrap_err();
+    assert!(
+        message.starts_with("line 1, column 8: ") && message.ends_with("\nnumber x;\n       ^"),
+        "{message}"
+    );
+    for source in ["number\u{feff}7;", "number 7\u{feff};", "box\u{feff}{ x 1; }"] {
+        assert!(read(source).is_err(), "{source:?}");
+    }
+}
+
+#[test]
+fn what_is_not_utf_8_is_refused_with_its_place() {
+    let decode = |bytes: &[u8]| crate::yang::text::decode(bytes.to_vec()).map_err(|error| error.to_string());
+    assert_eq!(decode("\u{feff}number 7; // café".as_bytes()).as_deref(), Ok("\u{feff}number 7; // café"));
+    assert_eq!(decode(b"").as_deref(), Ok(""));
+    let latin = decode(b"number 7;\n// caf\xe9\n").unwrap_err();
+    assert!(latin.starts_with("line 2, column 7: byte 0xe9 is not UTF-8; convert the file"), "{latin}");
+    assert!(decode(b"number 7; \xc3").unwrap_err().starts_with("line 1, column 11: byte 0xc3"));
+    let wide = |little: bool, text: &str| -> Vec<u8> {
+        let units = text.encode_utf16();
+        units.flat_map(|unit| if little { unit.to_le_bytes() } else { unit.to_be_bytes() }).collect()
+    };
+    for (little, name) in [(true, "UTF-16LE"), (false, "UTF-16BE")] {
+        for text in ["\u{feff}number 7;", "number 7;"] {
+            let message = decode(&wide(little, text)).unwrap_err();
+            assert!(message.starts_with(&format!("line 1, column 1: this is {name}")), "{message}");
+        }
+    }
+    let wider: Vec<u8> = "number 7;".chars().flat_map(|one| u32::from(one).to_le_bytes()).collect();
+    assert!(decode(&wider).unwrap_err().contains("UTF-32LE"));
 }
 
 #[test]
