@@ -46,10 +46,23 @@ pub enum Refusal {
          expected one that no other interface uses (see device-queue, queue)"
     )]
     SharedDeviceQueue { path: String, interface: String, device_queue: u16, other: String },
-    #[error("{path}/queue {queue}: expected the queue of a public interface, {expected}")]
-    NoSuchQueue { path: String, queue: u16, expected: String },
     #[error("{path}/{leaf} {ip}: expected the address of a host")]
     NotAHost { path: String, leaf: &'static str, ip: IpAddr },
+    #[error("{path}/{leaf} {mac}: {what}; expected the address of one device")]
+    NotADevice { path: String, leaf: &'static str, mac: Mac, what: &'static str },
+    #[error("{path}/nexthop-mac {mac}: the address of this interface itself; expected that of its next hop")]
+    OwnNextHopMac { path: String, mac: Mac },
+    #[error("{path}/nexthop-ip {ip}: the address of this interface itself; expected that of its next hop")]
+    OwnNextHop { path: String, ip: IpAddr },
+    #[error(
+        "{path}/{leaf} {ip}: the same address as that of {other}; expected another one for each interface"
+    )]
+    SameAddress { path: String, leaf: &'static str, ip: IpAddr, other: String },
+    #[error(
+        "/mtu {mtu}: route {route} carries IPv6 ({net}), whose hosts need not send packets of less than \
+         {IPV6_MINIMUM_MTU} bytes (RFC 8200 section 5); expected {IPV6_MINIMUM_MTU} or more"
+    )]
+    MtuBelowIpv6 { mtu: u16, route: String, net: IpNet },
     #[error(
         "{path}/{leaf}: the interfaces of one worker on one side share a device queue; expected the same as in {other}"
     )]
@@ -81,8 +94,12 @@ impl Refusal {
             | Refusal::SameReplays { path, .. }
             | Refusal::KeyLength { path, .. } => format!("{path}/key"),
             Refusal::Pci { path, .. } => format!("{path}/pci"),
-            Refusal::NoSuchQueue { path, .. } => format!("{path}/queue"),
-            Refusal::NotAHost { path, leaf, .. } => format!("{path}/{leaf}"),
+            Refusal::NotAHost { path, leaf, .. }
+            | Refusal::NotADevice { path, leaf, .. }
+            | Refusal::SameAddress { path, leaf, .. } => format!("{path}/{leaf}"),
+            Refusal::OwnNextHopMac { path, .. } => format!("{path}/nexthop-mac"),
+            Refusal::OwnNextHop { path, .. } => format!("{path}/nexthop-ip"),
+            Refusal::MtuBelowIpv6 { .. } => "/mtu".to_string(),
             Refusal::TwoDevices { path, leaf, .. } => format!("{path}/{leaf}"),
             Refusal::SameSpi { path, .. } => format!("{path}/spi"),
             Refusal::SameNet { path, .. } => format!("{path}/net"),
@@ -104,7 +121,9 @@ pub(super) fn check(config: &Config, before: Option<&Config>) -> Result<(), Refu
     let changed: Vec<&Arc<Route>> = changes.added.into_iter().chain(changed).collect();
     devices(config)?;
     hosts(config, &changed)?;
-    queues(config)?;
+    macs(config)?;
+    addresses(config)?;
+    mtu(config)?;
     routes(config, &changed)?;
     associations(config)
 }
@@ -204,44 +223,83 @@ fn host(path: &str, leaf: &'static str, ip: IpAddr) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// A gateway entry is for the worker of its number, so there has to be one. While no public interface is configured
-/// there is no worker at all, and the order in which nodes are configured is free.
-fn queues(config: &Config) -> Result<(), Refusal> {
-    let mut entries =
-        config.routes.iter().flat_map(|route| route.gateways.iter().map(move |gateway| (route, gateway)));
-    let lost = entries.find(|(route, gateway)| config.public(gateway.queue, route.outer).is_none());
-    match lost.filter(|_| !config.public.is_empty()) {
-        Some((route, gateway)) => {
-            let path = format!("{}/gateway[ip={}]", route_path(route), gateway.ip);
-            Err(no_such_queue(config, path, gateway.queue, route.outer))
+/// Ethernet addresses of devices, and not of groups of them (IEEE 802, section 8.2).
+fn macs(config: &Config) -> Result<(), Refusal> {
+    let private = config.private.iter().map(|one| (private_path(one), &one.link, one.mac, one.nexthop_mac));
+    let public = config.public.iter().map(|one| (public_path(one), &one.link, one.mac, one.nexthop_mac));
+    for (path, link, mac, nexthop_mac) in private.chain(public) {
+        for (leaf, mac) in [("mac", mac), ("nexthop-mac", nexthop_mac)] {
+            let Some(mac) = mac else { continue };
+            let what = match mac.0 {
+                [0, 0, 0, 0, 0, 0] => "no address at all",
+                [first, ..] if first & GROUP != 0 => "the address of a group (broadcast or multicast)",
+                _ => continue,
+            };
+            return Err(Refusal::NotADevice { path, leaf, mac, what });
+        }
+        if let (Link::Interface(_), Some(mac)) = (link, mac.filter(|_| mac == nexthop_mac)) {
+            return Err(Refusal::OwnNextHopMac { path, mac });
+        }
+    }
+    Ok(())
+}
+
+/// No two interfaces answer for one address, inside or out, and none is its own next hop. Interfaces without a device
+/// send nothing, and configurations for tests are written with any addresses. A route may lead to an own address
+/// (loopback).
+fn addresses(config: &Config) -> Result<(), Refusal> {
+    let mut owners: HashMap<IpAddr, String> = HashMap::new();
+    for private in config.private.iter().filter(|one| has_device(&one.link)) {
+        let path = private_path(private);
+        if private.nexthop_ip == private.ip {
+            return Err(Refusal::OwnNextHop { path, ip: private.ip });
+        }
+        owners.insert(private.ip, path);
+    }
+    let mut outside: HashMap<IpAddr, String> = HashMap::new();
+    for public in config.public.iter().filter(|one| has_device(&one.link)) {
+        let path = public_path(public);
+        if public.nexthop_ip == public.ip {
+            return Err(Refusal::OwnNextHop { path, ip: public.ip });
+        }
+        if let Some(other) = owners.insert(public.ip, path.clone()) {
+            return Err(Refusal::SameAddress { path, leaf: "ip", ip: public.ip, other });
+        }
+        let (leaf, ip) =
+            if public.nat_ip.is_some() { ("nat-ip", public.outside_ip()) } else { ("ip", public.ip) };
+        if let Some(other) = outside.insert(ip, path.clone()) {
+            return Err(Refusal::SameAddress { path, leaf, ip, other });
+        }
+    }
+    Ok(())
+}
+
+fn has_device(link: &Link) -> bool {
+    matches!(link, Link::Interface(_))
+}
+
+fn mtu(config: &Config) -> Result<(), Refusal> {
+    if config.mtu >= IPV6_MINIMUM_MTU {
+        return Ok(());
+    }
+    let mut nets = config.routes.iter().flat_map(|route| route.nets.iter().map(move |net| (route, net)));
+    match nets.find(|(_, net)| matches!(net, IpNet::V6(_))) {
+        Some((route, net)) => {
+            Err(Refusal::MtuBelowIpv6 { mtu: config.mtu, route: route.id.clone(), net: *net })
         }
         None => Ok(()),
     }
 }
 
-fn no_such_queue(config: &Config, path: String, queue: u16, family: Family) -> Refusal {
-    let of_family = config.public.iter().filter(|public| Family::of(public.ip) == family);
-    let expected: Vec<_> = of_family.map(|public| public.queue.to_string()).collect();
-    let expected = match (expected.is_empty(), family) {
-        (true, Family::V4) => "which public-interface4 is to have".to_string(),
-        (true, Family::V6) => "which public-interface6 is to have".to_string(),
-        (false, _) => format!("one of {}", expected.join(", ")),
-    };
-    Refusal::NoSuchQueue { path, queue, expected }
-}
-
-/// Each serves a route, on a worker that there is. No two seal by the same key and salt, even by other algorithms, those of
-/// the peer included, and no two accept the same packets.
+/// Each serves a route. No two seal by the same key and salt, even by other algorithms, those of the peer included,
+/// and no two accept the same packets.
 fn associations(config: &Config) -> Result<(), Refusal> {
     let outbound = config.outbound.iter().map(|association| ("outbound-sa", association));
     let inbound = config.inbound.iter().map(|association| ("inbound-sa", association));
     for (list, association) in outbound.chain(inbound) {
-        let path = || association_path(list, association);
-        let Some(route) = config.route(&association.route) else {
-            return Err(Refusal::NoSuchRoute { path: path(), route: association.route.clone() });
-        };
-        if !config.public.is_empty() && config.public(association.queue, route.outer).is_none() {
-            return Err(no_such_queue(config, path(), association.queue, route.outer));
+        if config.route(&association.route).is_none() {
+            let path = association_path(list, association);
+            return Err(Refusal::NoSuchRoute { path, route: association.route.clone() });
         }
     }
     let mut keys = HashMap::with_capacity(config.outbound.len());
@@ -253,7 +311,11 @@ fn associations(config: &Config) -> Result<(), Refusal> {
     }
     let mut received = HashMap::with_capacity(config.inbound.len());
     for association in &config.inbound {
-        if let Some(outbound) = keys.get(&(association.key.bytes(), &association.salt)) {
+        // A packet that this gateway sends to itself is sealed once: no peer seals by that key.
+        let sealed_here = config.loops(&association.route);
+        if let Some(outbound) =
+            keys.get(&(association.key.bytes(), &association.salt)).filter(|_| !sealed_here)
+        {
             let other = association_path("inbound-sa", association);
             return Err(Refusal::SameBothWays { path: association_path("outbound-sa", outbound), other });
         }
@@ -266,7 +328,7 @@ fn associations(config: &Config) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn association_path(list: &str, association: &Association) -> String {
+pub(super) fn association_path(list: &str, association: &Association) -> String {
     format!("/{list}[queue={}][spi={}]", association.queue, association.spi)
 }
 
@@ -341,7 +403,7 @@ fn public_path(public: &PublicInterface) -> String {
     format!("/public-interface{}[ip={}]", digit(public.ip), public.ip)
 }
 
-fn route_path(route: &Route) -> String {
+pub(super) fn route_path(route: &Route) -> String {
     let digit = if route.outer == Family::V4 { 4 } else { 6 };
     format!("/route{digit}[id={}]", route.id)
 }
@@ -350,3 +412,8 @@ fn route_path(route: &Route) -> String {
 fn digit(ip: IpAddr) -> u8 {
     if ip.is_ipv4() { 4 } else { 6 }
 }
+
+/// Every link that carries IPv6 takes packets of this size (RFC 8200, section 5).
+const IPV6_MINIMUM_MTU: u16 = 1280;
+/// Of the first byte of an Ethernet address.
+const GROUP: u8 = 1;

@@ -3,6 +3,7 @@
 
 use super::check::{self, Refusal};
 use super::live::{self, INBOUND, LiveAssociation, OUTBOUND};
+use super::warning::{self, Warning};
 use super::{Config, convert, schema};
 use crate::yang::data::{Container, Data, Value};
 use crate::yang::edit::{self, EditError, UNNAMED};
@@ -11,6 +12,7 @@ use crate::yang::path::{Path, PathError};
 use crate::yang::print::Shown;
 use crate::yang::text::{self, Place};
 use crate::yang::validate::{self, Invalid};
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -54,6 +56,12 @@ impl Rejected {
     }
 }
 
+/// The text of a file. What is not UTF-8 is refused with its place.
+pub fn decode(bytes: Vec<u8>) -> Result<String, Rejected> {
+    let rejected = |error| EditError::Text { path: "/".to_string(), error: Box::new(error) };
+    text::decode(bytes).map_err(|error| rejected(error).into())
+}
+
 /// Puts the name of a file in a message about a text whose name the author of the message did not know.
 pub fn named(message: &str, name: &str) -> String {
     match message.strip_prefix(UNNAMED) {
@@ -74,6 +82,11 @@ impl Document {
         let path = Path::root(&schema().root);
         Document::accept(edit::set(schema(), &Arc::default(), &path, text)?, None)
             .map_err(|error| error.at(text))
+    }
+
+    /// Reads a whole configuration from the bytes of a file, which have to be UTF-8.
+    pub fn parse_bytes(bytes: Vec<u8>) -> Result<Document, Rejected> {
+        Document::parse(&decode(bytes)?)
     }
 
     /// Replaces what stands at a path.
@@ -132,6 +145,39 @@ impl Document {
     /// data-plane the key manager keeps these lists; an operator who wrote them should be told.
     pub fn ignored_associations(&self) -> usize {
         self.ignored_associations
+    }
+
+    /// What an operator should be told of a valid configuration.
+    pub fn warnings(&self) -> Vec<Warning> {
+        warning::warnings(&self.config)
+    }
+
+    /// What [`Document::warnings`] has that another document has not.
+    pub fn warnings_since(&self, before: &Document) -> Vec<Warning> {
+        let known: HashSet<Warning> = before.warnings().into_iter().collect();
+        self.warnings().into_iter().filter(|warning| !known.contains(warning)).collect()
+    }
+
+    /// Whether nothing at all is configured.
+    pub fn is_empty(&self) -> bool {
+        self.root.members.is_empty()
+    }
+
+    /// What another document has and this one has nothing of, if there is such a thing: a file that was cut short
+    /// looks like this.
+    pub fn removes_all_of(&self, before: &Document) -> Option<&'static str> {
+        let (old, new) = (&before.config, &self.config);
+        if !before.is_empty() && self.is_empty() {
+            Some("configuration")
+        } else if !old.routes.is_empty() && new.routes.is_empty() {
+            Some("route")
+        } else if !old.public.is_empty() && new.public.is_empty() {
+            Some("public interface")
+        } else if !old.private.is_empty() && new.private.is_empty() {
+            Some("private interface")
+        } else {
+            None
+        }
     }
 
     /// A path that clients may change.

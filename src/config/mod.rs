@@ -14,6 +14,9 @@
 //! document, so a rejected one leaves nothing behind. Documents share what they have in common; to copy one is
 //! cheap, whatever its size.
 //!
+//! What is valid and does not work, such as a gateway for a worker that is not there yet, is accepted:
+//! [`Document::warnings`] names it.
+//!
 //! [`Config`] is what the rest of the program sees: addresses, networks, keys, with the defaults of the model filled
 //! in. [`Difference`] tells what a change touches. [`State`] is the other way: counters to text.
 //!
@@ -28,17 +31,20 @@ mod document;
 mod live;
 mod state;
 mod typed;
+mod warning;
 
 pub use check::Refusal;
 pub use difference::{Changes, Difference};
-pub use document::{Document, Rejected, named};
+pub use document::{Document, Rejected, decode, named};
 pub use live::LiveAssociation;
 pub use state::State;
 pub use typed::{
     Aead, AeadKey, Association, Config, Gateway, Key32, Link, PrivateInterface, PublicInterface, Route,
     Secret,
 };
+pub use warning::Warning;
 
+use crate::yang::rpc;
 use crate::yang::schema::Schema;
 use std::sync::LazyLock;
 
@@ -50,6 +56,18 @@ pub fn schema_source() -> &'static str {
     include_str!("../../yang/vita-esp-gateway.yang")
 }
 
+/// The text of a module that clients may ask for: that of the model, those that it imports, and that of the control
+/// protocol.
+pub fn module_source(name: &str) -> Option<&'static str> {
+    match name {
+        SCHEMA => Some(schema_source()),
+        "ietf-yang-types" => Some(crate::yang::IETF_YANG_TYPES),
+        "ietf-inet-types" => Some(crate::yang::IETF_INET_TYPES),
+        rpc::MODULE_NAME => Some(rpc::MODULE),
+        _ => None,
+    }
+}
+
 /// The model of configuration and state: what paths lead to, and what values are.
 pub fn schema() -> &'static Schema {
     &MODEL
@@ -59,7 +77,34 @@ static MODEL: LazyLock<Schema> = LazyLock::new(|| {
     let imports = [crate::yang::IETF_YANG_TYPES, crate::yang::IETF_INET_TYPES];
     Schema::compile(schema_source(), &imports, &SECRET)
         .expect("the module is part of the program, and the tests compile it")
+        .with_series(&SERIES)
 });
+
+/// Leaves whose name no other leaf has in the model of deployed gateways: measurements in InfluxDB are called by it.
+const SERIES: [&str; 22] = [
+    "/data-plane",
+    "/mtu",
+    "/negotiation-ttl",
+    "/protocol-port",
+    "/sa-ttl",
+    "/tfc",
+    "/gateway-state/inbound-sa/sa-state/decrypt-errors",
+    "/gateway-state/key-manager/authentication-errors",
+    "/gateway-state/key-manager/challenges-accepted",
+    "/gateway-state/key-manager/challenges-offered",
+    "/gateway-state/key-manager/inbound-sa-expired",
+    "/gateway-state/key-manager/keypairs-negotiated",
+    "/gateway-state/key-manager/keypairs-offered",
+    "/gateway-state/key-manager/negotiations-expired",
+    "/gateway-state/key-manager/negotiations-initiated",
+    "/gateway-state/key-manager/outbound-sa-expired",
+    "/gateway-state/key-manager/outbound-sa-updated",
+    "/gateway-state/key-manager/parameter-errors",
+    "/gateway-state/key-manager/public-key-errors",
+    "/gateway-state/key-manager/version-errors",
+    "/gateway-state/private-router/mtu-errors",
+    "/gateway-state/public-dispatch/fragment-errors",
+];
 
 /// Types whose values must not appear in messages.
 const SECRET: [&str; 3] = ["key32", "aead-key", "key4"];

@@ -10,6 +10,7 @@ mod incremental;
 mod scale;
 
 use super::*;
+use crate::yang::format::Format;
 
 /// The example configuration, with a key of the right length.
 pub(super) const PARIS: &str = r#"
@@ -225,4 +226,52 @@ fn a_difference_names_what_changed_and_nothing_else() {
     assert!(difference.touches_interfaces_of(2) && !difference.touches_interfaces_of(1));
     assert_eq!(difference.routes.removed[0].id, "osaka");
     assert_eq!((difference.routes.changed[0].0.spi, difference.routes.changed[0].1.spi), (1234, 1235));
+}
+
+#[test]
+fn measurements_of_influxdb_have_the_names_of_deployed_gateways() {
+    let mut state = State::new();
+    for path in super::SERIES {
+        let steps: Vec<&str> = path.split('/').filter(|step| !step.is_empty()).collect();
+        // They are all in the model.
+        let mut at = &schema().root;
+        for (place, step) in steps.iter().enumerate() {
+            match &at.node(step).unwrap_or_else(|| panic!("{path}")).kind {
+                crate::yang::schema::Kind::Container(members) => at = members,
+                crate::yang::schema::Kind::List(list) => at = &list.members,
+                _ => assert_eq!(place + 1, steps.len(), "{path}"),
+            }
+        }
+    }
+    for (path, count) in [
+        (&["gateway-state", "key-manager", "inbound-sa-expired"][..], 3u64),
+        (&["gateway-state", "inbound-dispatch", "protocol-errors"], 4),
+        (&["gateway-state", "private-router", "mtu-errors"], 5),
+        (&["gateway-state", "inbound-sa[queue=1][spi=300]", "sa-state", "decrypt-errors"], 6),
+        (&["gateway-state", "inbound-sa[queue=1][spi=300]", "sa-state", "protocol-errors"], 7),
+    ] {
+        state.set(path, count).unwrap();
+    }
+    let shown = |path: &str| state.print(path, Format::Influxdb, false).unwrap();
+    assert_eq!(
+        shown("/gateway-state"),
+        "/inbound-dispatch/protocol-errors value=4i\n\
+         decrypt-errors,inbound-sa/queue=1,spi=300 value=6i\n\
+         /inbound-sa/sa-state/protocol-errors,inbound-sa/queue=1,spi=300 value=7i\n\
+         inbound-sa-expired value=3i\n\
+         mtu-errors value=5i\n"
+    );
+    assert!(shown("/").starts_with("/gateway-state/inbound-dispatch/protocol-errors value=4i\n"));
+    assert_eq!(shown("/gateway-state/inbound-dispatch"), "/protocol-errors value=4i\n");
+    assert_eq!(shown("/gateway-state/key-manager/inbound-sa-expired"), "inbound-sa-expired value=3i\n");
+    assert_eq!(
+        shown("/gateway-state/inbound-dispatch/protocol-errors"),
+        "/gateway-state/inbound-dispatch/protocol-errors value=4i\n"
+    );
+    let config = paris().print("/", Format::Influxdb, false).unwrap();
+    assert!(config.starts_with("mtu value=1440i\n/private-interface4/ifname value=\"eth1\"\n"), "{config}");
+    assert!(config.contains("\n/route4/net,route4/id=tokyo value=\"172.32.0.0/16\"\n"), "{config}");
+    assert!(
+        config.contains("\n/route4/gateway/queue,route4/id=tokyo,route4/gateway/ip=203.0.113.6 value=2i\n")
+    );
 }

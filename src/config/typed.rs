@@ -148,6 +148,15 @@ impl Config {
         self.routes.get(index)
     }
 
+    /// Whether all gateways of a route are own addresses, so that its packets come back here.
+    pub fn loops(&self, route: &str) -> bool {
+        let own = |gateway: &Gateway| {
+            let mut own = self.public.iter().flat_map(|public| [public.ip, public.outside_ip()]);
+            own.any(|ip| ip == gateway.ip)
+        };
+        self.route(route).is_some_and(|route| route.gateways.iter().all(own))
+    }
+
     /// Whether any interface has an address of that family.
     pub fn has(&self, family: Family) -> bool {
         let private = self.private.iter().map(|private| private.ip);

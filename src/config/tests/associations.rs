@@ -65,11 +65,6 @@ fn what_an_association_needs_is_named_with_path_value_and_expectation() {
             "/inbound-sa[queue=1][spi=301]/route oslo: expected the id of a route",
         ),
         (
-            "queue 2; route",
-            "queue 3; route",
-            "/outbound-sa[queue=3][spi=300]/queue 3: expected the queue of a public interface, one of 1, 2",
-        ),
-        (
             "aead aes-gcm-16-icv",
             "aead rot13",
             "/outbound-sa[queue=2][spi=300]/aead rot13: expected an algorithm that is supported, \
@@ -183,7 +178,27 @@ fn no_two_associations_seal_with_the_same_nonces() {
 }
 
 #[test]
-fn a_key_is_for_one_direction_only() {
+fn an_association_of_a_queue_without_a_worker_is_a_warning() {
+    let document = Document::parse(&text().replace("queue 2; route", "queue 3; route")).unwrap();
+    assert_eq!(
+        told(&document),
+        [
+            "/outbound-sa[queue=3][spi=300]/queue 3: there is no public interface with this queue (public-interface4 has \
+          queue 1, 2), so this SA is not used; add the interface"
+        ]
+    );
+    // The interface is removed before what is for its queue, and added after it.
+    let without = manual().remove("/public-interface4[ip=172.31.1.40]").unwrap();
+    let told = told(&without);
+    assert!(told[1].starts_with("/outbound-sa[queue=2][spi=300]/queue 2: there is no public"), "{told:?}");
+}
+
+fn told(document: &Document) -> Vec<String> {
+    document.warnings().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_key_is_for_one_direction_only_or_salts_tell_them_apart() {
     let both = INBOUND.replace("AB02", "AB01").replace("01020305", "01020304");
     let message = Document::parse(&text().replace(INBOUND, &both)).unwrap_err().to_string();
     assert!(
@@ -191,7 +206,45 @@ fn a_key_is_for_one_direction_only() {
         "{message}"
     );
     assert!(!message.contains("AB"), "{message}");
-    Document::parse(&text().replace(INBOUND, &both.replace("01020304", "01020305"))).unwrap();
+    let salted = Document::parse(&text().replace(INBOUND, &both.replace("01020304", "01020305"))).unwrap();
+    assert_eq!(
+        told(&salted),
+        [
+            "/outbound-sa[queue=2][spi=300]/key: the same key as that of /inbound-sa[queue=1][spi=301], with another \
+          salt; give each direction a key of its own"
+        ]
+    );
+    assert_eq!(told(&manual()), [""; 0]);
+}
+
+/// The configuration with which deployed gateways are tested: what it sends comes back.
+#[test]
+fn a_gateway_that_talks_to_itself_may_have_one_association() {
+    let looped = "data-plane true;
+        private-interface4 { pci 00:00.0; ip 192.168.10.1; nexthop-ip 192.168.0.1; mac 52:54:00:00:00:00; }
+        public-interface4 { pci 00:00.0; ip 203.0.113.1; nexthop-ip 203.0.0.1; mac 52:54:00:00:00:FF; }
+        mtu 500;
+        route4 { id loopback; net 192.168.10.0/24; gateway { ip 203.0.113.1; } spi 1001;
+                 preshared-key 0000000000000000000000000000000000000000000000000000000000000000; }
+        outbound-sa { spi 1001; route loopback; aead aes-gcm-16-icv;
+                      key \"00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00\"; salt \"00 00 00 00\"; }
+        inbound-sa { spi 1001; route loopback; aead aes-gcm-16-icv;
+                     key \"00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00\"; salt \"00 00 00 00\"; }";
+    let document = Document::parse(looped).unwrap();
+    assert_eq!(
+        told(&document),
+        [
+            "/outbound-sa[queue=1][spi=1001]/key: the same key and salt as that of /inbound-sa[queue=1][spi=1001]: safe \
+          only because route loopback leads back to this gateway"
+        ]
+    );
+    // Once it leads elsewhere, a peer would seal by the same key.
+    let message =
+        document.set("/route4[id=loopback]/gateway", "{ ip 203.0.113.9; }").unwrap_err().to_string();
+    assert!(
+        message.contains("the same key and salt as that of /inbound-sa[queue=1][spi=1001], by which"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -257,21 +257,26 @@ fn a_gateway_may_have_both_families_on_the_same_devices() {
             route.replace("id osaka", "id tokyo"),
             "/route6[id=tokyo]: the same id",
         ),
-        (
-            private.to_string(),
-            public.to_string(),
-            route.replace("::2; }", "::2; queue 2; }"),
-            "/route6[id=osaka]/gateway[ip=2001:db8:ffff::2]/queue 2: expected the queue of a public interface, one of 1",
-        ),
-        (
-            private.to_string(),
-            String::new(),
-            route.clone(),
-            "/route6[id=osaka]/gateway[ip=2001:db8:ffff::2]/queue 1: expected the queue of a public interface, which public-interface6",
-        ),
     ] {
         let message = both(&private, &public, &route).unwrap_err().to_string();
         assert!(message.contains(expected), "{message}");
+    }
+    for (public, route, expected) in [
+        (
+            public,
+            route.replace("::2; }", "::2; queue 2; }"),
+            "/route6[id=osaka]/gateway[ip=2001:db8:ffff::2]/queue 2: there is no public interface with this queue \
+             (public-interface6 has queue 1), so this gateway is not used; add the interface",
+        ),
+        (
+            "",
+            route.clone(),
+            "/route6[id=osaka]/gateway[ip=2001:db8:ffff::2]/queue 1: there is no public interface with this queue \
+             (there is no public-interface6 yet), so this gateway is not used; add the interface",
+        ),
+    ] {
+        let warnings = both(private, public, &route).unwrap().warnings();
+        assert_eq!(warnings.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
     }
 }
 
@@ -322,17 +327,146 @@ fn a_device_queue_has_one_user() {
 }
 
 #[test]
-fn a_gateway_entry_is_for_a_worker_that_exists() {
-    let message = refused(&[("gateway { queue 2;", "gateway { queue 3;")]);
-    assert_eq!(
-        message,
-        "<unknown>:33:13: /route4[id=tokyo]/gateway[ip=203.0.113.6]/queue 3: expected the queue of a public \
-         interface, one of 1, 2\n  gateway { queue 3; ip 203.0.113.6; }\n            ^"
-    );
-    assert!(paris().remove("/public-interface4[ip=172.31.1.40]").is_err());
+fn a_gateway_entry_for_a_worker_that_does_not_exist_is_a_warning() {
+    let warning = |queue, known| {
+        format!(
+            "/route4[id=tokyo]/gateway[ip=203.0.113.{queue}]/queue {}: there is no public interface with this queue \
+             ({known}), so this gateway is not used; add the interface",
+            queue - 4
+        )
+    };
+    let told = |document: &Document| document.warnings().iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(told(&paris()), [""; 0]);
+    // The interface goes first, and comes last.
+    let without = paris().remove("/public-interface4[ip=172.31.1.40]").unwrap();
+    assert_eq!(told(&without), [warning(6, "public-interface4 has queue 1")]);
+    assert_eq!(without.warnings_since(&paris()), without.warnings());
+    assert_eq!(without.set("/mtu", "1400").unwrap().warnings_since(&without), []);
+    let entry = "{ ip 203.0.113.6; queue 2; }";
+    let shorter = without.remove("/route4[id=tokyo]/gateway[ip=203.0.113.6]").unwrap();
+    assert_eq!(told(&shorter), [""; 0]);
+    let longer = shorter.add("/route4[id=tokyo]/gateway", entry).unwrap();
+    assert_eq!(told(&longer), [warning(6, "public-interface4 has queue 1")]);
     // Before there are workers, routes may be configured already.
     let routes = PARIS.get(PARIS.find("route4").unwrap()..).unwrap();
-    Document::parse(routes).unwrap();
+    let none = "there is no public-interface4 yet";
+    assert_eq!(told(&Document::parse(routes).unwrap()), [warning(5, none), warning(6, none)]);
+}
+
+#[test]
+fn ethernet_addresses_are_those_of_single_devices() {
+    for (from, to, expected) in [
+        (
+            "mac 0a:cc:b1:e4:24:d2",
+            "mac 01:00:5e:00:00:01",
+            "/private-interface4/mac 01:00:5e:00:00:01: the address of a group (broadcast or multicast); expected the address of one device",
+        ),
+        (
+            "mac 0a:42:13:9e:a8:ae",
+            "mac ff:ff:ff:ff:ff:ff",
+            "/public-interface4[ip=172.31.1.30]/mac ff:ff:ff:ff:ff:ff: the",
+        ),
+        (
+            "mac 0a:42:13:9e:a8:ae",
+            "mac 00:00:00:00:00:00",
+            "/mac 00:00:00:00:00:00: no address at all; expected",
+        ),
+        (
+            "mac 0a:42:13:9e:a8:ae",
+            "nexthop-mac 33:33:00:00:00:01",
+            "/nexthop-mac 33:33:00:00:00:01: the address of a group",
+        ),
+        (
+            "mac 0a:42:13:9e:a8:ae",
+            "nexthop-mac 00:00:00:00:00:00",
+            "/nexthop-mac 00:00:00:00:00:00: no address",
+        ),
+        (
+            "mac 0a:42:13:9e:a8:ae;",
+            "mac 0a:42:13:9e:a8:ae; nexthop-mac 0A:42:13:9E:A8:AE;",
+            "/public-interface4[ip=172.31.1.30]/nexthop-mac 0a:42:13:9e:a8:ae: the address of this interface itself",
+        ),
+    ] {
+        let message = refused(&[(from, to)]);
+        assert!(message.contains(expected), "{to}: {message}");
+    }
+    // Bit 2 is for addresses that are administered locally.
+    Document::parse(&PARIS.replace("0a:42:13:9e:a8:ae", "02:00:00:00:00:00")).unwrap();
+}
+
+#[test]
+fn no_two_interfaces_answer_for_one_address() {
+    for (from, to, expected) in [
+        (
+            "ip 172.31.1.40",
+            "ip 172.31.1.20",
+            "/public-interface4[ip=172.31.1.20]/ip 172.31.1.20: the same address as that of /private-interface4; expected",
+        ),
+        (
+            "nat-ip 203.0.113.3",
+            "nat-ip 203.0.113.2",
+            "/public-interface4[ip=172.31.1.40]/nat-ip 203.0.113.2: the same address as that of /public-interface4[ip=172.31.1.30]",
+        ),
+        ("nat-ip 203.0.113.3", "nat-ip 203.0.113.2", "expected another one for each interface"),
+        (
+            "ip 172.31.1.20;\n  nexthop-ip 172.31.0.1",
+            "ip 172.31.1.20;\n  nexthop-ip 172.31.1.20",
+            "/private-interface4/nexthop-ip 172.31.1.20: the address of this interface itself; expected that of its next hop",
+        ),
+        (
+            "nat-ip 203.0.113.3;\n  nexthop-ip 172.31.0.1",
+            "nat-ip 203.0.113.3;\n  nexthop-ip 172.31.1.40",
+            "/public-interface4[ip=172.31.1.40]/nexthop-ip 172.31.1.40: the address of this interface itself",
+        ),
+    ] {
+        let message = refused(&[(from, to)]);
+        assert!(message.contains(expected), "{to}: {message}");
+    }
+    // A route may lead back (loopback), and interfaces without a device send nothing.
+    let looped = PARIS.replace("ip 203.0.113.5", "ip 203.0.113.2");
+    assert!(Document::parse(&looped).is_ok());
+    let bare = "private-interface4 { pci 00:00.0; ip 172.16.0.10; nexthop-ip 172.16.0.10; }
+        public-interface4 { pci 00:00.0; ip 172.16.0.10; nexthop-ip 172.16.0.10; }";
+    Document::parse(bare).unwrap();
+}
+
+#[test]
+fn two_gateways_of_a_route_have_two_addresses_however_they_are_written() {
+    let message = refused(&[("ip 203.0.113.6", "ip 203.0.113.5")]);
+    assert!(message.contains("duplicate key: 203.0.113.5"), "{message}");
+    let key = "0".repeat(64);
+    let message = Document::parse(&format!(
+        "route6 {{ id a; spi 300; net 2001:db8:2::/48; preshared-key {key};
+                  gateway {{ ip 2001:db8::1; }} gateway {{ ip 2001:DB8:0::1; queue 2; }} }}"
+    ));
+    assert!(message.unwrap_err().to_string().contains("not unique: ip"));
+    // Several routes may lead to one peer.
+    let route = |id: &str, spi: u32, net: u32| {
+        format!(
+            "route4 {{ id {id}; spi {spi}; net 10.{net}.0.0/16; preshared-key {spi:064}; gateway {{ ip 192.0.2.1; }} }}"
+        )
+    };
+    Document::parse(&(route("a", 300, 1) + &route("b", 301, 2))).unwrap();
+}
+
+#[test]
+fn ipv6_needs_packets_of_1280_bytes() {
+    let key = "0".repeat(64);
+    let route6 = format!(
+        "route6 {{ id a; spi 300; net 2001:db8:2::/48; gateway {{ ip 2001:db8::1; }} preshared-key {key}; }}"
+    );
+    let told = |text: String| Document::parse(&text).unwrap_err().to_string();
+    let expected = "/mtu 1279: route a carries IPv6 (2001:db8:2::/48), whose hosts need not send packets of less than \
+                    1280 bytes (RFC 8200 section 5); expected 1280 or more";
+    assert!(told(format!("mtu 1279; {route6}")).contains(expected));
+    Document::parse(&format!("mtu 1280; {route6}")).unwrap();
+    // IPv6 in an IPv4 tunnel as well, and whichever comes last.
+    let inner =
+        PARIS.replace("mtu 1440", "mtu 576").replace("spi 1234;", "spi 1234; additional-net 2001:db8::/32;");
+    assert!(told(inner).contains("/mtu 576: route tokyo carries IPv6 (2001:db8::/32)"));
+    let small = Document::parse(&PARIS.replace("mtu 1440", "mtu 576")).unwrap();
+    let message = small.add("/route4[id=tokyo]/additional-net", "2001:db8::/32").unwrap_err().to_string();
+    assert!(message.starts_with("/mtu 576: route tokyo carries IPv6"), "{message}");
 }
 
 #[test]

@@ -200,6 +200,35 @@ fn an_error_in_a_text_shows_the_place() {
 }
 
 #[test]
+fn an_additional_net_has_a_path() {
+    let document = paris();
+    let list = "/route4[id=tokyo]/additional-net";
+    let entry = |net: &str| format!("{list}[.='{net}']");
+    assert_eq!(document.get(list, false).unwrap(), "");
+    let one = document.add(&entry("10.3.0.0/16"), "").unwrap();
+    let two = one.add(list, "2001:db8:3::/48").unwrap();
+    assert_eq!(two.get(list, false).unwrap(), "\"10.3.0.0/16\"\n\"2001:db8:3::/48\"\n");
+    assert_eq!(two.get(&entry("10.3.0.0/16"), false).unwrap(), "\"10.3.0.0/16\"");
+    assert_eq!(two.get(&format!("{list}[.=10.3.0.0/16]"), false).unwrap(), "\"10.3.0.0/16\"");
+    assert_eq!(two.config().routes[0].nets.len(), 3);
+    let message = two.add(&entry("10.3.0.0/16"), "").unwrap_err().to_string();
+    assert_eq!(message, format!("{}: already-existing entry 10.3.0.0/16", entry("10.3.0.0/16")));
+    // The same network in other words is seen where networks are compared.
+    let message = two.add(list, "10.3.7.7/16").unwrap_err().to_string();
+    assert_eq!(message, "/route4[id=tokyo]/net 10.3.0.0/16: the same network as that of route tokyo");
+    let message = two.remove(&entry("10.4.0.0/16")).unwrap_err().to_string();
+    assert_eq!(message, format!("{}: Not found", entry("10.4.0.0/16")));
+    assert_eq!(two.remove(&entry("2001:db8:3::/48")).unwrap(), one);
+    assert_eq!(one.remove(&entry("10.3.0.0/16")).unwrap(), document);
+    assert!(document.add("/route4[id=kyoto]/additional-net", "10.3.0.0/16").is_err());
+    assert!(document.add(&entry("10.3.0.0"), "").unwrap_err().to_string().contains("is not a valid network"));
+    let changed = two.set(&entry("10.3.0.0/16"), "10.4.0.0/16").unwrap();
+    assert_eq!(changed.get(list, false).unwrap(), "\"10.4.0.0/16\"\n\"2001:db8:3::/48\"\n");
+    let printed = two.print(list, Format::Json, false).unwrap();
+    assert_eq!(one.set(list, &printed).unwrap(), two);
+}
+
+#[test]
 fn every_format_prints_every_value_of_a_leaf_list() {
     let document = Document::parse(
         "route4 { id a; spi 300; net 10.1.0.0/16; additional-net 10.2.0.0/16; additional-net 10.3.0.0/16;\n\
@@ -214,12 +243,6 @@ fn every_format_prints_every_value_of_a_leaf_list() {
     assert!(xpath.contains("/route4[id=a]/additional-net[position()=1] \"10.2.0.0/16\"\n"), "{xpath}");
     assert!(xpath.contains("/route4[id=a]/additional-net[position()=2] \"10.3.0.0/16\"\n"), "{xpath}");
     let influxdb = shown(Format::Influxdb);
-    assert!(
-        influxdb.contains("/route4/additional-net,id=a,position=1 value=\"10.2.0.0/16\"\n"),
-        "{influxdb}"
-    );
-    assert!(
-        influxdb.contains("/route4/additional-net,id=a,position=2 value=\"10.3.0.0/16\"\n"),
-        "{influxdb}"
-    );
+    assert!(influxdb.contains("/additional-net,position=1 value=\"10.2.0.0/16\"\n"), "{influxdb}");
+    assert!(influxdb.contains("/additional-net,position=2 value=\"10.3.0.0/16\"\n"), "{influxdb}");
 }
