@@ -46,6 +46,14 @@ impl Client {
         Self::connect_below(&rundir::root(), id)
     }
 
+    /// `connect` with another time to wait for each answer.
+    pub fn connect_patiently(id: &str, patience: Duration) -> Result<Self, ClientError> {
+        let client = Self::connect(id)?;
+        client.stream.set_read_timeout(Some(patience))?;
+        client.stream.set_write_timeout(Some(patience))?;
+        Ok(client)
+    }
+
     /// `connect` with another root of run directories.
     pub fn connect_below(root: &Path, id: &str) -> Result<Self, ClientError> {
         let missing = || ClientError::NoInstance { id: id.to_owned() };

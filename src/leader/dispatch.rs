@@ -6,18 +6,16 @@ use thiserror::Error;
 use super::extension::Extended;
 use super::frame::MAX_REPLY;
 use super::message::{BadMessage, Query, Reply, Request};
-use super::{Handler, message};
+use super::{Handler, alarms, message};
 use crate::yang::format::{Format, UnknownFormat};
 
 /// Why a payload gets no answer.
 #[derive(Debug, Error)]
 pub enum Unanswerable {
-    #[error("the request is not UTF-8 text")]
-    Encoding,
+    #[error("the request is not UTF-8 text: see its byte {0}")]
+    Encoding(usize),
     #[error(transparent)]
     Message(#[from] BadMessage),
-    #[error("the request holds {calls} calls, and at most {MAX_CALLS} are accepted; send several requests")]
-    TooManyCalls { calls: usize },
     #[error("the answer is longer than {MAX_REPLY} bytes; ask for parts")]
     TooLong,
     #[error("{rpc} is not available: notifications are sent on the socket beside this one")]
@@ -37,11 +35,8 @@ pub fn answer(
     session: &mut Session,
     handler: &mut dyn Handler,
 ) -> Result<String, Unanswerable> {
-    let text = std::str::from_utf8(payload).map_err(|_| Unanswerable::Encoding)?;
+    let text = std::str::from_utf8(payload).map_err(|error| Unanswerable::Encoding(error.valid_up_to()))?;
     let requests = message::parse_requests(text)?;
-    if requests.len() > MAX_CALLS {
-        return Err(Unanswerable::TooManyCalls { calls: requests.len() });
-    }
     if let Some(rpc) = requests.iter().find_map(|request| match request {
         Request::Unserved { rpc } => Some(rpc.clone()),
         _ => None,
@@ -120,14 +115,20 @@ fn carry_out(
         }
         Request::GetAlarmsState(query) => {
             check_alarms(&query.schema)?;
-            Ok(vec![("state", no_alarms(query)?)])
+            Ok(vec![("state", alarms::state(&query.path, format(query)?, query.print_default)?)])
+        }
+        Request::SetAlarmOperatorState { schema } if schema == handler.schema() => {
+            Err(NO_SUCH_ALARM.to_owned())
         }
         Request::SetAlarmOperatorState { schema } => {
             check_alarms(schema)?;
             Ok(vec![("success", false.to_string())])
         }
+        // Deployed clients address the schema of the instance itself.
         Request::PurgeAlarms { schema } => {
-            check_alarms(schema)?;
+            if schema != handler.schema() {
+                check_alarms(schema)?;
+            }
             Ok(vec![("purged-alarms", 0.to_string())])
         }
         // The reply to this one has no leaf for an error.
@@ -141,20 +142,10 @@ fn format(query: &Query) -> Result<Format, String> {
     format.map(Option::unwrap_or_default).map_err(|error: UnknownFormat| error.to_string())
 }
 
-/// What the container of all alarms holds when there is none.
-fn no_alarms(query: &Query) -> Result<String, String> {
-    let path = query.path.trim_matches('/');
-    let top = path.split(['/', '[']).next().unwrap_or(path);
-    if !top.is_empty() && top != ALARMS {
-        return Err(format!("Invalid path: Struct has no field named '{top}'."));
-    }
-    Ok(if format(query)? == Format::Json { "{}\n".to_owned() } else { String::new() })
-}
-
 fn check_alarms(schema: &str) -> Result<(), String> {
     match schema {
-        ALARM_SCHEMA => Ok(()),
-        other => Err(format!("unsupported schema: {other} (alarms are described by {ALARM_SCHEMA})")),
+        alarms::SCHEMA => Ok(()),
+        other => Err(format!("unsupported schema: {other} (alarms are described by {})", alarms::SCHEMA)),
     }
 }
 
@@ -174,11 +165,7 @@ fn unsupported(schema: &str, handler: &dyn Handler) -> String {
     format!("unsupported schema: {schema} (this instance serves {})", handler.schema())
 }
 
-const ALARM_SCHEMA: &str = "ietf-alarms";
-const ALARMS: &str = "alarms";
 /// In the words of deployed instances, which agents may know.
+const NO_SUCH_ALARM: &str = "Could not locate alarm in alarm-list";
 const ATTACHED: &str = "Listener already attached";
 const RESERVED: &str = "Attempt to modify configuration while listener attached";
-
-/// Clients send one call per request; a request of many only multiplies the work and memory of one turn.
-const MAX_CALLS: usize = 256;

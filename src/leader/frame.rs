@@ -41,8 +41,16 @@ impl Decoder {
     pub fn take(&mut self) -> Result<Option<Vec<u8>>, FrameError> {
         let Some((header, length)) = self.complete()? else { return Ok(None) };
         let start = self.consumed + header;
-        let payload = self.buffer[start..start + length].to_vec();
-        self.consumed = start + length;
+        let end = start + length;
+        if self.buffer.len() == end && length > RETAINED {
+            // A document is not copied, only moved to the front of its buffer.
+            let mut payload = std::mem::take(&mut self.buffer);
+            payload.drain(..start);
+            self.consumed = 0;
+            return Ok(Some(payload));
+        }
+        let payload = self.buffer[start..end].to_vec();
+        self.consumed = end;
         self.compact();
         Ok(Some(payload))
     }
@@ -100,12 +108,13 @@ fn header(bytes: &[u8], limit: usize) -> Result<Option<(usize, usize)>, FrameErr
     Ok(None)
 }
 
-/// Longest request. A document of 10,000 routes is about 3 MB; quoted once more, with every quote
-/// escaped, still less than a quarter of this.
-pub const MAX_REQUEST: usize = 16 << 20;
-
-/// Longest reply: state carries several times as many leaves as the configuration.
+/// Longest reply: state carries several times as many leaves as the configuration. A document of 10,000 routes is
+/// about 3 MB.
 pub const MAX_REPLY: usize = 64 << 20;
+
+/// Longest request. What one instance prints in a reply, another has to take in a request: the same text, quoted in
+/// the same way, and beside it a path and the name of a schema.
+pub const MAX_REQUEST: usize = MAX_REPLY + (64 << 10);
 
 /// Buffer a connection may keep between requests: covers every request but whole documents.
 const RETAINED: usize = 64 << 10;

@@ -24,6 +24,7 @@
 //! the other clients. Notifications go out by their own socket only, so attach-notification-listener has
 //! nothing to attach and closes the connection, as in deployed instances.
 
+mod alarms;
 mod client;
 mod connection;
 mod dispatch;

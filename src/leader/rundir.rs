@@ -14,6 +14,7 @@
 //! directory, listen on its socket, claim the name; then a claimed name always has a listener, and one
 //! without is left over from a process that died. Everything disappears when `RunDir` is dropped.
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, symlink};
@@ -68,6 +69,47 @@ pub fn root() -> PathBuf {
 pub fn sockets(root: &Path, id: &str) -> Result<[PathBuf; 2], RunDirError> {
     check_name(id)?;
     Ok([root.join(BY_NAME).join(id).join(SOCKET), root.join(id).join(SOCKET)])
+}
+
+/// A process with a run directory.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Instance {
+    pub pid: u32,
+    pub name: Option<String>,
+    /// Of a worker, the process that it works for. Workers of this program are threads and have no directory.
+    pub leader: Option<String>,
+}
+
+/// All of them, by process id. Those that are dead have left theirs behind and are left out.
+pub fn instances(root: &Path) -> io::Result<Vec<Instance>> {
+    let entries = match fs::read_dir(root) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut names: BTreeMap<PathBuf, String> = BTreeMap::new();
+    for link in fs::read_dir(root.join(BY_NAME)).into_iter().flatten().flatten() {
+        if let (Ok(target), Ok(name)) = (fs::canonicalize(link.path()), link.file_name().into_string()) {
+            names.insert(target, name);
+        }
+    }
+    let mut instances: Vec<Instance> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
+            let path = fs::canonicalize(entry.path()).ok()?;
+            let alive = is_alive(pid) || is_listening(&path.join(SOCKET));
+            let group = fs::read_link(path.join(GROUP)).ok();
+            let leader = group.as_deref().and_then(Path::parent).and_then(Path::file_name);
+            let leader = leader.map(|leader| leader.to_string_lossy().into_owned());
+            alive.then(|| Instance { pid, name: names.remove(&path), leader })
+        })
+        .collect();
+    instances.sort_by_key(|instance| instance.pid);
+    Ok(instances)
+}
+
+fn is_alive(pid: u32) -> bool {
+    Path::new("/proc").join(pid.to_string()).exists()
 }
 
 /// Names become path components and log fields, so they are held to what is safe as both.
@@ -170,7 +212,7 @@ impl RunDir {
             dead.strip_prefix(&self.root).ok().and_then(Path::to_str).and_then(|pid| pid.parse::<u32>().ok());
         if let Some(pid) = pid
             && dead != self.path
-            && !Path::new("/proc").join(pid.to_string()).exists()
+            && !is_alive(pid)
         {
             let _ = fs::remove_dir_all(dead);
         }
@@ -242,6 +284,8 @@ const BY_NAME: &str = "by-name";
 const BACK_LINK: &str = "name";
 const SOCKET: &str = "config-leader-socket";
 const EVICTED: &str = "evicted";
+/// A link from a worker's directory into that of its leader.
+const GROUP: &str = "group";
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 /// A unix socket path holds 107 bytes; this leaves room for the root and the socket's name.
 const MAX_NAME: usize = 64;
@@ -358,6 +402,25 @@ mod tests {
         second.claim("paris").unwrap();
         drop(first);
         assert_eq!(fs::read_link(root.path().join("by-name/paris")).unwrap(), second.path());
+    }
+
+    #[test]
+    fn instances_are_listed_by_process_id_with_name_and_leader_and_dead_ones_are_not() {
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(instances(&root.path().join("nothing")).unwrap(), []);
+        let mut run_dir = RunDir::create(root.path()).unwrap();
+        run_dir.claim("paris").unwrap();
+        // Of another program: process 1 works for this one.
+        fs::create_dir(root.path().join("1")).unwrap();
+        symlink(run_dir.path().join("group"), root.path().join("1/group")).unwrap();
+        fs::create_dir(root.path().join(DEAD.to_string())).unwrap();
+        fs::create_dir(root.path().join("intel-pmu")).unwrap();
+        let own = std::process::id();
+        let expected = [
+            Instance { pid: 1, name: None, leader: Some(own.to_string()) },
+            Instance { pid: own, name: Some("paris".into()), leader: None },
+        ];
+        assert_eq!(instances(root.path()).unwrap(), expected);
     }
 
     #[test]

@@ -157,5 +157,5 @@ const MAX_CONNECTIONS: usize = 64;
 /// Keeps a stream of new connections from delaying the answers to those that are here.
 const ACCEPTS_PER_TURN: usize = 16;
 
-/// Two answers of the largest size; a few MB are the ordinary maximum.
-const MAX_BUFFERED: usize = 2 * super::frame::MAX_REPLY;
+/// A request and an answer of the largest size; a few MB are the ordinary maximum.
+const MAX_BUFFERED: usize = super::frame::MAX_REQUEST + super::frame::MAX_REPLY;
