@@ -28,7 +28,7 @@ use vita::esp::{InboundSa, OutboundSa, Parameters};
 use vita::frame::{Frame, Memory, Pool};
 use vita::graph::{Face, Graph, Interface, Plan, Reroute};
 use vita::route::{PrefixTable, SpiTable};
-use vita::stage::{Datagram, Inbound, Resolved, Tunnel};
+use vita::stage::{Datagram, Handoff, Inbound, Resolved, Tunnel};
 use vita::wire::Mac;
 use vita::wire::class::{Dscp, Marking};
 use vita::wire::ip::Ip;
@@ -314,7 +314,11 @@ impl Run {
         let own = *self.own.last().expect("every plan has one");
         let new = (how & 4 != 0).then(|| tunnel(own, mtu(how >> 4), how & 8 != 0));
         let table = (how & 0x40 != 0).then(|| table(how & 0x80 != 0));
-        drop(self.graph.reroute(Box::new(Reroute { table, tunnels: vec![(number, new)] })));
+        drop(self.graph.reroute(Box::new(Reroute {
+            table,
+            tunnels: vec![(number, new)],
+            ..Reroute::default()
+        })));
     }
 
     fn install(&mut self, peer: u8) {
@@ -424,7 +428,18 @@ fn plan(config: u8, resolved: &[Arc<Resolved>; 4]) -> Plan {
         check_inner_source: config & 0x40 == 0,
         tunnels: tunnels.collect(),
         associations: None,
+        peers: peers(),
+        handoff: Handoff::default(),
     }
+}
+
+/// Whoever sends datagrams to the gateway is one that may, unless the packet is edited: packets 12 and 13 are theirs.
+fn peers() -> SpiTable<IpAddr> {
+    let mut peers = SpiTable::with_capacity(2);
+    for (byte, gateway) in [(12, packets::NEAR_HOST4.into()), (13, packets::NEAR_HOST6.into())] {
+        peers.insert(u32::from_be_bytes([byte; 4]), gateway).expect("there is room for two");
+    }
+    peers
 }
 
 fn face<Address>(

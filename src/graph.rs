@@ -4,6 +4,7 @@
 //! ```text
 //! private rx ─► dispatch ─► ttl ─► private router ─► seal ─► public next hop ─► public tx
 //!                 │  └ arp, nd  └► private icmp ◄┘ (expired, too big)  ▲
+//!                                └ no SA here: to the worker that has one (hand-off)
 //! public rx ──► dispatch ─► public router ─► open ─► inbound dispatch ─┼► ttl ─► private next hop ─► private tx
 //!                 ├ arp, nd                                   │        │    │
 //!                 ├► key exchange                             └► inbound icmp ─► private router (the answer goes back sealed)
@@ -71,14 +72,23 @@ pub struct Plan {
     pub tunnels: Vec<Option<Tunnel>>,
     /// Room for inbound associations, if there is to be more than before.
     pub associations: Option<SpiTable<Box<Inbound>>>,
+    /// Gateways that may take part in the key exchange, by route SPI; with room for as many routes as `tunnels`.
+    pub peers: SpiTable<IpAddr>,
+    /// The other workers.
+    pub handoff: Handoff,
 }
 
-/// What becomes different if nothing but routes is.
+/// A change that touches routes only.
+#[derive(Default)]
 pub struct Reroute {
     /// If the prefixes are other ones.
     pub table: Option<Arc<PrefixTable>>,
     /// Route numbers, below the length of the plan's `tunnels`, and what they lead to from now on.
     pub tunnels: Vec<(u32, Option<Tunnel>)>,
+    /// SPIs of routes that are no more, or have another one.
+    pub gone: Vec<u32>,
+    /// Route SPIs and their gateways, where they are new or other ones.
+    pub peers: Vec<(u32, IpAddr)>,
 }
 
 /// What a worker no longer needs: memory to be freed, by someone who has the time.
@@ -86,6 +96,8 @@ pub struct Leftover {
     _router: PrivateRouter,
     _tunnels: Vec<Option<Tunnel>>,
     _associations: Option<SpiTable<Box<Inbound>>>,
+    _exchange: ExchangeFilter,
+    _handoff: Handoff,
 }
 
 /// Why a packet from inside goes no further.
@@ -123,6 +135,8 @@ pub struct Graph<M = ()> {
     outbound: Outbound,
     open: Open,
     associations: SpiTable<Box<Inbound>>,
+    exchange: ExchangeFilter,
+    handoff: Handoff,
     private_icmp: Icmp,
     public_icmp: Icmp,
     inbound_icmp: Icmp,
@@ -131,6 +145,10 @@ pub struct Graph<M = ()> {
     public_next_hop: NextHop,
     /// For the log; whoever drives the graph takes them.
     pub events: Events,
+    /// SPIs of inbound associations that had their first authentic packet; whoever drives the graph takes them.
+    pub confirmed: Confirmed,
+    /// A bit for each place of a worker that was handed packets; whoever drives the graph wakes those workers.
+    pub handed: u64,
     /// Last, because fields are dropped in order: packets that wait for a next hop go back to it.
     pub pool: Rc<Pool>,
     pub meter: M,
@@ -168,6 +186,8 @@ impl<M: Meter> Graph<M> {
             private_router: PrivateRouter { table: plan.table },
             outbound: Outbound { tunnels: plan.tunnels },
             associations: plan.associations.unwrap_or_else(|| SpiTable::with_capacity(0)),
+            exchange: ExchangeFilter::new(plan.peers),
+            handoff: plan.handoff,
             private_icmp: Icmp::new(inside),
             public_icmp: Icmp::new(outside),
             inbound_icmp: Icmp::new(inside),
@@ -175,6 +195,8 @@ impl<M: Meter> Graph<M> {
             private_next_hop: plan.private.next_hop(),
             public_next_hop: plan.public.next_hop(),
             events: Events::new(),
+            confirmed: Confirmed::new(),
+            handed: 0,
             pool,
             meter,
         }
@@ -237,7 +259,7 @@ impl<M: Meter> Graph<M> {
         self.meter.lap("inbound receive");
         self.find(&mut packets, &mut exchange, &mut local, &mut neighbours);
         self.meter.lap("inbound dispatch to SPI");
-        collect(&mut exchange, deliver, &count.key_manager);
+        self.exchange.collect(now_ns, &mut exchange, deliver, &count.key_manager, &mut self.events);
 
         let verdicts = self.open.decrypt(
             now_ns,
@@ -360,7 +382,7 @@ impl<M: Meter> Graph<M> {
                 let verdict = verdicts.of_next();
                 let inbound = self.associations.at_mut(frame.mark);
                 let (verdict, inbound) = verdict.zip(inbound).ok_or(Kept::Outside)?;
-                let opened = match self.open.judge(frame, verdict, inbound) {
+                let opened = match self.open.judge(frame, verdict, inbound, &mut self.confirmed) {
                     Ok(opened) => opened,
                     Err(Closed::Malformed) => return Err(Kept::Malformed),
                     Err(Closed::NoPacket) => return Err(Kept::Dispatch(Inner::Unfit)),
@@ -416,17 +438,125 @@ impl<M: Meter> Graph<M> {
         self.seal(now_ns, packets, public);
     }
 
-    /// Packets that have a route into their tunnels.
+    /// Packets that have a route into their tunnels, or to a worker that has an SA of the route.
     fn seal(&mut self, now_ns: u64, packets: &mut Batch, public: &mut impl Port) {
+        let mut stray = Batch::new();
+        self.seal_own(now_ns, packets, &mut stray, public);
+        if !stray.is_empty() {
+            self.hand_over(&mut stray);
+        }
+    }
+
+    /// Packets of routes without an SA go to `stray`.
+    #[inline(always)]
+    fn seal_own(&mut self, now_ns: u64, packets: &mut Batch, stray: &mut Batch, public: &mut impl Port) {
         if packets.is_empty() {
             return;
         }
+        self.path_mtu.sending(now_ns, &mut self.outbound.tunnels);
         let count = self.counters.clone();
         let (ways, mut bare) = (self.public_next_hop.ways(), Batch::new());
-        self.outbound.run(packets, &mut bare, &ways, self.aead, &count.private_router, &mut self.meter);
+        let (outbound, router_count) = (&self.outbound, &count.private_router);
+        outbound.run(packets, &mut bare, stray, &ways, self.aead, router_count, &mut self.meter);
         public.transmit(packets);
         self.public_next_hop.send(now_ns, &mut bare, public, &count.public_next_hop);
         self.meter.lap("outbound next hop");
+    }
+
+    /// Gives packets of routes without an SA to workers that have one.
+    #[cold]
+    fn hand_over(&mut self, stray: &mut Batch) {
+        let count = &self.counters.private_router;
+        for frame in stray.drain(..) {
+            let Some(owner) = self.handoff.owner(frame.mark) else {
+                self.outbound.count_stray(frame.mark, count);
+                continue;
+            };
+            if self.handoff.give(owner, frame.data()) {
+                count.handoff_out_packets.add(1);
+                self.handed |= 1 << owner;
+            } else {
+                count.handoff_out_drops.add(1);
+                count.rxerrors.add(1);
+            }
+        }
+    }
+
+    /// Packets that other workers have handed over: routed anew and sealed, or answered, as those from the private side.
+    #[inline(always)]
+    pub fn handed_over(&mut self, now_ns: u64, private: &mut impl Port, public: &mut impl Port) -> usize {
+        match self.handoff.own() {
+            Some(mailbox) if mailbox.has_packets() => {
+                let mailbox = mailbox.clone();
+                self.take_handed(now_ns, &mailbox, private, public)
+            }
+            _ => 0,
+        }
+    }
+
+    #[cold]
+    fn take_handed(
+        &mut self,
+        now_ns: u64,
+        mailbox: &Mailbox,
+        private: &mut impl Port,
+        public: &mut impl Port,
+    ) -> usize {
+        let count = self.counters.clone();
+        let (mut senders, mut work) = (mailbox.senders(), 0);
+        while senders != 0 {
+            let sender = senders.trailing_zeros() as u8;
+            senders &= senders - 1;
+            let [mut packets, mut too_big, mut stray, mut answers] = batches();
+            let lost = mailbox.take(sender, &self.pool, |frame| packets.push(frame));
+            count.private_router.handoff_out_drops.add(lost);
+            count.private_router.rxerrors.add(lost);
+            work += packets.len();
+            let (router, tunnels) = (&self.private_router, &self.outbound.tunnels);
+            packets.sift(
+                |frame| {
+                    let packet = Ip::parse(frame.data()).map_err(|_| router::Stop::NoRoute)?;
+                    frame.mark = router.pick(&packet, tunnels)?;
+                    Ok(())
+                },
+                |stop, frame| {
+                    PrivateRouter::divert(stop, frame, &mut too_big, tunnels, &count.private_router);
+                },
+            );
+            self.seal_own(now_ns, &mut packets, &mut stray, public);
+            // They are not handed on: two workers without an SA must not play ball.
+            stray.drain(..).for_each(|frame| self.outbound.count_stray(frame.mark, &count.private_router));
+            let icmp_count = IcmpCount { v4: &count.private_icmp4, v6: &count.private_icmp6 };
+            self.private_icmp.report(now_ns, Problem::TooBig, &mut too_big, &mut answers, icmp_count);
+            self.private_next_hop.send(now_ns, &mut answers, private, &count.private_next_hop);
+        }
+        work
+    }
+
+    /// What this worker knows of the others.
+    pub fn handoff(&self) -> &Handoff {
+        &self.handoff
+    }
+
+    /// Reports first authentic packets that there was no room for before.
+    #[cold]
+    pub fn confirm_rest(&mut self) {
+        let unreported = self.associations.values_mut().filter(|inbound| inbound.sa.is_unreported());
+        unreported.for_each(|inbound| inbound.confirm(&mut self.confirmed));
+    }
+
+    /// Sends a dummy packet through a route's tunnel.
+    pub fn send_dummy(&mut self, now_ns: u64, route: u32, public: &mut impl Port) {
+        self.path_mtu.sending(now_ns, &mut self.outbound.tunnels);
+        let Some(mut frame) = self.pool.take() else { return };
+        let ways = self.public_next_hop.ways();
+        let Some(is_bare) = self.outbound.seal_dummy(route, &mut frame, &ways, self.aead) else { return };
+        let mut batch = Batch::from_iter([frame]);
+        if is_bare {
+            self.public_next_hop.send(now_ns, &mut batch, public, &self.counters.public_next_hop);
+        } else {
+            public.transmit(&mut batch);
+        }
     }
 
     /// Does what is due. Gives the time of the next call.
@@ -510,11 +640,17 @@ impl<M: Meter> Graph<M> {
         self.public_dispatch = public_dispatch;
         self.private_next_hop.change(plan.private.next_hop(), &self.counters.private_next_hop);
         self.public_next_hop.change(plan.public.next_hop(), &self.counters.public_next_hop);
+        let handoff = std::mem::replace(&mut self.handoff, plan.handoff);
+        for (tunnel, number) in plan.tunnels.iter().zip(0..) {
+            self.handoff.tell(number, tunnel.as_ref().is_some_and(Tunnel::has_association));
+        }
         let router = PrivateRouter { table: plan.table };
         Leftover {
             _router: std::mem::replace(&mut self.private_router, router),
             _tunnels: std::mem::replace(&mut self.outbound.tunnels, plan.tunnels),
             _associations: old_table,
+            _exchange: std::mem::replace(&mut self.exchange, ExchangeFilter::new(plan.peers)),
+            _handoff: handoff,
         }
     }
 
@@ -527,7 +663,9 @@ impl<M: Meter> Graph<M> {
                 new.take_over(old.as_mut());
             }
             std::mem::swap(new, old);
+            self.handoff.tell(*number, old.as_ref().is_some_and(Tunnel::has_association));
         }
+        self.exchange.change(&change.gone, &change.peers);
         if let Some(table) = &mut change.table {
             if let Some(policy) = &mut self.open.policy {
                 *policy = table.clone();
@@ -549,7 +687,10 @@ impl<M: Meter> Graph<M> {
     /// Makes an association the one that a route's packets are sealed with, or none. Gives back the one before.
     pub fn activate(&mut self, route: u32, sa: Option<Box<OutboundSa>>) -> Option<Box<OutboundSa>> {
         match self.outbound.tunnels.get_mut(route as usize).and_then(Option::as_mut) {
-            Some(tunnel) => tunnel.activate(sa),
+            Some(tunnel) => {
+                self.handoff.tell(route, sa.is_some());
+                tunnel.activate(sa)
+            }
             None => sa,
         }
     }

@@ -12,6 +12,10 @@
 //! arrives, unless it is told to spin. All it shares with the control thread is a [`Link`] of bounded rings. What
 //! it no longer needs goes back over the link, to be freed by someone who has the time.
 
+mod inbox;
+
+pub use inbox::Inbox;
+
 use crate::aead;
 use crate::clock::Instant;
 use crate::count::{Counters, Interface as InterfaceCount};
@@ -21,6 +25,7 @@ use crate::graph::{Graph, Leftover, Plan, Reroute};
 use crate::stage::{Datagram, Event, Inbound, Overheard};
 use crate::xdp::{self, BindError, Device, Doorbell, KernelStatistics, Mode, Options, Socket, Umem};
 use crossbeam::queue::ArrayQueue;
+use inbox::Shares;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
@@ -64,12 +69,21 @@ pub enum Command {
         route: u32,
         sa: Option<Box<OutboundSa>>,
     },
+    /// Sends a dummy packet through the tunnel of the route with this number.
+    SendDummy {
+        route: u32,
+    },
     Send(Datagram),
     /// Tells the neighbours where this gateway is.
     Announce,
     /// What a neighbour has told everyone.
     Hear(Overheard),
+    /// How to wake the other workers, by their place.
+    Acquaint(Bells),
 }
+
+/// The bells of all workers, by their place.
+pub type Bells = Vec<Option<Arc<Doorbell>>>;
 
 /// What a worker has no more use for.
 pub enum Retired {
@@ -77,6 +91,7 @@ pub enum Retired {
     Routes(Box<Reroute>),
     Inbound(Box<Inbound>),
     Outbound(Box<OutboundSa>),
+    Bells(Bells),
 }
 
 /// All that a worker and the control thread share.
@@ -85,14 +100,16 @@ pub struct Link {
     /// Commands carried out so far.
     obeyed: AtomicU64,
     pub retired: ArrayQueue<Retired>,
-    pub exchange: ArrayQueue<Datagram>,
+    pub exchange: Inbox,
     pub events: ArrayQueue<Event>,
+    /// SPIs of inbound SAs whose first authentic packet has arrived. None is lost: what finds no room waits at the worker.
+    pub confirmed: ArrayQueue<u32>,
     pub counters: Arc<Counters>,
     /// Set once frames lead to the worker: what it asks before, it would not hear the answer to.
     begin: AtomicBool,
     stop: AtomicBool,
     /// Wakes the worker.
-    bell: Doorbell,
+    bell: Arc<Doorbell>,
     /// Wakes the control thread; one for all workers.
     control: Arc<Doorbell>,
 }
@@ -149,12 +166,13 @@ impl Worker {
             commands: ArrayQueue::new(COMMANDS),
             obeyed: AtomicU64::new(0),
             retired: ArrayQueue::new(COMMANDS),
-            exchange: ArrayQueue::new(DATAGRAMS),
+            exchange: Inbox::default(),
             events: ArrayQueue::new(EVENTS),
+            confirmed: ArrayQueue::new(CONFIRMATIONS),
             counters,
             begin: AtomicBool::new(false),
             stop: AtomicBool::new(false),
-            bell: Doorbell::new().map_err(system)?,
+            bell: Arc::new(Doorbell::new().map_err(system)?),
             control,
         });
         let (report, reported) = mpsc::sync_channel(1);
@@ -209,6 +227,16 @@ impl Worker {
         }
     }
 
+    /// What wakes the worker.
+    pub fn bell(&self) -> &Arc<Doorbell> {
+        &self.link.bell
+    }
+
+    /// Has the control thread come again.
+    pub fn call_again(&self) {
+        self.link.control.ring();
+    }
+
     /// Has the worker look at its commands.
     pub fn wake(&self) {
         self.link.bell.ring();
@@ -258,6 +286,9 @@ struct Running {
     graph: Graph,
     private: Side,
     public: Side,
+    shares: Shares,
+    /// Of the other workers.
+    bells: Bells,
     busywait: bool,
 }
 
@@ -297,7 +328,8 @@ impl Running {
         let sockets = [bound(&private)?, bound(&public)?];
         let graph = Graph::new(pool, link.counters.clone(), aead::preferred(), plan);
         let busywait = seat.busywait;
-        Ok((Running { link, graph, private, public, busywait }, sockets))
+        let (shares, bells) = (Shares::default(), Vec::new());
+        Ok((Running { link, graph, private, public, shares, bells, busywait }, sockets))
     }
 
     fn run(mut self) {
@@ -309,17 +341,22 @@ impl Running {
             let now_ns = Instant::now().as_nanos();
             let mut work = self.obey(now_ns);
             work += self.graph.outbound(now_ns, &mut self.private, &mut self.public);
-            let exchange = &self.link.exchange;
+            work += self.graph.handed_over(now_ns, &mut self.private, &mut self.public);
+            let (inbox, shares) = (&self.link.exchange, &mut self.shares);
             let mut delivered = false;
             work += self.graph.inbound(now_ns, &mut self.private, &mut self.public, |datagram| {
-                delivered = true;
-                exchange.push(datagram).is_ok()
+                let is_taken = inbox.put(shares, datagram);
+                delivered |= is_taken;
+                is_taken
             });
             let due_ns = self.graph.tick(now_ns, &mut self.private, &mut self.public);
             self.private.flush();
             self.public.flush();
             if delivered | self.report() {
                 self.link.control.ring();
+            }
+            if self.graph.handed != 0 {
+                self.wake_owners();
             }
             self.private.count(&self.link.counters.private_interface);
             self.public.count(&self.link.counters.public_interface);
@@ -352,6 +389,11 @@ impl Running {
                     self.graph.hear(now_ns, &heard, &mut self.private, &mut self.public);
                     None
                 }
+                Command::SendDummy { route } => {
+                    self.graph.send_dummy(now_ns, route, &mut self.public);
+                    None
+                }
+                Command::Acquaint(bells) => Some(Retired::Bells(std::mem::replace(&mut self.bells, bells))),
                 Command::Send(datagram) => {
                     self.graph.send_datagram(now_ns, &datagram, &mut self.public);
                     None
@@ -369,9 +411,27 @@ impl Running {
         count
     }
 
+    /// Wakes the workers that packets were handed to.
+    #[cold]
+    fn wake_owners(&mut self) {
+        let mut places = std::mem::take(&mut self.graph.handed);
+        while places != 0 {
+            // One whose bell is not known yet looks into its mailbox when it wakes up.
+            if let Some(Some(bell)) = self.bells.get(places.trailing_zeros() as usize) {
+                bell.ring();
+            }
+            places &= places - 1;
+        }
+    }
+
     /// Passes events on; false if there were none.
     fn report(&mut self) -> bool {
-        let any = !self.graph.events.is_empty();
+        let any = !self.graph.events.is_empty() || !self.graph.confirmed.is_empty();
+        let was_full = self.graph.confirmed.is_full();
+        self.graph.confirmed.retain(|spi| self.link.confirmed.push(*spi).is_err());
+        if was_full {
+            self.graph.confirm_rest();
+        }
         for event in self.graph.events.drain(..) {
             // A full ring loses a log line; the counters have what it says.
             let _ = self.link.events.push(event);
@@ -482,8 +542,8 @@ impl Port for Side {
 /// Commands that may wait. A configuration of 10,000 routes makes one plan, not 10,000 commands; what comes one by
 /// one are SAs and datagrams, at most a few hundred a second.
 const COMMANDS: usize = 1024;
-/// One second's worth of what the key exchange processes, and some to tell a flood by.
-const DATAGRAMS: usize = 128;
+/// More than the inbound SAs that the key exchange makes in a second.
+const CONFIRMATIONS: usize = 1024;
 const EVENTS: usize = 256;
 /// How long a worker may take to look at its commands, or to end: it does so between two batches.
 const PATIENCE: Duration = Duration::from_secs(2);

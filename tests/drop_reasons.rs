@@ -12,10 +12,12 @@ mod support {
 use etherparse::{ArpOperation, Icmpv6Type, PacketBuilder};
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 use support::site::*;
 use vita::count::{Counters, SaCounters};
 use vita::esp::{LastNumber, OutboundSa};
 use vita::graph::{Interface, Plan};
+use vita::stage::{Handoff, Mailbox, Owners};
 use vita::wire::Mac;
 use vita::wire::ip::Family;
 
@@ -94,8 +96,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("public-interface/txerrors", "tests/worker.rs", "txerrors"),
     ("private-interface/unserved-packets", "tests/fail_closed.rs", "unserved-packets"),
     ("public-interface/unserved-packets", "tests/fail_closed.rs", "unserved-packets"),
-    // The key exchange counts by itself; the packet path knows but two of its reasons.
-    ("key-manager/route-errors", "tests/exchange/counting.rs", "route_errors"),
+    // The key exchange counts by itself; the packet path knows but four of its reasons.
     ("key-manager/version-errors", "tests/exchange/counting.rs", "version_errors"),
     ("key-manager/parameter-errors", "tests/exchange/counting.rs", "parameter_errors"),
     ("key-manager/authentication-errors", "tests/exchange/counting.rs", "authentication_errors"),
@@ -127,6 +128,7 @@ fn drivers() -> Vec<Driver> {
         drivers.extend(icmp(place, Family::V6));
     }
     drivers.extend(key_exchange());
+    drivers.extend(handoff());
     drivers
 }
 
@@ -615,13 +617,41 @@ const KNOWN6: &[(u8, u8, &str)] = &[
 
 /// A datagram of the key exchange.
 fn knock() -> Vec<u8> {
+    message("192.0.2.32", b"knock")
+}
+
+/// A datagram to the gateway's port of the key exchange.
+fn message(source: &str, payload: &[u8]) -> Vec<u8> {
     let mut frame = Vec::new();
     PacketBuilder::ethernet2(HOST_MAC, [2, 0, 0, 0, 0, 1])
-        .ipv4(address("192.0.2.32"), address("192.0.2.31"), 64)
+        .ipv4(address(source), address("192.0.2.31"), 64)
         .udp(303, 303)
-        .write(&mut frame, b"knock")
+        .write(&mut frame, payload)
         .unwrap();
     frame
+}
+
+/// Two workers, of which the other one has an SA of the route.
+fn beside_an_owner() -> Plan {
+    let owners = Arc::new(Owners::new(1));
+    let mailboxes: Arc<[_]> = (0..2).map(|place| Some(Arc::new(Mailbox::new(place, 0..2)))).collect();
+    let worker = |place| Handoff { place: Some(place), mailboxes: mailboxes.clone(), owners: owners.clone() };
+    worker(1).tell(0, true);
+    Plan { handoff: worker(0), ..both_families() }
+}
+
+fn handoff() -> Vec<Driver> {
+    let stray = |site: &mut Site, count: usize| {
+        site.graph.activate(0, None);
+        (0..count).for_each(|_| site.arrive_private(&udp(HOST, FAR_HOST, 64, b"handed over")));
+        assert!(site.sent_public().is_empty());
+    };
+    let full = "private-router/handoff-out-packets*256 private-router/handoff-out-drops*3 \
+                private-router/rxerrors*3";
+    vec![
+        driver_of("private-router/handoff-out-packets", beside_an_owner, move |site| stray(site, 1)),
+        driver_of(full, beside_an_owner, move |site| stray(site, 259)),
+    ]
 }
 
 fn key_exchange() -> Vec<Driver> {
@@ -636,6 +666,15 @@ fn key_exchange() -> Vec<Driver> {
         ),
         driver("key-manager/protocol-errors key-manager/rxerrors", move |site| {
             site.arrive_public(&with_byte(knock(), 14 + 20 + 8, b'K'));
+        }),
+        driver("key-manager/route-errors key-manager/rxerrors", |site| {
+            site.arrive_public(&message("192.0.2.32", b"knack"));
+        }),
+        driver("key-manager/source-errors key-manager/rxerrors", |site| {
+            site.arrive_public(&message("192.0.2.33", b"knock"));
+        }),
+        driver("key-manager/protocol-errors key-manager/rxerrors", |site| {
+            site.arrive_public(&message("192.0.2.32", b"kno"));
         }),
         driver("key-manager/overflow-errors key-manager/rxerrors", move |site| {
             site.public.arriving.push_back(site.graph.pool.copy_of(&knock()).unwrap());

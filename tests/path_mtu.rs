@@ -355,6 +355,116 @@ fn of_the_key_before_the_numbers_count_as_well() {
     }
 }
 
+#[test]
+fn a_number_that_was_not_sent_within_the_last_seconds_is_not_believed() {
+    const MILLISECOND: u64 = SECOND / 1000;
+    // How often the worker looks at the time while it waits: as it should, or, because it was held up, not at all.
+    for outer in FAMILIES {
+        for every in [100 * MILLISECOND, SECOND, 60 * SECOND] {
+            for (late, is_believed) in
+                [(0, true), (1900, true), (3100, false), (3900, false), (60_000, false), (3_600_000, false)]
+            {
+                let mut paris = paris(outer);
+                // As an attacker guesses: the first number of all, and that of a while ago.
+                let first = quote(outer, &mut paris);
+                let end = paris.now + late * MILLISECOND;
+                while paris.now < end {
+                    paris.now = (paris.now + every).min(end);
+                    paris.run();
+                }
+                // A single packet that leaves now does not make the others any younger.
+                let last = quote(outer, &mut paris);
+                paris.arrive_public(&report(outer, 576, &first));
+                paris.arrive_public(&report(outer, 1300, &first));
+                let is_narrow = paris.route.path_mtu.value() != 0;
+                assert_eq!(is_narrow, is_believed, "{late} ms late, looked every {every} ns");
+                assert_eq!(refused(&paris, outer) == 0, is_believed && outer == Family::V4);
+                paris.arrive_public(&report(outer, 1280, &last));
+                assert!(paris.route.path_mtu.value() != 0);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_was_sent_with_the_key_before_is_believed_no_longer_than_the_rest() {
+    for outer in FAMILIES {
+        for (seconds, is_believed) in [(1, true), (4, false)] {
+            let mut paris = paris(outer);
+            let before = quote(outer, &mut paris);
+            let next = Parameters { spi: 3000, key: [7; 16].into(), salt: [3; 4] };
+            paris.graph.activate(0, Some(Box::new(OutboundSa::new(&next, vita::aead::preferred()))));
+            for _ in 0..seconds {
+                paris.now += SECOND;
+                quote(outer, &mut paris);
+            }
+            paris.arrive_public(&report(outer, 1300, &before));
+            assert_eq!(paris.route.path_mtu.value() != 0, is_believed, "after {seconds} s");
+        }
+    }
+}
+
+#[test]
+fn among_thousands_of_tunnels_numbers_grow_old_in_time_and_no_pass_looks_at_all_of_them() {
+    const TUNNELS: u32 = 5000;
+    let last = TUNNELS - 1;
+    for (late, is_believed) in [(1900, true), (3100, false)] {
+        let mut plan = plan(31, 32);
+        plan.tunnels.resize_with(TUNNELS as usize, || None);
+        plan.tunnels[last as usize] = Tunnel::new([192, 0, 2, 31].into(), [192, 0, 2, 33].into(), MTU, false);
+        let prefixes = [("172.32.0.0/16", 0), ("172.33.0.0/16", last)];
+        let prefixes = prefixes.map(|(net, number)| (net.parse().unwrap(), number));
+        plan.table = Arc::new(vita::route::PrefixTable::build(prefixes));
+        let [to_tokyo, to_paris] = keys();
+        let mut paris = Site::new(plan).with_keys(&to_tokyo, &to_paris);
+        let other = Parameters { spi: 1001, key: [9; 16].into(), salt: [9; 4] };
+        paris.graph.activate(last, Some(Box::new(OutboundSa::new(&other, vita::aead::preferred()))));
+        let quotes = ["172.32.1.50", "172.33.1.50"].map(|destination| {
+            paris.arrive_private(&udp("172.31.1.50", destination, 64, b"packet"));
+            paris.sent_public().remove(0)[14..42].to_vec()
+        });
+        let (end, mut looks) = (paris.now + late * SECOND / 1000, 0);
+        while paris.now < end {
+            let port = || vita::frame::Memory::default();
+            let due = paris.graph.tick(paris.now, &mut port(), &mut port());
+            assert!(due > paris.now);
+            (paris.now, looks) = (due.min(end), looks + 1);
+        }
+        assert!(looks > 70, "{looks} looks: the work is spread");
+        for (count, quote) in quotes.iter().enumerate() {
+            paris.arrive_public(&report(Family::V4, 1300, quote));
+            let expected = if is_believed { 0 } else { count as u64 + 1 };
+            assert_eq!(refused(&paris, Family::V4), expected, "tunnel {count}, {late} ms");
+        }
+    }
+}
+
+#[test]
+fn ipv6_inside_never_has_less_than_its_smallest_mtu() {
+    for outer in FAMILIES {
+        let mut plan = dual(31, 32, outer);
+        plan.tunnels = plan.tunnels.into_iter().map(|tunnel| tunnel.map(Tunnel::with_ipv6_inside)).collect();
+        let [to_tokyo, to_paris] = keys();
+        let mut paris = Site::new(plan).with_keys(&to_tokyo, &to_paris);
+        let quote = quote(outer, &mut paris);
+        // The smallest outer packet that carries 1280 bytes of IPv6, and what one of IPv4 may have in it.
+        let floor = if outer == Family::V4 { 1336 } else { 1356 };
+        for (path_mtu, believed) in [(floor + 4, floor + 4), (floor - 1, floor), (1280, floor)] {
+            paris.arrive_public(&report(outer, path_mtu, &quote));
+            assert_eq!(paris.route.path_mtu.value(), u64::from(believed));
+            assert_eq!(told(&mut paris), inner_mtu(outer, believed));
+        }
+        assert_eq!(told(&mut paris), 1282);
+        let smallest = udp6("2001:db8:31::50", "2001:db8:32::50", 64, &[0; 1280 - 48]);
+        paris.arrive_private(&smallest);
+        assert_eq!((paris.sent_private().len(), paris.sent_public().len()), (0, 1));
+        if outer == Family::V4 {
+            paris.arrive_public(&report(outer, 576, &quote));
+            assert_eq!(paris.route.path_mtu.value(), u64::from(floor));
+        }
+    }
+}
+
 /// By how many packets a report may be late.
 const LATE: u64 = 1 << 16;
 
@@ -385,6 +495,7 @@ fn ten_minutes_after_the_last_report_all_is_as_before() {
         let start = paris.now;
         paris.arrive_public(&report(outer, 1400, &quote));
         paris.now = start + 400 * SECOND;
+        let quote = self::quote(outer, &mut paris);
         paris.arrive_public(&report(outer, 1450, &quote));
         paris.arrive_public(&report(outer, 1400, &quote));
         paris.now = start + 999 * SECOND;
@@ -394,6 +505,7 @@ fn ten_minutes_after_the_last_report_all_is_as_before() {
         paris.run();
         assert_eq!((told(&mut paris), paris.route.path_mtu.value()), (MTU, 0));
         // Until the next one.
+        let quote = self::quote(outer, &mut paris);
         paris.arrive_public(&report(outer, 1300, &quote));
         assert_eq!(told(&mut paris), inner_mtu(outer, 1300));
         let port = || vita::frame::Memory::default();
@@ -432,7 +544,11 @@ fn new_keys_and_plans_change_nothing_about_the_path() {
         paris.graph.replan(again());
         assert_eq!(told(&mut paris), inner_mtu(outer, 1400));
         let same = again().tunnels.remove(0);
-        paris.graph.reroute(Box::new(Reroute { table: None, tunnels: vec![(0, same)] }));
+        paris.graph.reroute(Box::new(Reroute {
+            table: None,
+            tunnels: vec![(0, same)],
+            ..Reroute::default()
+        }));
         assert_eq!((told(&mut paris), told_of.path_mtu.value()), (inner_mtu(outer, 1400), 1400));
         // The key before is still known, too.
         let present = self::quote(outer, &mut paris);
@@ -445,7 +561,11 @@ fn new_keys_and_plans_change_nothing_about_the_path() {
         let [near, elsewhere] = [31, 77].map(|host| outside(outer, host).parse().unwrap());
         let mut moved = Tunnel::new(near, elsewhere, MTU, false);
         moved.as_mut().unwrap().told = Arc::clone(&told_of);
-        paris.graph.reroute(Box::new(Reroute { table: None, tunnels: vec![(0, moved)] }));
+        paris.graph.reroute(Box::new(Reroute {
+            table: None,
+            tunnels: vec![(0, moved)],
+            ..Reroute::default()
+        }));
         assert_eq!((told(&mut paris), told_of.path_mtu.value()), (MTU, 0));
     }
 }

@@ -191,7 +191,11 @@ fn the_check_follows_the_routes_and_can_be_switched_while_packets_pass() {
     let stranger = echo("10.9.9.9", "172.32.1.50", 64);
     assert!(!passes(&mut paris, &mut tokyo, &stranger));
     let wider = table(&[("172.31.0.0/16", 0), ("10.0.0.0/8", 0)]);
-    let old = tokyo.graph.reroute(Box::new(Reroute { table: Some(wider), tunnels: Vec::new() }));
+    let old = tokyo.graph.reroute(Box::new(Reroute {
+        table: Some(wider),
+        tunnels: Vec::new(),
+        ..Reroute::default()
+    }));
     assert_eq!(Arc::strong_count(old.table.as_ref().unwrap()), 1, "the worker keeps nothing of it");
     assert!(passes(&mut paris, &mut tokyo, &stranger));
     tokyo.graph.replan(dual(32, 31, Family::V4));

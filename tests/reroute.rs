@@ -43,10 +43,11 @@ fn a_route_added_or_removed_is_nothing_to_the_others() {
     let (mut paris, mut tokyo) = pair_with_room();
     let (_, first) = send(&mut paris);
     let both = [("172.32.0.0/16", 0), ("10.0.0.0/8", 3)];
-    let add = Reroute { table: table(&both), tunnels: vec![(3, tunnel([203, 0, 113, 9]))] };
+    let add =
+        Reroute { table: table(&both), tunnels: vec![(3, tunnel([203, 0, 113, 9]))], ..Reroute::default() };
     paris.graph.reroute(Box::new(add));
     let (frame, second) = send(&mut paris);
-    let remove = Reroute { table: table(&both[..1]), tunnels: vec![(3, None)] };
+    let remove = Reroute { table: table(&both[..1]), tunnels: vec![(3, None)], ..Reroute::default() };
     let old = paris.graph.reroute(Box::new(remove));
     assert!(matches!(old.tunnels[..], [(3, Some(_))]), "the old one comes back to be freed");
     let (_, third) = send(&mut paris);
@@ -63,7 +64,11 @@ fn a_route_added_or_removed_is_nothing_to_the_others() {
 fn a_gateway_that_moves_keeps_its_keys_and_its_sequence_number() {
     let (mut paris, _) = pair_with_room();
     let (before, first) = send(&mut paris);
-    paris.graph.reroute(Box::new(Reroute { table: None, tunnels: vec![(0, tunnel([192, 0, 2, 77]))] }));
+    paris.graph.reroute(Box::new(Reroute {
+        table: None,
+        tunnels: vec![(0, tunnel([192, 0, 2, 77]))],
+        ..Reroute::default()
+    }));
     let (after, second) = send(&mut paris);
     assert_eq!(second, first + 1);
     assert_eq!((&before[30..34], &after[30..34]), (&[192, 0, 2, 32][..], &[192, 0, 2, 77][..]));
@@ -72,9 +77,16 @@ fn a_gateway_that_moves_keeps_its_keys_and_its_sequence_number() {
 #[test]
 fn a_route_that_comes_back_has_no_keys_of_before() {
     let (mut paris, _) = pair_with_room();
-    paris.graph.reroute(Box::new(Reroute { table: table(&[]), tunnels: vec![(0, None)] }));
-    let again =
-        Reroute { table: table(&[("172.32.0.0/16", 0)]), tunnels: vec![(0, tunnel([192, 0, 2, 32]))] };
+    paris.graph.reroute(Box::new(Reroute {
+        table: table(&[]),
+        tunnels: vec![(0, None)],
+        ..Reroute::default()
+    }));
+    let again = Reroute {
+        table: table(&[("172.32.0.0/16", 0)]),
+        tunnels: vec![(0, tunnel([192, 0, 2, 32]))],
+        ..Reroute::default()
+    };
     paris.graph.reroute(Box::new(again));
     paris.arrive_private(&udp("172.31.1.50", "172.32.1.50", 64, b"hello"));
     assert!(paris.sent_public().is_empty());
@@ -87,6 +99,41 @@ fn a_number_beyond_the_room_is_passed_over() {
     paris.graph.reroute(Box::new(Reroute {
         table: None,
         tunnels: vec![(4, tunnel([192, 0, 2, 77])), (u32::MAX, None)],
+        ..Reroute::default()
     }));
     send(&mut paris);
+}
+
+#[test]
+fn gateways_that_come_move_and_go_may_take_part_in_the_key_exchange_accordingly() {
+    let (mut paris, _) = pair_with_room();
+    let knock = |spi: u32, last: u8| {
+        let mut frame = Vec::new();
+        etherparse::PacketBuilder::ethernet2(HOST_MAC, [2, 0, 0, 0, 31, 2])
+            .ipv4([192, 0, 2, last], address("192.0.2.31"), 64)
+            .udp(303, 303)
+            .write(&mut frame, &spi.to_be_bytes())
+            .unwrap();
+        frame
+    };
+    let let_in = |paris: &mut Site| {
+        let senders = [(7, 77), (7, 78), (8, 77), (ROUTE_SPI, 32)];
+        senders.map(|(spi, last)| {
+            paris.arrive_public(&knock(spi, last));
+            paris.exchange.drain(..).count() == 1
+        })
+    };
+    let change = |paris: &mut Site, gone: &[u32], peers: &[(u32, u8)]| {
+        let peers = peers.iter().map(|(spi, last)| (*spi, [192, 0, 2, *last].into())).collect();
+        paris.graph.reroute(Box::new(Reroute { gone: gone.to_vec(), peers, ..Reroute::default() }));
+    };
+    assert_eq!(let_in(&mut paris), [false, false, false, true]);
+    change(&mut paris, &[], &[(7, 77)]);
+    assert_eq!(let_in(&mut paris), [true, false, false, true]);
+    change(&mut paris, &[], &[(7, 78)]);
+    assert_eq!(let_in(&mut paris), [false, true, false, true]);
+    change(&mut paris, &[7], &[(8, 77)]);
+    assert_eq!(let_in(&mut paris), [false, false, true, true]);
+    change(&mut paris, &[8, ROUTE_SPI, 99], &[]);
+    assert_eq!(let_in(&mut paris), [false; 4]);
 }

@@ -171,6 +171,8 @@ fn plan(family: Family, routes: usize) -> Plan {
         check_inner_source: true,
         tunnels: (0..routes).map(|_| Tunnel::new(outer, outer, 1500, false)).collect(),
         associations: Some(SpiTable::with_capacity(routes.max(4))),
+        peers: SpiTable::with_capacity(routes),
+        handoff: Default::default(),
     }
 }
 

@@ -229,6 +229,8 @@ fn plan(private: [[u8; 6]; 2], public: [[u8; 6]; 2]) -> Plan {
         check_inner_source: true,
         tunnels: vec![tunnel],
         associations: Some(SpiTable::with_capacity(4)),
+        peers: SpiTable::with_capacity(0),
+        handoff: Default::default(),
     }
 }
 

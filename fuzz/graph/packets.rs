@@ -196,7 +196,7 @@ pub const HOST4: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 1);
 pub const OUTSIDE4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 31);
 pub const ROUTER4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 254);
 pub const PEER4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 32);
-const NEAR_HOST4: Ipv4Addr = Ipv4Addr::new(172, 31, 1, 50);
+pub const NEAR_HOST4: Ipv4Addr = Ipv4Addr::new(172, 31, 1, 50);
 const FAR_HOST4: Ipv4Addr = Ipv4Addr::new(172, 32, 1, 50);
 
 pub const INSIDE6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x31, 0, 0, 0, 0, 0x20);
@@ -204,5 +204,5 @@ pub const HOST6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x31, 0, 0, 0, 0, 1);
 pub const OUTSIDE6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 0x31);
 pub const ROUTER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 0xfe);
 pub const PEER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 0x32);
-const NEAR_HOST6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x31, 0, 0, 0, 0, 0x50);
+pub const NEAR_HOST6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x31, 0, 0, 0, 0, 0x50);
 const FAR_HOST6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x32, 0, 0, 0, 0, 0x50);

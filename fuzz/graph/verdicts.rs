@@ -34,7 +34,9 @@ impl Verdicts {
         let router = &count.private_router;
         let routed = sum([&router.route_errors, &router.sa_errors, &router.sequence_errors]);
         let opened = sum([&sa.protocol_errors, &sa.decrypt_errors, &sa.inner_source_errors, &sa.ecn_errors]);
-        let exchange = sum([&count.key_manager.protocol_errors, &count.key_manager.overflow_errors]);
+        let keys = &count.key_manager;
+        let exchange =
+            sum([&keys.protocol_errors, &keys.overflow_errors, &keys.route_errors, &keys.source_errors]);
         let hops = [&count.private_next_hop, &count.public_next_hop];
         let icmp4 = [&count.private_icmp4, &count.public_icmp4, &count.inbound_icmp4];
         let icmp6 = [&count.private_icmp6, &count.public_icmp6, &count.inbound_icmp6];

@@ -51,6 +51,18 @@ impl Log {
                     );
                 }
             }
+            Event::Stranger { source, spi, is_known } => {
+                if self.may_write(now) {
+                    let remedy = if *is_known {
+                        "it is not the gateway of the route with this SPI"
+                    } else {
+                        "no route has this SPI; a route must have the same spi on both gateways"
+                    };
+                    tracing::warn!(
+                        "queue {queue}: key exchange: datagram from {source} for route SPI {spi} dropped: {remedy}"
+                    );
+                }
+            }
             Event::Icmp { source, kind, code, excerpt } => {
                 if self.may_write(now) {
                     tracing::warn!(

@@ -24,6 +24,7 @@
 
 mod associations;
 mod guard;
+mod handoffs;
 pub mod history;
 mod impact;
 mod layout;
@@ -49,6 +50,7 @@ use crate::wire::ip::Family;
 use crate::worker::StartError;
 use crate::xdp::{DeviceError, Doorbell, PinError, Pins, Program, ProgramError};
 use guard::Guard;
+use handoffs::Handoffs;
 use layout::{Known, Layout, Mtus, Place};
 use ledger::Ledger;
 use listeners::Listeners;
@@ -87,6 +89,7 @@ pub struct Supervisor {
     queues: BTreeMap<u16, Queue>,
     numbers: Numbers,
     neighbours: Neighbours,
+    handoffs: Handoffs,
     mtus: Mtus,
     mtu: u16,
     watch: Watch,
@@ -115,6 +118,7 @@ struct Prepared {
     gone: Vec<u16>,
     numbers: Numbers,
     neighbours: Neighbours,
+    handoffs: Handoffs,
     mtus: Mtus,
     plans: BTreeMap<u16, Plan>,
 }
@@ -158,6 +162,7 @@ impl Supervisor {
             queues: BTreeMap::new(),
             numbers: Numbers::default(),
             neighbours: Neighbours::default(),
+            handoffs: Handoffs::default(),
             mtus: Mtus::default(),
             mtu: 0,
             watch: Watch::default(),
@@ -239,6 +244,8 @@ impl Supervisor {
         let mut neighbours = self.neighbours.clone();
         neighbours.keep(config);
         let table = Arc::new(plan::table(config, &numbers));
+        let workers = layout.seats().iter().map(|seat| seat.queue).collect();
+        let handoffs = self.handoffs.for_workers(workers, numbers.room());
         let mtus = layout.mtus(config);
         let asks_private = layout.seats().first().map(|seat| seat.queue);
         let mut plans = BTreeMap::new();
@@ -252,10 +259,11 @@ impl Supervisor {
                 neighbours: &neighbours,
                 mtus,
                 asks_private: asks_private == Some(seat.queue),
+                handoffs: &handoffs,
             };
             plans.insert(seat.queue, make.plan(stays.map_or(0, Queue::room)));
         }
-        Ok(Prepared { layout, programs, unguarded, gone, numbers, neighbours, mtus, plans })
+        Ok(Prepared { layout, programs, unguarded, gone, numbers, neighbours, handoffs, mtus, plans })
     }
 
     /// Makes what runs equal to a configuration. What can fail comes first, and touches no worker that stays.
@@ -266,10 +274,11 @@ impl Supervisor {
         prepared: Prepared,
         purpose: Purpose,
     ) -> Result<(), ApplyError> {
-        let Prepared { layout, programs, unguarded, gone, numbers, neighbours, mtus, mut plans } = prepared;
+        let Prepared { layout, programs, unguarded, gone, numbers, neighbours, handoffs, mtus, mut plans } =
+            prepared;
         let mtu = mtus.least(config);
-        for number in gone {
-            self.retire(number, config);
+        for number in &gone {
+            self.retire(*number, config);
         }
         for (interface, filters) in layout.filters(config) {
             if let Some(program) = programs.get(&interface) {
@@ -312,7 +321,12 @@ impl Supervisor {
                 queue.replan(plan);
             }
         }
-        (self.numbers, self.neighbours) = (numbers, neighbours);
+        (self.numbers, self.neighbours, self.handoffs) = (numbers, neighbours, handoffs);
+        // The table was copied while these still ran.
+        gone.iter().for_each(|number| self.handoffs.leave(*number));
+        if !started.is_empty() {
+            self.acquaint();
+        }
         // Programs that nobody needs any more are detached here.
         for (place, program) in std::mem::replace(&mut self.programs, programs) {
             if !self.programs.contains_key(&place) {
@@ -416,10 +430,19 @@ impl Supervisor {
         self.waiting = waiting.keys().copied().collect();
     }
 
+    /// Tells all workers how to wake each other.
+    fn acquaint(&mut self) {
+        let bells = handoffs::bells(self.queues.iter().map(|(number, queue)| (*number, queue.bell())));
+        for queue in self.queues.values_mut() {
+            queue.acquaint(bells.clone());
+        }
+    }
+
     /// Stops a worker, because of this configuration, and keeps its counts.
     fn retire(&mut self, number: u16, config: &Config) {
         if let Some(queue) = self.queues.remove(&number) {
             queue.stop(config, &mut self.past, &mut self.ledger);
+            self.handoffs.leave(number);
             self.ran = true;
             tracing::info!("worker of queue {number} stops");
         }
@@ -514,8 +537,9 @@ fn warn_of_stranded(before: &Config, config: &Config) {
         let more = if new.len() > MAX_NAMES { ", .." } else { "" };
         let names = new[..new.len().min(MAX_NAMES)].join(", ");
         tracing::warn!(
-            "queue {queue} has no {interface}: what it receives for route {names}{more} ({} in all) is dropped \
-             (private-router/sa-errors); configure a {interface} with queue {queue}",
+            "queue {queue} has no {interface}: packets that it receives for route {names}{more} ({} in all) go to a \
+             worker that has keys for the route, or are dropped (private-router/sa-errors); configure a {interface} \
+             with queue {queue}",
             new.len()
         );
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! From a configuration to what one worker is told.
 
+use super::handoffs::Handoffs;
 use super::layout::{Mtus, OwnAddresses};
 use crate::config::{Config, PrivateInterface, PublicInterface, Route};
 use crate::count;
@@ -13,6 +14,7 @@ use crate::wire::class::Marking;
 use crate::wire::ip::Family;
 use crate::worker::{Attachment, Seat};
 use crate::xdp::Device;
+use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -55,6 +57,7 @@ pub struct Making<'a> {
     pub neighbours: &'a Neighbours,
     pub mtus: Mtus,
     pub asks_private: bool,
+    pub handoffs: &'a Handoffs,
 }
 
 impl Numbers {
@@ -118,6 +121,11 @@ impl Numbers {
         self.queues.iter().map(of_queue).collect()
     }
 
+    /// Room for the routes that there are, and some that are added later.
+    pub fn room(&self) -> usize {
+        roomy(self.end as usize)
+    }
+
     /// One more than the highest number there could be if so many routes were added.
     pub fn end_with(&self, added: usize) -> usize {
         self.end as usize + added.saturating_sub(self.free.len())
@@ -143,7 +151,7 @@ impl Neighbours {
 impl Making<'_> {
     /// The plan; with room for associations unless there is enough for all that these routes can have.
     pub fn plan(&self, room: usize) -> Plan {
-        let room_for_tunnels = roomy(self.numbers.end as usize);
+        let room_for_tunnels = self.numbers.room();
         let mut tunnels: Vec<Option<Tunnel>> =
             std::iter::repeat_with(|| None).take(room_for_tunnels).collect();
         for route in &self.config.routes {
@@ -163,7 +171,21 @@ impl Making<'_> {
             check_inner_source: self.config.check_inner_source,
             tunnels,
             associations: (!is_room).then(|| SpiTable::with_capacity(capacity)),
+            peers: self.peers(room_for_tunnels),
+            handoff: self.handoffs.of(self.seat.queue),
         }
+    }
+
+    /// The gateways that this worker exchanges keys with, by route SPI, with room for as many routes.
+    fn peers(&self, room: usize) -> SpiTable<IpAddr> {
+        let mut peers = SpiTable::with_capacity(room);
+        for route in self.config.routes.iter().filter(|_| !self.config.data_plane) {
+            if let Some(gateway) = exchange_peer(self.config, route, self.seat.queue) {
+                // There are no more routes than there is room for.
+                let _ = peers.insert(route.spi, gateway);
+            }
+        }
+        peers
     }
 
     fn private(&self) -> Interface {
@@ -217,7 +239,10 @@ pub fn tunnel(config: &Config, route: &Route, queue: u16, mtus: Mtus, numbers: &
     let gateway = route.gateway(queue)?;
     let mut tunnel = Tunnel::new(public.ip, gateway.ip, mtus.of(route.outer), config.tfc)?;
     tunnel.told = numbers.told(&route.id, queue).cloned().unwrap_or_default();
-    Some(tunnel.with_marking(Marking::new(config.dscp, config.ecn)))
+    let tunnel = tunnel.with_marking(Marking::new(config.dscp, config.ecn));
+    let carries_ipv6 = config.private.iter().any(|private| private.ip.is_ipv6())
+        && route.nets.iter().any(|net| matches!(net, IpNet::V6(_)));
+    Some(if carries_ipv6 { tunnel.with_ipv6_inside() } else { tunnel })
 }
 
 /// Routes that a worker cannot send by, because its queue has no public interface of their gateways' family.
@@ -242,12 +267,11 @@ pub fn stranded(config: &Config) -> BTreeMap<(u16, Family), Vec<&str>> {
 
 /// A route as the key manager of a queue sees it.
 pub fn exchange_route(config: &Config, route: &Route, queue: u16) -> Option<exchange::Route> {
-    config.public(queue, route.outer)?;
     Some(exchange::Route {
         id: route.id.clone(),
         spi: route.spi,
         preshared_key: PresharedKey::new(*route.preshared_key.bytes()),
-        gateway: route.gateway(queue)?.ip,
+        gateway: exchange_peer(config, route, queue)?,
     })
 }
 
@@ -259,6 +283,12 @@ pub fn spi_share(config: &Config, queue: u16) -> Share {
     let sharing: BTreeSet<u16> = sharing.collect();
     let index = sharing.iter().position(|&other| other == queue).unwrap_or(0);
     Share { index: index as u16, of: sharing.len().max(1) as u16 }
+}
+
+/// The gateway that a queue exchanges the keys of a route with.
+pub fn exchange_peer(config: &Config, route: &Route, queue: u16) -> Option<IpAddr> {
+    config.public(queue, route.outer)?;
+    Some(route.gateway(queue)?.ip)
 }
 
 /// How many inbound associations a worker can have by this configuration.

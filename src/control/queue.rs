@@ -14,9 +14,9 @@ use crate::count::{Counters, KeyManager as KeyCounters, Totals};
 use crate::exchange::{self, KeyManager, Output, Settings};
 use crate::graph::{Plan, Reroute};
 use crate::stage::{Datagram, Event, Overheard};
-use crate::worker::{Command, Seat, Worker};
+use crate::worker::{Bells, Command, Seat, Worker};
 use crate::xdp::{Doorbell, Mode, Program};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +32,8 @@ pub struct Queue {
     room: usize,
     /// Room for routes in the worker.
     tunnels: usize,
+    /// Routes whose gateway does not answer, and of which the log says so: once, not at every try.
+    silent: BTreeSet<String>,
 }
 
 impl Queue {
@@ -64,7 +66,8 @@ impl Queue {
         let cpu = seat.cpu.map_or("any CPU".to_string(), |cpu| format!("CPU {cpu}"));
         tracing::info!("worker of queue {} runs: private {private}, public {public}, {cpu}", seat.queue);
         let associations = Associations::new(seat.queue);
-        Ok(Queue { seat, worker, keys, counters, associations, is_manual: false, room, tunnels })
+        let (is_manual, silent) = (false, BTreeSet::new());
+        Ok(Queue { seat, worker, keys, counters, associations, is_manual, room, tunnels, silent })
     }
 
     /// Has the XDP programs send this queue's frames to the worker.
@@ -79,6 +82,17 @@ impl Queue {
             }
         }
         Ok(())
+    }
+
+    /// What wakes the worker.
+    pub fn bell(&self) -> &Arc<Doorbell> {
+        self.worker.bell()
+    }
+
+    /// Tells the worker how to wake the others.
+    pub fn acquaint(&mut self, bells: Bells) {
+        self.worker.command(Command::Acquaint(bells));
+        self.worker.wake();
     }
 
     /// Lets the worker begin. Neighbours may know another address of ours, of the gateway that was here before.
@@ -136,6 +150,7 @@ impl Queue {
             self.withdraw(config, numbers, ledger);
         }
         self.keys.configure(now, settings, routes.collect());
+        self.silent.retain(|route| numbers.of(route).is_some());
         self.perform(now, numbers, log);
     }
 
@@ -164,6 +179,7 @@ impl Queue {
         log: &mut Log,
     ) {
         self.keys.change(now, gone, routes);
+        self.silent.retain(|route| numbers.of(route).is_some());
         self.perform(now, numbers, log);
     }
 
@@ -175,9 +191,12 @@ impl Queue {
     /// Takes what the worker has, does what is due.
     pub fn service(&mut self, now: Instant, numbers: &Numbers, log: &mut Log) {
         let link = self.worker.link.clone();
-        while let Some(datagram) = link.exchange.pop() {
+        let has_more = link.exchange.round(|datagram| {
             self.keys.handle(now, datagram.peer, datagram.payload());
             self.perform(now, numbers, log);
+        });
+        if has_more {
+            self.worker.call_again();
         }
         if self.keys.deadline().is_some_and(|deadline| now >= deadline) {
             self.keys.timeout(now);
@@ -216,6 +235,7 @@ impl Queue {
                     self.associations.remove(&mut self.worker, spi);
                 }
                 Output::ActivateOutbound { route, sa } => {
+                    self.silent.remove(&route);
                     tracing::debug!("route {route}, queue {queue}: outbound SA {} active", sa.spi);
                     if self.associations.activate(&mut self.worker, numbers, route.clone(), sa) {
                         tracing::info!("route {route}, queue {queue}: up");
@@ -233,10 +253,19 @@ impl Queue {
                 }
                 // Only with extensions.
                 Output::SendDummy { .. } => {}
+                Output::Log(event) if self.is_told(&event) => {}
                 Output::Log(event) => log.exchange(now, queue, &event),
             }
         }
         self.worker.wake();
+    }
+
+    /// Whether an event is that a gateway does still not answer.
+    fn is_told(&mut self, event: &exchange::Event) -> bool {
+        match event {
+            exchange::Event::NegotiationExpired { route, .. } => !self.silent.insert(route.clone()),
+            _ => false,
+        }
     }
 
     pub fn deadline(&self) -> Option<Instant> {

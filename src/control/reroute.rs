@@ -37,13 +37,17 @@ impl Supervisor {
             && routes.removed.is_empty()
             && routes.changed.iter().all(|(old, new)| old.nets == new.nets);
         let table = (!same_prefixes).then(|| Arc::new(plan::table(config, &self.numbers)));
-        let gone_spis = gone_spis(routes);
         for (number, queue) in &mut self.queues {
+            let gone_spis = gone_spis(config, routes, *number);
             let tunnel = |route| plan::tunnel(config, route, *number, self.mtus, &self.numbers);
             let tunnels = present().filter_map(|route| Some((self.numbers.of(&route.id)?, tunnel(route))));
             let tunnels = gone.iter().map(|number| (*number, None)).chain(tunnels).collect();
             if !routes.is_empty() {
-                queue.reroute(Reroute { table: table.clone(), tunnels });
+                let peers = present()
+                    .filter(|_| !config.data_plane)
+                    .filter_map(|route| Some((route.spi, plan::exchange_peer(config, route, *number)?)));
+                let (gone, peers) = (gone_spis.clone(), peers.collect());
+                queue.reroute(Reroute { table: table.clone(), tunnels, gone, peers });
             }
             if config.data_plane {
                 queue.withdraw(config, &self.numbers, &mut self.ledger);
@@ -80,8 +84,11 @@ impl Supervisor {
     }
 }
 
-/// SPIs of routes that no route has any more, or another one.
-fn gone_spis(routes: &Changes<'_, Arc<Route>>) -> Vec<u32> {
-    let changed = routes.changed.iter().filter(|(old, new)| old.spi != new.spi).map(|(old, _)| old.spi);
-    routes.removed.iter().map(|route| route.spi).chain(changed).collect()
+/// SPIs of routes that no route has any more, or another one, or one that this queue has no gateway for.
+fn gone_spis(config: &Config, routes: &Changes<'_, Arc<Route>>, queue: u16) -> Vec<u32> {
+    let changed = routes
+        .changed
+        .iter()
+        .filter(|(old, new)| old.spi != new.spi || plan::exchange_peer(config, new, queue).is_none());
+    routes.removed.iter().map(|route| route.spi).chain(changed.map(|(old, _)| old.spi)).collect()
 }

@@ -94,7 +94,9 @@ groups! {
     /// TTL and header checks of forwarded packets.
     Ttl { protocol_errors checksum_errors }
     /// From destination to route; what stops a packet before it is sealed.
-    PrivateRouter { rxerrors route_errors mtu_errors sa_errors sequence_errors }
+    PrivateRouter {
+        rxerrors route_errors mtu_errors sa_errors sequence_errors handoff_out_packets handoff_out_drops
+    }
     /// From SPI to inbound SA.
     PublicRouter { route_errors protocol_errors }
     /// One inbound SA. Dummy packets are no errors.
@@ -126,6 +128,6 @@ groups! {
         rxerrors route_errors protocol_errors version_errors parameter_errors authentication_errors
         public_key_errors negotiations_initiated negotiations_expired challenges_offered challenges_accepted
         keypairs_offered keypairs_negotiated inbound_sa_expired outbound_sa_expired outbound_sa_updated
-        overflow_errors rate_errors spi_errors
+        overflow_errors rate_errors spi_errors source_errors
     }
 }

@@ -14,6 +14,8 @@ pub struct InboundSa {
     cipher: Cipher,
     /// It begins with what every packet needs of it.
     pub(crate) window: Window,
+    /// Whether its first authentic packet has been reported. Seldom looked at.
+    is_confirmed: bool,
     will: Option<Will>,
 }
 
@@ -43,12 +45,13 @@ pub enum Unopened {
 impl InboundSa {
     pub fn new(parameters: &Parameters, aead: &dyn Aead) -> InboundSa {
         let (cipher, window) = (Cipher::new(parameters, aead), Window::default());
-        InboundSa { cipher, window, will: None }
+        InboundSa { cipher, window, is_confirmed: false, will: None }
     }
 
     /// Takes every number up to `sequence` for seen, and leaves the highest of its own there.
     pub fn after(mut self, sequence: u64, last: &LastNumber) -> InboundSa {
         self.window = Window::after(sequence);
+        self.is_confirmed = sequence > 0;
         self.will = Some(last.will());
         self
     }
@@ -83,6 +86,22 @@ impl InboundSa {
     #[inline(always)]
     pub fn accept(&mut self, sequence: u64) -> Result<(), Unopened> {
         if self.window.accept(sequence) { Ok(()) } else { Err(Unopened::Replayed) }
+    }
+
+    /// Whether no packet has authenticated yet.
+    #[inline(always)]
+    pub fn is_new(&self) -> bool {
+        self.window.top() == 0
+    }
+
+    /// Whether a packet has authenticated, and nobody has been told yet that the peer has the key and uses it.
+    pub fn is_unreported(&self) -> bool {
+        !self.is_new() && !self.is_confirmed
+    }
+
+    /// The first authentic packet has been reported.
+    pub fn confirm(&mut self) {
+        self.is_confirmed = true;
     }
 
     /// The inner packet in one that was opened, which starts at the SPI, and its next header. What traffic flow

@@ -16,11 +16,13 @@
 
 mod batch;
 mod fetch;
+mod passage;
 mod pool;
 mod port;
 
 pub use batch::Batch;
 pub use fetch::fetch;
+pub use passage::Passage;
 pub use pool::{Frame, Pool};
 pub use port::{Memory, Port};
 

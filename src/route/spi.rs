@@ -67,6 +67,11 @@ impl<T> SpiTable<T> {
         self.slots.get_mut(place as usize)?.as_mut().map(|(_, value)| value)
     }
 
+    /// All entries, to change them.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.slots.iter_mut().flatten().map(|(_, value)| value)
+    }
+
     pub fn remove(&mut self, spi: u32) -> Option<T> {
         let mut hole = self.probe(spi);
         let (_, removed) = self.slots[hole].take()?;

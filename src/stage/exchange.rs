@@ -1,8 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Datagrams of the key exchange on their way between the public interface and the control thread.
+//!
+//! ```text
+//!   public dispatch ── UDP to the port ──► checksum ──► route SPI known? ──► source its gateway? ──► control thread
+//!                                             └ protocol-errors   └ route-errors      └ source-errors
+//! ```
+//!
+//! A worker has time for a flood, the control thread does not. So what a worker can tell from a datagram and its own table
+//! of routes, without a key, it decides here: a stranger who does not use the address of a route's gateway costs no more
+//! than a packet that is dropped.
 
+use super::{Budget, Event, Events};
 use crate::count;
 use crate::frame::{Batch, Frame, Pool};
+use crate::route::SpiTable;
 use crate::wire::Malformed;
 use crate::wire::ip::{Addresses, Family, Ip};
 use crate::wire::ipv4::{self, PROTOCOL_UDP};
@@ -34,21 +45,69 @@ impl Datagram {
     pub fn payload(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
     }
+
+    /// The route that it claims to be about; `None` if it is too short to say.
+    pub fn route_spi(&self) -> Option<u32> {
+        self.payload().first_chunk().map(|spi| u32::from_be_bytes(*spi))
+    }
+
+    /// The type of its message, whether there is such a type or not.
+    pub fn kind(&self) -> Option<u8> {
+        self.payload().get(KIND).copied()
+    }
 }
 
-/// Takes the datagrams out of the packets. `deliver` says whether it had room for one. The checksum is required.
-pub fn collect(input: &mut Batch, mut deliver: impl FnMut(Datagram) -> bool, count: &count::KeyManager) {
-    for frame in input.drain(..) {
-        match read(&frame) {
-            Ok(Some(datagram)) if deliver(datagram) => {}
-            Ok(Some(_)) => {
-                count.overflow_errors.add(1);
-                count.rxerrors.add(1);
-            }
-            Ok(None) | Err(_) => {
-                count.protocol_errors.add(1);
-                count.rxerrors.add(1);
-            }
+/// Lets those datagrams through that come from the gateway of the route they are about.
+pub struct ExchangeFilter {
+    /// The gateways' addresses, by route SPI.
+    pub peers: SpiTable<IpAddr>,
+    audit: Budget,
+}
+
+impl ExchangeFilter {
+    pub fn new(peers: SpiTable<IpAddr>) -> ExchangeFilter {
+        ExchangeFilter { peers, audit: Budget::per_second(1, 10) }
+    }
+
+    /// Takes the datagrams out of the packets. `deliver` says whether it had room for one. The checksum is required.
+    pub fn collect(
+        &mut self,
+        now_ns: u64,
+        input: &mut Batch,
+        mut deliver: impl FnMut(Datagram) -> bool,
+        count: &count::KeyManager,
+        events: &mut Events,
+    ) {
+        for frame in input.drain(..) {
+            let datagram = read(&frame).ok().flatten();
+            let spi = datagram.as_ref().and_then(Datagram::route_spi);
+            let reason = match datagram.zip(spi) {
+                None => &count.protocol_errors,
+                Some((datagram, spi)) => match self.peers.find(spi).and_then(|place| self.peers.at(place)) {
+                    Some(gateway) if *gateway == datagram.peer && deliver(datagram) => continue,
+                    Some(gateway) if *gateway == datagram.peer => &count.overflow_errors,
+                    found => {
+                        if !events.is_full() && self.audit.spend(now_ns) {
+                            let is_known = found.is_some();
+                            events.push(Event::Stranger { source: datagram.peer, spi, is_known });
+                        }
+                        if found.is_some() { &count.source_errors } else { &count.route_errors }
+                    }
+                },
+            };
+            reason.add(1);
+            count.rxerrors.add(1);
+        }
+    }
+
+    /// Goes over to other gateways of some routes: `gone` are the SPIs of routes that are no more, or have another one.
+    pub fn change(&mut self, gone: &[u32], peers: &[(u32, IpAddr)]) {
+        for spi in gone {
+            self.peers.remove(*spi);
+        }
+        for (spi, gateway) in peers {
+            // The control thread makes the table large enough for all routes that there can be.
+            let _ = self.peers.insert(*spi, *gateway);
         }
     }
 }
@@ -102,3 +161,5 @@ pub fn datagram_frame(pool: &Pool, own: Addresses, port: u16, datagram: &Datagra
 }
 
 const TTL: u8 = 64;
+/// Where the type of the message is.
+const KIND: usize = 4;

@@ -17,6 +17,7 @@
 
 pub mod dispatch;
 mod exchange;
+pub mod handoff;
 mod icmp;
 mod meter;
 mod next_hop;
@@ -30,11 +31,12 @@ pub mod ttl;
 mod tunnel;
 
 pub use dispatch::{InboundDispatch, PrivateDispatch, PublicDispatch};
-pub use exchange::{Datagram, collect, datagram_frame};
+pub use exchange::{Datagram, ExchangeFilter, datagram_frame};
+pub use handoff::{Handoff, Mailbox, Owners};
 pub use icmp::{Icmp, IcmpCount, Problem};
 pub use meter::Meter;
 pub use next_hop::{Neighbour, NextHop, Overheard, Resolved, Side, Unknown, Ways};
-pub use open::{Closed, Inbound, Open, Verdicts};
+pub use open::{Closed, Confirmed, Inbound, Open, Verdicts};
 pub use partial::PartialChecksums;
 pub use path::PathMtu;
 pub use router::PrivateRouter;
@@ -62,6 +64,9 @@ pub enum Event {
     },
     /// A packet came out of a tunnel with a source that its route does not have (RFC 4301 section 5.2: an auditable event).
     ForbiddenSource { spi: u32, inner_source: IpAddr, inner_destination: IpAddr, peer: IpAddr },
+    /// A datagram for the key exchange that no gateway of ours sent: about a route that is not known, or from an address
+    /// that is not that of the route's gateway.
+    Stranger { source: IpAddr, spi: u32, is_known: bool },
     /// An ICMP error about a packet of ours, and the first bytes of that packet.
     Icmp { source: IpAddr, kind: u8, code: u8, excerpt: arrayvec::ArrayVec<u8, EXCERPT> },
     /// The path to the gateway of the route with this number is narrower than was known: what it carries, and the

@@ -27,6 +27,9 @@ pub struct Inbound {
     pub sa: InboundSa,
 }
 
+/// SPIs of the inbound SAs that had their first authentic packet in one pass through the graph.
+pub type Confirmed = ArrayVec<u32, BATCH>;
+
 /// Opens what the router marked with an association's place.
 pub struct Open {
     /// The gateway's own inside: packets of a family that it has no address of are not taken.
@@ -97,6 +100,14 @@ impl Inbound {
     pub(super) fn fetch(&self, sequence_low: u32) {
         self.sa.fetch(sequence_low);
     }
+
+    /// Reports the first authentic packet, if there is room for the report.
+    #[cold]
+    pub fn confirm(&mut self, confirmed: &mut Confirmed) {
+        if confirmed.try_push(self.sa.spi()).is_ok() {
+            self.sa.confirm();
+        }
+    }
 }
 
 impl Open {
@@ -153,11 +164,16 @@ impl Open {
         frame: &'a Frame,
         verdict: Verdict,
         inbound: &mut Inbound,
+        confirmed: &mut Confirmed,
     ) -> Result<Opened<'a>, Closed> {
         if !verdict.authentic {
             return Err(Closed::Refused(Unopened::Forged));
         }
+        let is_new = inbound.sa.is_new();
         inbound.sa.accept(verdict.sequence)?;
+        if is_new {
+            inbound.confirm(confirmed);
+        }
         let offset = usize::from(frame.offset);
         let (bytes, next_header) = InboundSa::decapsulate(frame.data().get(offset..).unwrap_or_default())?;
         let packet = match next_header {

@@ -8,15 +8,19 @@
 //! ```
 //!
 //! Anyone can send such a message. It is believed if it quotes an ESP packet from our address to a tunnel's gateway with
-//! an SPI that is in use there, or was before the present one, and with one of the last sequence numbers sent by it. A path
-//! is never believed to be narrower than 576 bytes (IPv4); what says so of IPv6, below 1280, is not believed at all.
+//! an SPI that is in use there, or was before the present one, and with a sequence number that was sent within the last
+//! two to three seconds. A path is never believed to be narrower than 576 bytes (IPv4), nor so narrow that the inner MTU
+//! of a tunnel that carries IPv6 would be below 1280; what says so of IPv6, below 1280, is not believed at all.
 //!
-//! Limits: who sees our packets can quote them. Who does not has to guess: addresses are no secret and SPIs are counted up,
-//! so what stands in the way is the sequence number. It is hard to guess for an association that has sent much; for one
-//! that has sent little any low number will do. The tunnel is searched for one by one. ICMP is received at a limited rate:
-//! 50 searches a second, and 100 at once after a quiet time. Of a tunnel that is not the one, a search reads the outer
-//! header and nothing else.
+//! When a number was sent is known from marks: once a second, a walk over the tunnels notes the last number of each. It goes
+//! in small steps, and only while something is sent; so the packet path itself records nothing but the time.
+//!
+//! Limits: who sees our packets can quote them. Who does not has to guess an SPI, which start at a random number, together
+//! with one of the few numbers of the last seconds, at 50 reports a second. The tunnel is searched for one by one. ICMP is
+//! received at a limited rate: 50 searches a second, and 100 at once after a quiet time. Of a tunnel that is not the one, a
+//! search reads the outer header and nothing else.
 
+use super::tunnel::MARKS;
 use super::{Event, Events, IcmpCount, Tunnel};
 use crate::frame::{Batch, Frame};
 use crate::wire::icmpv4::Icmpv4;
@@ -30,9 +34,30 @@ use crate::wire::ipv6;
 pub struct PathMtu {
     /// When the first of the reports that are in force ends, or earlier.
     due_ns: Option<u64>,
+    walk: Walk,
+}
+
+/// The walk over the tunnels that notes what each has sent.
+#[derive(Default)]
+struct Walk {
+    /// The tunnel that the next step begins with.
+    next: usize,
+    /// When the next step is due; 0 while nothing is sent.
+    due_ns: u64,
+    /// When something was sent last.
+    sent_ns: u64,
 }
 
 impl PathMtu {
+    /// To be called before packets are sealed.
+    #[inline]
+    pub fn sending(&mut self, now_ns: u64, tunnels: &mut [Option<Tunnel>]) {
+        self.walk.sent_ns = now_ns;
+        if now_ns >= self.walk.due_ns {
+            self.walk.step(now_ns, tunnels);
+        }
+    }
+
     /// Takes reports that are sound but for what they quote.
     pub fn learn(
         &mut self,
@@ -42,6 +67,9 @@ impl PathMtu {
         count: IcmpCount<'_>,
         events: &mut Events,
     ) {
+        if self.walk.is_due(now_ns) && !reports.is_empty() && !tunnels.is_empty() {
+            self.walk.step(now_ns, tunnels);
+        }
         for frame in reports.drain(..) {
             let Some(Report { mtu, quote }) = read(&frame) else { continue };
             let found = mtu.zip(quote).and_then(|(mtu, quote)| {
@@ -70,7 +98,43 @@ impl PathMtu {
             let ends = tunnels.iter_mut().flatten().filter_map(|tunnel| tunnel.widen(now_ns));
             self.due_ns = ends.min().map(|end_ns| end_ns.max(now_ns + LOOK_EVERY_NS));
         }
-        self.due_ns.unwrap_or(u64::MAX)
+        if self.walk.is_due(now_ns) {
+            self.walk.step(now_ns, tunnels);
+        }
+        self.due_ns.into_iter().chain(self.walk.next_due()).min().unwrap_or(u64::MAX)
+    }
+}
+
+impl Walk {
+    #[inline]
+    fn is_due(&self, now_ns: u64) -> bool {
+        self.due_ns != 0 && now_ns >= self.due_ns
+    }
+
+    fn next_due(&self) -> Option<u64> {
+        Some(self.due_ns).filter(|due_ns| *due_ns != 0)
+    }
+
+    /// Goes on with the walk; begins one if there is none, ends it once all that was sent is too old to matter.
+    #[cold]
+    fn step(&mut self, now_ns: u64, tunnels: &mut [Option<Tunnel>]) {
+        let steps_per_lap = tunnels.len().div_ceil(STEP).max(1);
+        let step_ns = LAP_NS / steps_per_lap as u64;
+        if self.due_ns == 0 {
+            *self = Walk { next: 0, due_ns: now_ns + step_ns, sent_ns: self.sent_ns };
+            return;
+        }
+        // Steps that were missed are made up for; more than all laps that count change nothing.
+        let missed = (now_ns.saturating_sub(self.due_ns) / step_ns + 1).min((MARKS * steps_per_lap) as u64);
+        for _ in 0..missed {
+            tunnels.iter_mut().skip(self.next).take(STEP).flatten().for_each(Tunnel::age);
+            self.next = if self.next + STEP < tunnels.len() { self.next + STEP } else { 0 };
+        }
+        let due_ns = self.due_ns + missed * step_ns;
+        self.due_ns = if due_ns > now_ns { due_ns } else { now_ns + step_ns };
+        if now_ns.saturating_sub(self.sent_ns) > (MARKS as u64 + 2) * LAP_NS {
+            self.due_ns = 0;
+        }
     }
 }
 
@@ -157,6 +221,10 @@ fn plateau_below(quote: &[u8]) -> Option<u16> {
 const BELIEVED_NS: u64 = 600_000_000_000;
 /// Looking at thousands of tunnels takes a while: it is done once a second at most.
 const LOOK_EVERY_NS: u64 = 1_000_000_000;
+/// How often the last number of each tunnel is noted.
+const LAP_NS: u64 = 1_000_000_000;
+/// Tunnels of one step: some microseconds of work.
+const STEP: usize = 64;
 /// What every host of IPv4 takes (RFC 791 section 3.1): less is not believed, so that nobody can choke a tunnel.
 const SMALLEST_V4: u16 = 576;
 /// Version 4, and a header of five words.

@@ -5,7 +5,7 @@ use super::tunnel::{Stop, Tunnel};
 use super::{Marks, Meter, Ways};
 use crate::count;
 use crate::esp::{Aead, Job, Unsealed};
-use crate::frame::{BATCH, Batch};
+use crate::frame::{BATCH, Batch, Frame};
 use crate::wire::ethernet;
 use arrayvec::ArrayVec;
 
@@ -16,12 +16,13 @@ pub struct Outbound {
 
 impl Outbound {
     /// Turns inner packets into sealed outer ones, where they lie: Ethernet frames, except for those that there is no way
-    /// for yet, which go to `bare`.
+    /// for yet, which go to `bare`. Inner packets of a route without an SA go to `stray` as they are, not counted yet.
     #[inline(never)]
     pub fn run(
         &self,
         packets: &mut Batch,
         bare: &mut Batch,
+        stray: &mut Batch,
         ways: &Ways,
         aead: &dyn Aead,
         count: &count::PrivateRouter,
@@ -30,6 +31,7 @@ impl Outbound {
         let mut jobs: ArrayVec<Job<'_>, BATCH> = ArrayVec::new();
         let mut refused: Marks = 0;
         let mut wayless: Marks = 0;
+        let mut homeless: Marks = 0;
         for (index, frame) in packets.iter_mut().enumerate() {
             let route = frame.mark;
             let tunnel = self.tunnels.get(route as usize).and_then(Option::as_ref);
@@ -39,25 +41,29 @@ impl Outbound {
                     wayless |= Marks::from(is_wayless) << index;
                     jobs.push(job);
                 }
-                Err(stop) => {
+                Err(Stop::NoAssociation) => homeless |= 1 << index,
+                Err(Stop::Unsealed(reason)) => {
                     refused |= 1 << index;
-                    self.count_stop(stop, route, count);
+                    self.count_unsealed(reason, route, count);
                 }
             }
         }
         meter.lap("outbound prepare");
         aead.seal(&mut jobs);
         drop(jobs);
-        if refused | wayless != 0 {
+        if refused | wayless | homeless != 0 {
             let mut indices = 0..BATCH;
             packets.sift(
                 |_| {
                     let index = indices.next().unwrap_or_default();
                     let is = |marks: Marks| marks >> index & 1 != 0;
-                    if is(refused | wayless) { Err(is(wayless & !refused)) } else { Ok(()) }
+                    let all = [is(refused), is(wayless), is(homeless)];
+                    if all.contains(&true) { Err(all) } else { Ok(()) }
                 },
-                |is_wayless, mut frame| {
-                    if is_wayless {
+                |[is_refused, _, is_homeless], mut frame| {
+                    if is_homeless {
+                        stray.push(frame);
+                    } else if !is_refused {
                         frame.trim_front(ethernet::HEADER);
                         bare.push(frame);
                     }
@@ -67,21 +73,46 @@ impl Outbound {
         meter.lap("outbound seal");
     }
 
+    /// Turns an empty frame into a sealed dummy packet of a route. True if it is bare, as above; `None` if the route has
+    /// no SA, or its numbers are used up.
+    pub fn seal_dummy(&self, route: u32, frame: &mut Frame, ways: &Ways, aead: &dyn Aead) -> Option<bool> {
+        let tunnel = self.tunnels.get(route as usize)?.as_ref()?;
+        let (job, is_wayless) = tunnel.prepare_dummy(frame, ways).ok()?;
+        aead.seal(&mut [job]);
+        if is_wayless {
+            frame.trim_front(ethernet::HEADER);
+        }
+        Some(is_wayless)
+    }
+
+    /// Counts a packet of a route that has no SA.
     #[cold]
-    fn count_stop(&self, stop: Stop, route: u32, count: &count::PrivateRouter) {
-        let tunnel = self.tunnels.get(route as usize).and_then(Option::as_ref);
-        let of_route = tunnel.map(|tunnel| &tunnel.told.counters.outbound);
-        let (leaf, of_route) = match stop {
-            Stop::NoAssociation => (&count.sa_errors, of_route.map(|route| &route.sa_errors)),
-            Stop::Unsealed(Unsealed::SequenceExhausted) => {
+    pub fn count_stray(&self, route: u32, count: &count::PrivateRouter) {
+        count.sa_errors.add(1);
+        count.rxerrors.add(1);
+        if let Some(of_route) = self.of_route(route) {
+            of_route.sa_errors.add(1);
+        }
+    }
+
+    #[cold]
+    fn count_unsealed(&self, reason: Unsealed, route: u32, count: &count::PrivateRouter) {
+        let of_route = self.of_route(route);
+        let (leaf, of_route) = match reason {
+            Unsealed::SequenceExhausted => {
                 (&count.sequence_errors, of_route.map(|route| &route.sequence_errors))
             }
-            Stop::Unsealed(Unsealed::NoRoom) => (&count.mtu_errors, of_route.map(|route| &route.mtu_errors)),
+            Unsealed::NoRoom => (&count.mtu_errors, of_route.map(|route| &route.mtu_errors)),
         };
         leaf.add(1);
         count.rxerrors.add(1);
         if let Some(leaf) = of_route {
             leaf.add(1);
         }
+    }
+
+    fn of_route(&self, route: u32) -> Option<&count::RouteOutbound> {
+        let tunnel = self.tunnels.get(route as usize)?.as_ref()?;
+        Some(&tunnel.told.counters.outbound)
     }
 }

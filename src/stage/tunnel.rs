@@ -36,15 +36,22 @@ struct Path {
     /// The largest inner packet unless the path is narrower.
     widest: u16,
     narrow: Option<Narrow>,
-    /// By the association before the present one: packets sealed with it are still on their way.
+    /// The shortest outer packet that a path is believed to be limited to.
+    floor: u16,
+    /// The last number of the present SA at each of the last laps, newest first: numbers above the oldest were sent within
+    /// the last seconds.
+    marks: [u64; MARKS],
+    /// Packets of the SA before the present one that may still be on their way.
     before: Sent,
+    /// Laps until they no longer are.
+    before_laps: u8,
 }
 
-/// What an association has sent until now. Nothing, by default.
+/// Sequence numbers that an SA used lately: above `since`, up to `last`. None, by default.
 #[derive(Clone, Copy, Default)]
 struct Sent {
     spi: u32,
-    /// The number of the last packet; 0 before the first.
+    since: u64,
     last: u64,
 }
 
@@ -111,7 +118,14 @@ impl Tunnel {
             }
             _ => return None,
         };
-        let path = Path { widest: mtu, narrow: None, before: Sent::default() };
+        let path = Path {
+            widest: mtu,
+            narrow: None,
+            floor: 0,
+            marks: [0; MARKS],
+            before: Sent::default(),
+            before_laps: 0,
+        };
         Some(Tunnel { outer, mtu, marking: Marking::default(), tfc, sa: None, told: Arc::default(), path })
     }
 
@@ -120,10 +134,27 @@ impl Tunnel {
         Tunnel { marking, ..self }
     }
 
+    /// The same for a route that carries IPv6: no report makes its inner MTU smaller than the IPv6 minimum link MTU
+    /// (RFC 8200 section 5), below which IPv6 does not work at all.
+    pub fn with_ipv6_inside(mut self) -> Tunnel {
+        let text = (usize::from(ipv6::MIN_MTU) + esp::TRAILER).next_multiple_of(4);
+        self.path.floor = (self.outer.header_len() + esp::HEADER + text + esp::ICV) as u16;
+        self
+    }
+
+    /// Whether there is an SA that packets are sealed with.
+    #[inline]
+    pub fn has_association(&self) -> bool {
+        self.sa.is_some()
+    }
+
     /// Makes an association the one that packets are sealed with, or none. Gives back the one before.
     pub fn activate(&mut self, sa: Option<Box<OutboundSa>>) -> Option<Box<OutboundSa>> {
         let old = std::mem::replace(&mut self.sa, sa);
-        self.path.before = self.sa.as_ref().and(old.as_deref()).map(Sent::by).unwrap_or_default();
+        let sent = self.sa.as_ref().and(old.as_deref()).map(|old| self.path.sent_by(old));
+        (self.path.before, self.path.before_laps) = (sent.unwrap_or_default(), MARKS as u8);
+        // One that goes on after a number may have sent up to it a moment ago, on another worker.
+        self.path.marks = [0; MARKS];
         old
     }
 
@@ -134,6 +165,7 @@ impl Tunnel {
             Some(old) => {
                 self.sa = old.sa.take();
                 self.path.before = std::mem::take(&mut old.path.before);
+                (self.path.before_laps, self.path.marks) = (old.path.before_laps, old.path.marks);
                 if self.outer.destination() == old.outer.destination() {
                     let fits = |narrow: &Narrow| self.outer.inner_mtu(narrow.mtu) < self.path.widest;
                     self.path.narrow = old.path.narrow.filter(fits);
@@ -161,8 +193,6 @@ impl Tunnel {
     /// whether there is no way to send the packet.
     #[inline(always)]
     pub(super) fn prepare<'a>(&'a self, frame: &'a mut Frame, ways: &Ways) -> Result<(Job<'a>, bool), Stop> {
-        let sa = self.sa.as_deref().ok_or(Stop::NoAssociation)?;
-        let padded = if self.tfc { self.mtu.into() } else { 0 };
         let len = frame.len();
         let next_header = match Family::of_packet(frame.data()) {
             Some(Family::V6) => PROTOCOL_IPV6,
@@ -171,6 +201,33 @@ impl Tunnel {
         };
         // The inner one cannot be read any more once it is sealed.
         let class = self.marking.outer(class::of(frame.data()));
+        let prepared = self.surround(frame, next_header, class, ways)?;
+        let of_route = &self.told.counters.outbound;
+        of_route.packets.add(1);
+        of_route.bytes.add(len as u64);
+        Ok(prepared)
+    }
+
+    /// As [`Tunnel::prepare`], for a dummy packet: a frame without data, which the peer throws away (RFC 4303 section 2.6).
+    /// It is no packet of the route's traffic, and not counted as such.
+    pub(super) fn prepare_dummy<'a>(
+        &'a self,
+        frame: &'a mut Frame,
+        ways: &Ways,
+    ) -> Result<(Job<'a>, bool), Stop> {
+        self.surround(frame, esp::DUMMY, self.marking.outer(0), ways)
+    }
+
+    #[inline(always)]
+    fn surround<'a>(
+        &'a self,
+        frame: &'a mut Frame,
+        next_header: u8,
+        class: u8,
+        ways: &Ways,
+    ) -> Result<(Job<'a>, bool), Stop> {
+        let sa = self.sa.as_deref().ok_or(Stop::NoAssociation)?;
+        let padded = if self.tfc { self.mtu.into() } else { 0 };
         // Headroom is never short: a frame starts with 256 bytes of it.
         let (link, job, family) = match &self.outer {
             Outer::V4 { header, sum } => {
@@ -199,9 +256,6 @@ impl Tunnel {
         if let Some(way) = way {
             *link = *way;
         }
-        let of_route = &self.told.counters.outbound;
-        of_route.packets.add(1);
-        of_route.bytes.add(len as u64);
         Ok((job, way.is_none()))
     }
 
@@ -211,12 +265,24 @@ impl Tunnel {
         // First what is at hand: there are thousands of tunnels.
         self.outer.is_between(&quote.ends)
             && (self.path.before.includes(quote)
-                || self.sa.as_deref().is_some_and(|sa| Sent::by(sa).includes(quote)))
+                || self.sa.as_deref().is_some_and(|sa| self.path.sent_by(sa).includes(quote)))
+    }
+
+    /// Notes that a lap has passed: what was sent [`MARKS`] laps ago is no longer recent.
+    pub(super) fn age(&mut self) {
+        let Some(sa) = self.sa.as_deref() else { return };
+        self.path.marks.rotate_right(1);
+        self.path.marks[0] = sa.last();
+        self.path.before_laps = self.path.before_laps.saturating_sub(1);
+        if self.path.before_laps == 0 {
+            self.path.before = Sent::default();
+        }
     }
 
     /// Believes that the path carries no more than this, outer header included, until a time. Gives what is believed
     /// from now on if it is less than before.
     pub(super) fn narrow(&mut self, mtu: u16, until_ns: u64) -> Option<u16> {
+        let mtu = mtu.max(self.path.floor);
         let is_less = match self.path.narrow {
             Some(narrow) => mtu < narrow.mtu,
             None => self.outer.inner_mtu(mtu) < self.path.widest,
@@ -247,15 +313,18 @@ impl Tunnel {
     }
 }
 
-impl Sent {
-    fn by(sa: &OutboundSa) -> Sent {
-        Sent { spi: sa.spi(), last: sa.last() }
+impl Path {
+    /// What the present SA has sent lately.
+    fn sent_by(&self, sa: &OutboundSa) -> Sent {
+        Sent { spi: sa.spi(), since: self.marks[MARKS - 1], last: sa.last() }
     }
+}
 
+impl Sent {
     fn includes(self, quote: &Quote) -> bool {
         // Of the number, the low half is in the header (RFC 4303 section 2.2.1).
         let behind = u64::from((self.last as u32).wrapping_sub(quote.sequence_low));
-        self.spi == quote.spi && behind < self.last.min(QUOTED_LATE)
+        self.spi == quote.spi && behind < (self.last - self.since).min(QUOTED_LATE)
     }
 }
 
@@ -276,19 +345,24 @@ impl Outer {
         }
     }
 
-    fn inner_mtu(&self, outer: u16) -> u16 {
-        let header = match self {
+    fn header_len(&self) -> usize {
+        match self {
             Outer::V4 { .. } => ipv4::HEADER,
             Outer::V6 { .. } => ipv6::HEADER,
-        };
+        }
+    }
+
+    fn inner_mtu(&self, outer: u16) -> u16 {
         // It is less than the outer one, which has this type.
-        esp::inner_mtu(outer.into(), header) as u16
+        esp::inner_mtu(outer.into(), self.header_len()) as u16
     }
 }
 
 const _: () = assert!(std::mem::offset_of!(Tunnel, path) <= 64);
 
 const TTL: u8 = 64;
+/// Laps of one second for which a packet counts as sent lately: a report about it arrives within a round trip.
+pub(super) const MARKS: usize = 3;
 /// Packets by which the one that a router reports may be behind the last one sent. 2^16 packets of 1500 bytes are 100 MB,
 /// a round trip of 80 ms at 10 Gbit/s; of 2^32 numbers, that leaves one guess in 65,536 right.
 const QUOTED_LATE: u64 = 1 << 16;

@@ -14,7 +14,7 @@ use vita::esp::{InboundSa, OutboundSa, Parameters};
 use vita::frame::{Memory, Pool};
 use vita::graph::{Face, Graph, Interface, Plan};
 use vita::route::{PrefixTable, SpiTable};
-use vita::stage::{Datagram, Inbound, Tunnel};
+use vita::stage::{Datagram, Handoff, Inbound, Tunnel};
 use vita::wire::Mac;
 use vita::wire::checksum;
 use vita::wire::ip::Family;
@@ -52,7 +52,19 @@ pub fn plan(near: u8, far: u8) -> Plan {
         check_inner_source: true,
         tunnels: tunnels4(near, far, false),
         associations: Some(SpiTable::with_capacity(8)),
+        peers: peers(IpAddr::V4(outside4(far).0)),
+        handoff: Handoff::default(),
     }
+}
+
+/// The SPI of the one route in the key exchange, as it stands in the message `knock`.
+pub const ROUTE_SPI: u32 = u32::from_be_bytes(*b"knoc");
+
+/// Who may take part in the key exchange.
+fn peers(gateway: IpAddr) -> SpiTable<IpAddr> {
+    let mut peers = SpiTable::with_capacity(2);
+    assert!(peers.insert(ROUTE_SPI, gateway).is_ok());
+    peers
 }
 
 /// An IPv6 gateway: 2001:db8:N::20 inside and 2001:db8:ffff::N outside, for network 2001:db8:N::/48.
@@ -62,6 +74,7 @@ pub fn plan6(near: u8, far: u8) -> Plan {
         public: interface(near, 2, None, Some(outside6(near))),
         table: Arc::new(PrefixTable::build([(format!("2001:db8:{far}::/48").parse().unwrap(), 0)])),
         tunnels: tunnels6(near, far, false),
+        peers: peers(IpAddr::V6(outside6(far).0)),
         ..plan(near, far)
     }
 }

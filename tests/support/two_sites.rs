@@ -33,22 +33,32 @@ pub const SITES: [u8; 2] = [31, 32];
 impl TwoSites {
     /// Raises both sites; `configuration` is that of a gateway, by its number and the other one's.
     pub fn raise(configuration: impl Fn(u8, u8) -> String) -> TwoSites {
-        TwoSites::raise_on(None, configuration)
+        TwoSites::raise_on(None, [1; 2], configuration)
+    }
+
+    /// As [`TwoSites::raise`], with so many queues on the private link of each site. The cable between the gateways has as
+    /// many as the larger of the two.
+    pub fn raise_with_queues(queues: [u32; 2], configuration: impl Fn(u8, u8) -> String) -> TwoSites {
+        TwoSites::raise_on(None, queues, configuration)
     }
 
     /// As [`TwoSites::raise`], with a router of Linux where the cable was: it is 192.0.N.1 and 2001:db8:ffNN::1 to gateway
     /// N, which is .2 and ::2. Its link to site 32 carries packets of this size.
     pub fn raise_apart(far_mtu: u16, configuration: impl Fn(u8, u8) -> String) -> TwoSites {
-        TwoSites::raise_on(Some(far_mtu), configuration)
+        TwoSites::raise_on(Some(far_mtu), [1; 2], configuration)
     }
 
-    fn raise_on(far_mtu: Option<u16>, configuration: impl Fn(u8, u8) -> String) -> TwoSites {
+    fn raise_on(
+        far_mtu: Option<u16>,
+        queues: [u32; 2],
+        configuration: impl Fn(u8, u8) -> String,
+    ) -> TwoSites {
         // One at a time: the gateways of the test that runs need the few cores there are.
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let hosts = SITES.map(|_| Netns::new());
         let gateways = SITES.map(|_| Netns::new());
-        for ((host, gateway), number) in hosts.iter().zip(&gateways).zip(SITES) {
-            host.veth("lan", gateway, "lan", 1);
+        for (((host, gateway), number), queues) in hosts.iter().zip(&gateways).zip(SITES).zip(queues) {
+            host.veth("lan", gateway, "lan", queues);
             host.run("sysctl -q -w net.ipv6.conf.lan.disable_ipv6=0 net.ipv6.conf.lan.accept_dad=0");
             host.run(&format!("ip address add 10.{number}.0.50/24 dev lan"));
             host.run(&format!("ip -6 address add 2001:db8:{number}::50/64 dev lan nodad"));
@@ -59,7 +69,7 @@ impl TwoSites {
         }
         let router = far_mtu.map(|far_mtu| router_between(&gateways, far_mtu));
         if router.is_none() {
-            gateways[0].veth("wan", &gateways[1], "wan", 1);
+            gateways[0].veth("wan", &gateways[1], "wan", queues[0].max(queues[1]));
         }
         let directory = tempfile::tempdir().expect("a temporary directory");
         let mut sites = TwoSites { hosts, gateways, router, daemons: Vec::new(), directory, _turn: turn };
@@ -67,23 +77,42 @@ impl TwoSites {
             let [_, other] = [SITES[place], SITES[1 - place]];
             let file = sites.directory.path().join(format!("{number}.conf"));
             std::fs::write(&file, configuration(number, other)).expect("the directory can be written");
-            let log = std::fs::File::create(sites.log_file(number)).expect("the directory can be written");
-            // Dies with the test, however that ends.
-            let mut command = sites.gateways[place].command("setpriv");
-            command
-                .args(["--pdeathsig", "KILL", VITA, "--name", &format!("v{number}"), "--config"])
-                .arg(file)
-                .env("SNABB_SHM_ROOT", sites.directory.path().join("run"))
-                .stdin(Stdio::null())
-                .stdout(log.try_clone().expect("a descriptor is free"))
-                .stderr(log);
-            sites.daemons.push(command.spawn().expect("setpriv is installed"));
+            let daemon = sites.spawn(number);
+            sites.daemons.push(daemon);
         }
         sites
     }
 
+    /// Starts the daemon of a gateway; its log goes on.
+    fn spawn(&self, number: u8) -> Child {
+        let log = std::fs::File::options().create(true).append(true).open(self.log_file(number));
+        let log = log.expect("the directory can be written");
+        // Dies with the test, however that ends.
+        let mut command = self.gateways[place(number)].command("setpriv");
+        command
+            .args(["--pdeathsig", "KILL", VITA, "--name", &format!("v{number}"), "--config"])
+            .arg(self.directory.path().join(format!("{number}.conf")))
+            .env("SNABB_SHM_ROOT", self.directory.path().join("run"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a descriptor is free"))
+            .stderr(log);
+        command.spawn().expect("setpriv is installed")
+    }
+
+    /// Kills the daemon of a gateway, without a chance to tell anyone, and starts another one.
+    pub fn restart(&mut self, number: u8) {
+        let daemon = &mut self.daemons[place(number)];
+        daemon.kill().expect("it runs");
+        daemon.wait().expect("it can be waited for");
+        self.daemons[place(number)] = self.spawn(number);
+    }
+
     pub fn host(&self, number: u8) -> &Netns {
         &self.hosts[place(number)]
+    }
+
+    pub fn gateway(&self, number: u8) -> &Netns {
+        &self.gateways[place(number)]
     }
 
     /// What a gateway has written to its log so far.
