@@ -191,11 +191,16 @@ impl Queue {
     /// Takes what the worker has, does what is due.
     pub fn service(&mut self, now: Instant, numbers: &Numbers, log: &mut Log) {
         let link = self.worker.link.clone();
+        // First what takes new keys into use: it waits for nothing else.
+        for spi in std::iter::from_fn(|| link.confirmed.pop()).take(CONFIRMATIONS_PER_ROUND) {
+            self.keys.authenticated(now, spi);
+            self.perform(now, numbers, log);
+        }
         let has_more = link.exchange.round(|datagram| {
             self.keys.handle(now, datagram.peer, datagram.payload());
             self.perform(now, numbers, log);
         });
-        if has_more {
+        if has_more || !link.confirmed.is_empty() {
             self.worker.call_again();
         }
         if self.keys.deadline().is_some_and(|deadline| now >= deadline) {
@@ -219,7 +224,9 @@ impl Queue {
     /// Carries out what the key manager wants, in its order.
     fn perform(&mut self, now: Instant, numbers: &Numbers, log: &mut Log) {
         let queue = self.seat.queue;
+        let mut any = false;
         while let Some(output) = self.keys.poll() {
+            any = true;
             match output {
                 Output::Send { to, payload } => {
                     self.worker.command(Command::Send(Datagram::new(to, &payload)));
@@ -251,13 +258,18 @@ impl Queue {
                         _ => {}
                     }
                 }
-                // Only with extensions.
-                Output::SendDummy { .. } => {}
+                Output::SendDummy { route } => {
+                    if let Some(route) = numbers.of(&route) {
+                        self.worker.command(Command::SendDummy { route });
+                    }
+                }
                 Output::Log(event) if self.is_told(&event) => {}
                 Output::Log(event) => log.exchange(now, queue, &event),
             }
         }
-        self.worker.wake();
+        if any {
+            self.worker.wake();
+        }
     }
 
     /// Whether an event is that a gateway does still not answer.
@@ -313,6 +325,9 @@ impl Queue {
     }
 }
 
+/// First authentic packets that are dealt with in one round of the control thread.
+const CONFIRMATIONS_PER_ROUND: usize = 256;
+
 fn is_of_an_association(output: &Output) -> bool {
     match output {
         Output::InstallInbound { .. }
@@ -358,8 +373,7 @@ fn settings(config: &Config, queue: u16) -> Settings {
     Settings {
         queue,
         share: plan::spi_share(config, queue),
-        // The worker does not report authentic packets and sends no dummy packets.
-        extensions: false,
+        extensions: true,
         own: of_queue.map(PublicInterface::outside_ip).collect(),
         negotiation_ttl: Duration::from_secs(config.negotiation_ttl.into()),
         sa_ttl: Duration::from_secs(config.sa_ttl.into()),
