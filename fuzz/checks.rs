@@ -2,8 +2,15 @@
 //! What must hold of any input, whoever makes it: a fuzzer, or the test that replays its corpus.
 #![allow(dead_code)] // each fuzz target uses one of these
 
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use vita::clock::Instant;
 use vita::config::{self, Document, State};
-use vita::leader::frame::{Decoder, encode};
+use vita::leader::frame::{Decoder, MAX_REPLY, encode};
+use vita::leader::{Change, Extension, Handler, Server};
 use vita::yang::format::Format;
 use vita::yang::path::Path;
 use vita::yang::{json as yang_json, rpc};
@@ -96,6 +103,170 @@ fn frames(data: &[u8], size: usize) -> (Vec<Vec<u8>>, bool) {
         }
     }
     (payloads, false)
+}
+
+/// A connection to the control socket of an instance with a real configuration: what the client sends, byte for byte,
+/// or, if the first byte is odd, payloads that are separated by zeros and put in frames here. The second byte is the
+/// size of the pieces in which it comes.
+pub fn leader(data: &[u8]) {
+    let [form, size, data @ ..] = data else { return };
+    let mut stream = Vec::new();
+    if form % 2 == 0 {
+        stream.extend_from_slice(data);
+    } else {
+        for payload in data.split(|byte| *byte == 0) {
+            stream.extend_from_slice(format!("{}\n", payload.len()).as_bytes());
+            stream.extend_from_slice(payload);
+        }
+    }
+    let mut instance = Instance::start();
+    let mut client = instance.connect();
+    let mut answers = Decoder::new(MAX_REPLY);
+    let mut count = 0;
+    for piece in stream.chunks(usize::from(*size).max(1)) {
+        let alive = instance.exchange(&mut client, piece, &mut answers);
+        while let Some(answer) = answers.take().expect("answers come in frames") {
+            let answer = std::str::from_utf8(&answer).expect("answers are text");
+            rpc::parse_replies(answer).expect("answers are messages of the module");
+            count += 1;
+        }
+        if !alive {
+            break;
+        }
+    }
+    // A frame takes two bytes at least.
+    assert!(count <= stream.len() / 2, "more answers than requests");
+    // Whatever happened, the configuration is valid, and others are served.
+    prints_the_same(&instance.configuration.0);
+    let mut other = instance.connect();
+    let mut answers = Decoder::new(MAX_REPLY);
+    assert!(instance.exchange(&mut other, b"13\ndescribe {\n}\n", &mut answers), "others are served");
+    let described = answers.take().expect("a frame").expect("an answer");
+    assert!(described.starts_with(b"describe {\n  default-schema vita-esp-gateway;\n"));
+}
+
+/// A server, and the configuration that its clients read and change.
+struct Instance {
+    server: Server,
+    socket: PathBuf,
+    configuration: Configuration,
+}
+
+struct Configuration(Document);
+
+impl Instance {
+    fn start() -> Instance {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("vita-fuzz-{}-{number}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
+        let _ = fs::remove_dir_all(&directory);
+        fs::create_dir_all(&directory).expect("a directory of its own");
+        let socket = directory.join("socket");
+        let server = Server::bind(&socket).expect("a socket");
+        let configuration = Configuration(Document::parse(DOCUMENT).expect("the document is valid"));
+        Instance { server, socket, configuration }
+    }
+
+    fn connect(&mut self) -> UnixStream {
+        let stream = UnixStream::connect(&self.socket).expect("the server listens");
+        stream.set_nonblocking(true).expect("a socket may be nonblocking");
+        self.turn();
+        stream
+    }
+
+    fn turn(&mut self) {
+        self.server.service(Instant::now(), &mut self.configuration);
+    }
+
+    /// Sends, and takes in what comes back until nothing moves. Says whether the connection is still there.
+    fn exchange(&mut self, client: &mut UnixStream, mut bytes: &[u8], answers: &mut Decoder) -> bool {
+        let mut chunk = [0; 1 << 16];
+        let mut quiet = 0;
+        while quiet < 2 {
+            quiet += 1;
+            match client.write(bytes) {
+                Ok(count) => bytes = &bytes[count..],
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(_) => bytes = &[],
+            }
+            self.turn();
+            loop {
+                match client.read(&mut chunk) {
+                    Ok(0) => return false,
+                    Ok(count) => {
+                        answers.push(&chunk[..count]);
+                        quiet = 0;
+                    }
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                    Err(_) => return false,
+                }
+            }
+            if !bytes.is_empty() {
+                quiet = 0;
+            }
+        }
+        true
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        if let Some(directory) = self.socket.parent() {
+            let _ = fs::remove_dir_all(directory);
+        }
+    }
+}
+
+impl Configuration {
+    fn change(&mut self, changed: Result<Document, config::Rejected>) -> Result<(), String> {
+        self.0 = changed.map_err(|error| error.to_string())?;
+        let _ = self.0.warnings();
+        Ok(())
+    }
+}
+
+impl Handler for Configuration {
+    fn schema(&self) -> &str {
+        config::SCHEMA
+    }
+
+    fn schema_source(&self, schema: &str) -> Option<&str> {
+        config::module_source(schema)
+    }
+
+    fn get_config(&mut self, path: &str, format: Format, print_default: bool) -> Result<String, String> {
+        self.0.print(path, format, print_default).map_err(|error| error.to_string())
+    }
+
+    fn get_state(&mut self, path: &str, format: Format, print_default: bool) -> Result<String, String> {
+        let state = State::at(path).and_then(|state| state.print(path, format, print_default));
+        state.map_err(|error| error.to_string())
+    }
+
+    fn set_config(&mut self, path: &str, config: &str) -> Result<(), String> {
+        self.change(self.0.set(path, config))
+    }
+
+    fn add_config(&mut self, path: &str, config: &str) -> Result<(), String> {
+        self.change(self.0.add(path, config))
+    }
+
+    fn remove_config(&mut self, path: &str) -> Result<(), String> {
+        self.change(self.0.remove(path))
+    }
+
+    fn extension(&mut self, call: &Extension) -> Result<String, String> {
+        let candidate = match call {
+            Extension::DryRun(Change::Set { path, config }) => self.0.set(path, config),
+            Extension::DryRun(Change::Add { path, config }) => self.0.add(path, config),
+            Extension::DryRun(Change::Remove { path }) => self.0.remove(path),
+            Extension::Commit { config, .. } => self.0.set("/", config),
+            _ => return Ok(String::new()),
+        };
+        let candidate = candidate.map_err(|error| error.to_string())?;
+        Ok(config::Difference::between(self.0.config(), candidate.config()).to_string())
+    }
 }
 
 /// What `get /` prints, in either format that can be read, is read as the same.

@@ -5,7 +5,7 @@
 mod instance;
 
 use std::fs::Permissions;
-use std::io::Write;
+use std::io::{BufRead, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -82,10 +82,7 @@ fn config_help_describes_the_whole_model() {
 }
 
 #[test]
-fn a_gateway_needs_a_name() {
-    let output = vita(&["--xdp"]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("--name"), "{}", stderr(&output));
+fn a_name_is_one_component_of_a_path() {
     for bad in ["a/b", "..", ""] {
         let output = vita(&["--name", bad]);
         assert_eq!(output.status.code(), Some(1));
@@ -142,6 +139,131 @@ fn an_instance_that_does_not_run_is_named() {
         let told = "Could not connect to config leader socket on Snabb instance 'nosuch'.\n";
         assert_eq!(stderr(&output), told);
     }
+}
+
+/// Reads one line and leaves, like head.
+fn head(mut command: Command) -> (String, Option<i32>, String) {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    let mut lines = std::io::BufReader::with_capacity(16, child.stdout.take().unwrap());
+    lines.read_line(&mut line).unwrap();
+    drop(lines);
+    let output = child.wait_with_output().unwrap();
+    (line, output.status.code(), stderr(&output).to_owned())
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let config_help = || {
+        let mut command = program();
+        command.arg("--config-help");
+        command
+    };
+    let (line, code, told) = head(config_help());
+    assert!(line.starts_with("vita-esp-gateway: "), "{line}");
+    assert_eq!((code, told.as_str()), (Some(0), ""));
+    // More than a pipe holds.
+    struct Long;
+    impl Handler for Long {
+        fn schema(&self) -> &str {
+            "vita-esp-gateway"
+        }
+        fn schema_source(&self, _: &str) -> Option<&str> {
+            None
+        }
+        fn get_config(&mut self, _: &str, _: Format, _: bool) -> Result<String, String> {
+            Ok("mtu 1440;\n".repeat(1 << 18))
+        }
+        fn get_state(&mut self, path: &str, format: Format, default: bool) -> Result<String, String> {
+            self.get_config(path, format, default)
+        }
+        fn set_config(&mut self, _: &str, _: &str) -> Result<(), String> {
+            Err("no luck\n".repeat(1 << 18))
+        }
+        fn add_config(&mut self, _: &str, _: &str) -> Result<(), String> {
+            Ok(())
+        }
+        fn remove_config(&mut self, _: &str) -> Result<(), String> {
+            Ok(())
+        }
+    }
+    while_serving(&mut Long, |root| {
+        let config = |args: &[&str]| {
+            let mut command = program();
+            command.arg("config").args(args).env("SNABB_SHM_ROOT", root);
+            head(command)
+        };
+        let seen = |line: &str, code| (line.to_owned(), Some(code), String::new());
+        assert_eq!(config(&["get", "paris", "/"]), seen("mtu 1440;\n", 0));
+        assert_eq!(config(&["get-state", "paris", "/"]), seen("mtu 1440;\n", 0));
+        // What was refused was refused.
+        assert_eq!(config(&["set", "paris", "/mtu", "7"]), seen("no luck\n", 1));
+    });
+}
+
+#[test]
+fn files_in_other_encodings_are_refused_with_their_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("paris.conf");
+    let check = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        let output = vita(&["config", "check", path.to_str().unwrap()]);
+        let told = [stdout(&output), stderr(&output)].concat().replace(path.to_str().unwrap(), "FILE");
+        (told, output.status.code())
+    };
+    let latin = b"mtu 1440; // le caf\xe9\nsa-ttl 600;\n";
+    let (told, code) = check(latin);
+    assert!(told.starts_with("FILE:1:20: byte 0xe9 is not UTF-8; convert the file"), "{told}");
+    assert_eq!(code, Some(1));
+    let wide: Vec<u8> = "\u{feff}mtu 1440;".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let (told, code) = check(&wide);
+    assert!(told.starts_with("FILE:1:1: this is UTF-16LE, and the text has to be UTF-8"), "{told}");
+    assert_eq!(code, Some(1));
+    assert_eq!(check("\u{feff}mtu 1440;".as_bytes()), ("FILE: valid (0 queues, 0 routes)\n".into(), Some(0)));
+    let json = "\u{feff}{ \"vita-esp-gateway:mtu\": 1440 }";
+    assert_eq!(check(json.as_bytes()), ("FILE: valid (0 queues, 0 routes)\n".into(), Some(0)));
+    // Standard input and what is sent are no different.
+    let root = tempfile::tempdir().unwrap();
+    let mut command = program();
+    command.args(["config", "set", "paris", "/"]).env("SNABB_SHM_ROOT", root.path()).stdin(Stdio::piped());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(latin).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(stderr(&output).starts_with("standard input:1:20: byte 0xe9"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_check_says_warnings_and_succeeds() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("paris.conf");
+    let key = "0".repeat(64);
+    let text = format!(
+        "public-interface4 {{ pci 00:00.0; ip 192.0.2.1; nexthop-ip 192.0.2.9; }}
+         route4 {{ id a; spi 300; net 10.1.0.0/16; preshared-key {key};
+                   gateway {{ ip 198.51.100.1; }} gateway {{ ip 198.51.100.2; queue 2; }} }}"
+    );
+    std::fs::write(&path, text).unwrap();
+    let output = vita(&["config", "check", path.to_str().unwrap()]);
+    let told = stdout(&output).replace(path.to_str().unwrap(), "FILE");
+    let expected = "FILE: valid (1 queue, 1 route)\n\
+        FILE: warning: /route4[id=a]/gateway[ip=198.51.100.2]/queue 2: there is no public interface with this queue \
+        (public-interface4 has queue 1), so this gateway is not used; add the interface\n";
+    assert_eq!((told.as_str(), stderr(&output), output.status.code()), (expected, "", Some(0)));
+}
+
+#[test]
+fn running_instances_are_listed() {
+    let empty = tempfile::tempdir().unwrap();
+    let output = program().arg("ps").env("SNABB_SHM_ROOT", empty.path().join("none")).output().unwrap();
+    assert_eq!((stdout(&output), output.status.code()), ("", Some(0)));
+    let notes = recorded(|root| {
+        for (name, args) in [("vita", &["ps"][..]), ("snabb", &["ps"]), ("/usr/bin/snabb-ps", &[])] {
+            let output = program().arg0(name).args(args).env("SNABB_SHM_ROOT", root).output().unwrap();
+            let expected = format!("{}\t[paris] * [schema: toy]\n", std::process::id());
+            assert_eq!((stdout(&output), output.status.code()), (expected.as_str(), Some(0)), "{name}");
+        }
+    });
+    assert!(notes.is_empty());
 }
 
 #[test]

@@ -51,6 +51,11 @@ fn the_corpus_of_frames_holds_no_surprise() {
 }
 
 #[test]
+fn the_corpus_of_connections_holds_no_surprise() {
+    replay("leader", checks::leader);
+}
+
+#[test]
 fn the_corpus_of_packets_holds_no_surprise() {
     replay("wire", wire::wire);
 }

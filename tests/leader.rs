@@ -235,10 +235,17 @@ fn a_refusal_is_an_error_and_a_status() {
 fn there_are_no_alarms() {
     let mut instance = Instance::start();
     for (call, answer) in [
-        ("get-alarms-state { schema ietf-alarms; }", "get-alarms-state {\n  state '';\n}\n"),
         (
-            "get-alarms-state { schema ietf-alarms; path \"/alarms/alarm-list\"; format json; }",
-            "get-alarms-state {\n  state \"{}\\n\";\n}\n",
+            "get-alarms-state { schema ietf-alarms; }",
+            "get-alarms-state {\n  state \"alarms {\\n  alarm-inventory {\\n  }\\n  alarm-list {\\n    number-of-alarms 0;\\n  }\\n  summary {\\n  }\\n}\\n\";\n}\n",
+        ),
+        (
+            "get-alarms-state { schema ietf-alarms; path \"/alarms/alarm-list\"; }",
+            "get-alarms-state {\n  state \"number-of-alarms 0;\\n\";\n}\n",
+        ),
+        (
+            "get-alarms-state { schema ietf-alarms; path \"/alarms/alarm-list/alarm\"; format json; }",
+            "get-alarms-state {\n  state \"{\\n  \\\"ietf-alarms:alarm\\\": []\\n}\\n\";\n}\n",
         ),
         (
             "get-alarms-state { schema vita-esp-gateway; }",
@@ -246,7 +253,7 @@ fn there_are_no_alarms() {
         ),
         (
             "get-alarms-state { schema ietf-alarms; path \"/mtu\"; }",
-            "get-alarms-state {\n  error \"Invalid path: Struct has no field named 'mtu'.\";\n  status 1;\n}\n",
+            "get-alarms-state {\n  error \"Invalid path: Struct has no field named 'mtu'.\\n/ has alarms\";\n  status 1;\n}\n",
         ),
         (
             "set-alarm-operator-state { schema ietf-alarms; resource a; alarm-type-id b; alarm-type-qualifier ''; state ack; }",
@@ -256,7 +263,20 @@ fn there_are_no_alarms() {
             "set-alarm-operator-state { schema nosuch; resource a; alarm-type-id b; alarm-type-qualifier ''; state ack; }",
             "set-alarm-operator-state {\n  error \"unsupported schema: nosuch (alarms are described by ietf-alarms)\";\n  status 1;\n}\n",
         ),
+        (
+            "set-alarm-operator-state { schema vita-esp-gateway; resource a; alarm-type-id b; alarm-type-qualifier ''; state ack; }",
+            "set-alarm-operator-state {\n  error \"Could not locate alarm in alarm-list\";\n  status 1;\n}\n",
+        ),
         ("purge-alarms { schema ietf-alarms; alarm-status any; }", "purge-alarms {\n  purged-alarms 0;\n}\n"),
+        (
+            "purge-alarms { schema vita-esp-gateway; alarm-status any; }",
+            "purge-alarms {\n  purged-alarms 0;\n}\n",
+        ),
+        (
+            "purge-alarms { schema nosuch; alarm-status any; }",
+            "purge-alarms {\n  error \"unsupported schema: nosuch (alarms are described by ietf-alarms)\";\n  status 1;\n}\n",
+        ),
+        ("compress-alarms { schema vita-esp-gateway; }", "compress-alarms {\n  compressed-alarms 0;\n}\n"),
         ("compress-alarms { schema ietf-alarms; }", "compress-alarms {\n  compressed-alarms 0;\n}\n"),
     ] {
         assert_eq!(instance.ask(&framed(call)), framed(answer), "{call}");
@@ -498,7 +518,7 @@ fn any_number_of_idle_connections_leave_room_for_one_more() {
 #[test]
 fn a_crowd_cannot_hold_memory_without_end() {
     let mut instance = Instance::start();
-    let part = [&b"16777216\n"[..], &vec![b'x'; 15 << 20]].concat();
+    let part = [&b"67108864\n"[..], &vec![b'x'; 15 << 20]].concat();
     let mut crowd: Vec<_> = (0..12).map(|_| instance.connect()).collect();
     for peer in &mut crowd {
         instance.exchange(peer, &part);
@@ -583,6 +603,22 @@ fn a_client_changes_and_reads_through_one_connection() {
 fn an_instance_is_found_by_its_process_id_too() {
     while_serving(&mut Memory::default(), |root| {
         Client::connect_below(root, &std::process::id().to_string()).unwrap();
+    });
+}
+
+#[test]
+fn what_fits_an_answer_fits_a_request() {
+    // Each line is longer when it is quoted, and longest where a request has most beside it.
+    let line = "  net \"10.0.0.0/8\";\n";
+    let quoted = line.len() + 3;
+    let document = line.repeat((vita::leader::frame::MAX_REPLY - 100) / quoted);
+    let path = format!("/{}", "x".repeat(1000));
+    while_serving(&mut Memory::default(), |root| {
+        let mut client = Client::connect_below(root, "paris").unwrap();
+        client.call(&Request::SetConfig(edit(&path, &document))).unwrap();
+        let reply = client.call(&Request::GetConfig(query(&path))).unwrap();
+        assert!(reply.leaf("config").as_ref() == Some(&document));
+        client.call(&Request::SetConfig(edit(&path, &reply.leaf("config").unwrap()))).unwrap();
     });
 }
 

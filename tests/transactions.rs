@@ -57,9 +57,13 @@ impl Daemon {
     }
 
     fn spawn(directory: &Path) -> Child {
+        Daemon::spawn_with(directory, &[])
+    }
+
+    fn spawn_with(directory: &Path, options: &[&str]) -> Child {
         let log = fs::File::options().create(true).append(true).open(directory.join("log")).unwrap();
         let mut command = Command::new(VITA);
-        command.args(["--name", "t", "--config"]).arg(directory.join("start.conf"));
+        command.args(options).args(["--name", "t", "--config"]).arg(directory.join("start.conf"));
         let command = command.env("SNABB_SHM_ROOT", directory.join("run"));
         command.env("VITA_STATE_DIR", directory.join("state")).stderr(log).spawn().unwrap()
     }
@@ -162,7 +166,7 @@ fn a_file_is_checked_without_a_gateway_and_told_where_it_is_wrong() {
         ("spi 1001;", "spi 99;", &["4", "spi: '99'", "^"][..]),
         ("spi 1001;", "spi 1000;", &["not unique: spi"]),
         ("queue 2; pci", "queue 2; mac zz; pci", &["3", "mac"]),
-        ("queue 2; }", "queue 3; }", &["queue 3: expected the queue of a public interface, one of 1, 2"]),
+        ("queue 2; pci", "queue 2; mac 01:00:5e:00:00:01; pci", &["3", "the address of a group"]),
         ("route4", "rout4", &["4", "rout4"]),
     ] {
         let (code, [out, err]) = check(&gateway(3).replace(from, to));
@@ -195,7 +199,13 @@ fn a_dry_run_tells_and_changes_nothing() {
         ),
         (
             &["remove", "--dry-run", "t", "/public-interface4[ip=172.31.1.40]"],
-            "/route4[id=r0]/gateway[ip=192.0.2.2]".to_owned(),
+            "- public-interface4[ip=172.31.1.40]: queue 2, no device queue 2, nexthop-ip 172.31.0.1\n\
+             workers stopped, their SAs lost: queue 2\n"
+                .to_owned(),
+        ),
+        (
+            &["set", "--dry-run", "t", "/route4[id=r1]/gateway", "{ ip 192.0.2.1; queue 0; }"],
+            "<argument>:1:23: /route4[id=r1]/gateway: queue".to_owned(),
         ),
         (
             &["remove", "--dry-run", "t", path],
@@ -340,6 +350,56 @@ fn sighup_has_the_file_read_again_and_a_wrong_one_changes_nothing() {
     eventually("the error is told", || daemon.log().contains("nothing is changed"));
     assert!(daemon.log().contains("start.conf") && daemon.log().contains('2'), "{}", daemon.log());
     assert_eq!(daemon.ok(&["get", "t", "/"]), before);
+}
+
+#[test]
+fn a_reload_that_would_remove_everything_is_refused_unless_it_is_allowed() {
+    let mut daemon = Daemon::start(&gateway(2));
+    let before = daemon.ok(&["get", "t", "/"]);
+    let whole = gateway(2);
+    let routes = whole.find("route4").unwrap();
+    let public = whole.find("public-interface4").unwrap();
+    for (place, (text, missing)) in [
+        ("", "configuration"),
+        (" // all of it is gone\n", "configuration"),
+        ("mtu 1400;\n", "route"),
+        // Cut between two statements, where no reader could tell.
+        (&whole[..routes], "route"),
+        (&format!("{}{}", &whole[..public], &whole[routes..]), "public interface"),
+        (&whole[public..], "private interface"),
+        // Cut inside of one.
+        (&whole[..routes + 30], "start.conf:4:21: a quoted string"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        daemon.file("start.conf", text);
+        daemon.signal("HUP");
+        let refusals = || daemon.log().matches("nothing is changed: ").count();
+        eventually("the refusal is told", || refusals() == place + 1);
+        let log = daemon.log();
+        let last = log.rsplit("nothing is changed: ").next().unwrap();
+        let expected = format!("the file has no {missing}, and the running configuration has");
+        assert!(last.starts_with(&expected) || last.contains(missing), "{last}");
+        assert_eq!(daemon.ok(&["get", "t", "/"]), before, "{text}");
+    }
+    // One that removes a part is what reloads are for.
+    daemon.file("start.conf", &gateway(1));
+    daemon.signal("HUP");
+    eventually("a route is gone", || !daemon.ok(&["get", "t", "/"]).contains("id r1;"));
+
+    daemon.signal("TERM");
+    assert!(daemon.process.wait().unwrap().success());
+    daemon.process = Daemon::spawn_with(daemon.directory.path(), &["--allow-empty"]);
+    daemon.await_answer();
+    assert!(daemon.ok(&["get", "t", "/"]).contains("id r0;"));
+    daemon.file("start.conf", "");
+    daemon.signal("HUP");
+    eventually("all is gone", || daemon.ok(&["get", "t", "/"]) == "\n");
+    // At the start there is nothing that an empty file could remove.
+    daemon.restart();
+    assert_eq!(daemon.ok(&["get", "t", "/"]), "\n");
+    assert!(daemon.log().contains("the file holds no configuration"), "{}", daemon.log());
 }
 
 #[test]

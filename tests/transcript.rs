@@ -199,7 +199,14 @@ fn lines_of_paths_and_of_measurements_are_printed_as_tools_read_them() {
     let net = "/route4[id=test1]/net \"10.10.2.0/24\"\n/route4[id=test1]/preshared-key 0000000000000000000000000000000000000000000000000000000000000001\n/route4[id=test1]/spi 1001\n";
     let explicit = format!("{net}\n");
     let defaults = format!("/route4[id=test1]/gateway[ip=10.20.0.2]/queue 1\n{net}\n");
-    let influx = "/route4/net,id=test1 value=\"10.10.2.0/24\"\n/route4/preshared-key,id=test1 value=\"0000000000000000000000000000000000000000000000000000000000000001\"\n/route4/spi,id=test1 value=1001i\n\n";
+    let key = "0000000000000000000000000000000000000000000000000000000000000001";
+    let influx = |path: &str, tag: &str| {
+        let line = |leaf: &str, value: &str| format!("{path}/{leaf}{tag} value={value}\n");
+        line("net", "\"10.10.2.0/24\"")
+            + &line("preshared-key", &format!("\"{key}\""))
+            + &line("spi", "1001i")
+            + "\n"
+    };
     walk(
         &daemon,
         &[
@@ -208,13 +215,16 @@ fn lines_of_paths_and_of_measurements_are_printed_as_tools_read_them() {
             (&["get", "-f", "xpath", "--print-default", "ref", "/route4"], "", &defaults, "", 0),
             (&["get", "-f", "xpath", "--print-default", "ref", "/mtu"], "", "/mtu 8923\n\n", "", 0),
             (&["get", "-f", "xpath", "ref", "/mtu"], "", "\n", "", 0),
-            (&["get", "-f", "influxdb", "ref", "/route4"], "", influx, "", 0),
+            // Paths and tags begin where the question did.
+            (&["get", "-f", "influxdb", "ref", "/route4"], "", &influx("/", ",/id=test1"), "", 0),
+            (&["get", "-f", "influxdb", "ref", "/route4[id=test1]"], "", &influx("", ""), "", 0),
+            (&["get", "-f", "influxdb", "ref", "/mtu"], "", "mtu value=8923i\n\n", "", 0),
             (
-                &["get", "-f", "influxdb", "ref", "/mtu"],
+                &["get", "-f", "influxdb", "ref", "/route4[id=test1]/spi"],
                 "",
-                "/mtu is a leaf: the format influxdb prints containers and lists, ask for what contains it\n",
+                "/route4/spi,route4/id=test1 value=1001i\n\n",
                 "",
-                1,
+                0,
             ),
             (&["get", "-f", "json", "ref", "/mtu"], "", "{\n  \"vita-esp-gateway:mtu\": 8923\n}\n\n", "", 0),
         ],
@@ -241,7 +251,8 @@ fn values_are_set_added_and_removed() {
             (&["get", "ref", "/mtu"], "", "1300\n", "", 0),
             (&["add", "ref", "/route4", &format!("{{ id r1; {other} }}")], "", "", "", 0),
             (&["get", "ref", "/route4[id=r1]"], "", &printed, "", 0),
-            (&["add", "ref", "/route4[id=r1]/gateway", "{ ip 7.7.7.7; queue 2; }"], "", NO_QUEUE, "", 1),
+            // A gateway may come before the interface of its worker, and stay after it.
+            (&["add", "ref", "/route4[id=r1]/gateway", "{ ip 7.7.7.7; queue 2; }"], "", "", "", 0),
             (
                 &[
                     "add",
@@ -254,7 +265,7 @@ fn values_are_set_added_and_removed() {
                 "",
                 0,
             ),
-            (&["add", "ref", "/route4[id=r1]/gateway", "{ ip 7.7.7.7; queue 2; }"], "", "", "", 0),
+            (&["remove", "ref", "/public-interface4[ip=10.10.0.2]"], "", "", "", 0),
             (&["get", "ref", "/route4[id=r1]/gateway[ip=7.7.7.7]"], "", "queue 2;\n\n", "", 0),
             (&["remove", "ref", "/route4[id=r1]/gateway[ip=7.7.7.7]"], "", "", "", 0),
             (&["set", "ref", "/route4[id=r1]", &other.replace("1002", "1003")], "", "", "", 0),
@@ -277,8 +288,168 @@ fn values_are_set_added_and_removed() {
     );
 }
 
-const NO_QUEUE: &str =
-    "/route4[id=r1]/gateway[ip=7.7.7.7]/queue 2: expected the queue of a public interface, one of 1\n";
+/// In the order that is documented for deployed gateways, and backwards.
+#[test]
+fn gateways_and_associations_of_a_queue_may_come_before_its_interface_and_go_after_it() {
+    let daemon = Daemon::configured();
+    let warning = "/route4[id=test1]/gateway[ip=7.7.7.7]/queue 2: there is no public interface with this queue \
+                   (public-interface4 has queue 1), so this gateway is not used; add the interface";
+    let add = ["add", "ref", "/route4[id=test1]/gateway", "{ ip 7.7.7.7; queue 2; }"];
+    let tried = daemon.config(&[&["add", "--dry-run"], &add[1..]].concat(), "");
+    assert!(tried.stdout.ends_with(&format!("warning: {warning}\n")), "{tried:?}");
+    assert_eq!(tried.code, 0);
+    assert!(!daemon.log().contains(warning));
+    daemon.config(&add, "").expect_silence();
+    assert_eq!(daemon.log().matches(warning).count(), 1);
+    // It is not said again with every change.
+    daemon.config(&["set", "ref", "/mtu", "1400"], "").expect_silence();
+    assert_eq!(daemon.log().matches(warning).count(), 1);
+    let interface = "{ ip 10.10.0.2; queue 2; pci 00:00.0; nexthop-ip 10.10.0.9; }";
+    daemon.config(&["add", "ref", "/public-interface4", interface], "").expect_silence();
+    let removed = ["remove", "ref", "/public-interface4[ip=10.10.0.2]"];
+    let tried = daemon.config(&[&["remove", "--dry-run"], &removed[1..]].concat(), "");
+    assert!(tried.stdout.ends_with(&format!("warning: {warning}\n")), "{tried:?}");
+    daemon.config(&removed, "").expect_silence();
+    daemon.config(&["remove", "ref", "/route4[id=test1]/gateway[ip=7.7.7.7]"], "").expect_silence();
+
+    // The same of SAs.
+    let data_plane = format!("{CONFIGURATION} data-plane true;");
+    daemon.config(&["set", "ref", "/"], &data_plane).expect_silence();
+    let entry = "{ spi 400; queue 2; route test1; aead aes-gcm-16-icv; \
+                 key 000102030405060708090a0b0c0d0e0f; salt 01020304; }";
+    daemon.config(&["add", "ref", "/inbound-sa", entry], "").expect_silence();
+    assert!(daemon.log().contains("/inbound-sa[queue=2][spi=400]/queue 2: there is no public interface"));
+    daemon.config(&["add", "ref", "/public-interface4", interface], "").expect_silence();
+    daemon.config(&removed, "").expect_silence();
+    let shown = daemon.config(&["get", "ref", "/inbound-sa[spi=400][queue=2]/route"], "");
+    assert_eq!((shown.stdout.as_str(), shown.code), ("test1\n", 0));
+}
+
+#[test]
+fn an_additional_net_is_read_added_and_removed_by_its_path() {
+    let daemon = Daemon::configured();
+    let net = "/route4[id=test1]/additional-net[.='10.3.0.0/16']";
+    let bare = "/route4[id=test1]/additional-net[.=10.3.0.0/16]";
+    let missing = format!("{net}: Not found\n");
+    let exists = format!("{net}: already-existing entry 10.3.0.0/16\n");
+    walk(
+        &daemon,
+        &[
+            (&["get", "ref", net], "", &missing, "", 1),
+            (&["remove", "ref", net], "", &missing, "", 1),
+            (&["add", "ref", net], "", "", "", 0),
+            (&["add", "ref", bare], "", &exists, "", 1),
+            (&["get", "ref", net], "", "\"10.3.0.0/16\"\n", "", 0),
+            (&["get", "ref", bare], "", "\"10.3.0.0/16\"\n", "", 0),
+            (&["add", "ref", "/route4[id=test1]/additional-net", "2001:db8::/32"], "", "", "", 0),
+            (
+                &["get", "ref", "/route4[id=test1]/additional-net"],
+                "",
+                "\"10.3.0.0/16\"\n\"2001:db8::/32\"\n\n",
+                "",
+                0,
+            ),
+            (&["remove", "ref", bare], "", "", "", 0),
+            (&["get", "ref", net], "", &missing, "", 1),
+            (&["remove", "ref", "/route4[id=test1]/additional-net[.='2001:db8::/32']"], "", "", "", 0),
+            (&["get", "ref", "/route4[id=test1]"], "", &format!("{ROUTE}\n"), "", 0),
+        ],
+    );
+}
+
+#[test]
+fn the_modules_that_the_model_imports_are_served() {
+    let daemon = Daemon::start();
+    for module in ["ietf-inet-types", "ietf-yang-types", "snabb-config-leader-v1", "vita-esp-gateway"] {
+        let answer = daemon.play(&framed(&format!("get-schema {{ schema {module}; }}")));
+        let (length, payload) = answer.split_once('\n').unwrap();
+        assert_eq!(length, payload.len().to_string());
+        assert!(
+            payload.starts_with("get-schema {\n  source \"")
+                && payload.contains(&format!("module {module} {{"))
+        );
+    }
+    let answer = daemon.play(&framed("get-schema { schema ietf-interfaces; }"));
+    assert!(
+        answer.contains("unsupported schema: ietf-interfaces") && answer.contains("status 1;"),
+        "{answer}"
+    );
+}
+
+#[test]
+fn a_payload_of_no_length_gets_no_answer() {
+    let daemon = Daemon::start();
+    assert_eq!(daemon.play("0\n"), "");
+    let get = "95\nget-config {\n  format yang;\n  path \"/mtu\";\n  print-default false;\n  schema vita-esp-gateway;\n}\n";
+    assert_eq!(daemon.play(&format!("0\n{get}0\n0\n")), "30\nget-config {\n  config 8923;\n}\n");
+}
+
+#[test]
+fn without_a_name_an_instance_is_known_by_its_process_id() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut process = program(directory.path()).arg("--xdp").stderr(Stdio::null()).spawn().unwrap();
+    let id = process.id().to_string();
+    let socket = directory.path().join(&id).join("config-leader-socket");
+    let patience = Instant::now() + PATIENCE;
+    while UnixStream::connect(&socket).is_err() {
+        assert!(Instant::now() < patience, "the gateway does not start");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let run = |args: &[&str]| {
+        let output = program(directory.path()).args(args).output().unwrap();
+        (String::from_utf8(output.stdout).unwrap(), output.status.code())
+    };
+    assert_eq!(run(&["config", "get", &id, "/mtu"]), ("8923\n".into(), Some(0)));
+    assert_eq!(run(&["config", "get-state", &id, "/gateway-state/private-router"]), ("\n".into(), Some(0)));
+    assert_eq!(run(&["ps"]), (format!("{id} * [schema: vita-esp-gateway]\n"), Some(0)));
+    assert_eq!(fs::read_dir(directory.path().join("by-name")).unwrap().count(), 0);
+    assert!(!directory.path().join("state").exists(), "there is no name to keep anything under");
+    process.kill().unwrap();
+    process.wait().unwrap();
+    assert_eq!(run(&["ps"]), (String::new(), Some(0)));
+}
+
+/// What `get /` prints, `set /` accepts, whatever its length; and no text takes memory beyond its own.
+#[test]
+fn documents_of_any_length_that_is_printed_are_accepted() {
+    let daemon = Daemon::configured();
+    // White space between the bytes of a key is kept as it was written.
+    let key = format!("\"00{}{}\"", " ".repeat(17 << 20), "00".repeat(31));
+    let long = CONFIGURATION
+        .replace(&"0".repeat(63), "")
+        .replace("preshared-key 1", &format!("preshared-key {key}"));
+    daemon.config(&["set", "ref", "/"], &long).expect_silence();
+    let printed = daemon.config(&["get", "ref", "/"], "");
+    assert!(printed.stdout.len() > 16 << 20, "{}", printed.stdout.len());
+    daemon.config(&["set", "ref", "/"], &printed.stdout).expect_silence();
+    let again = daemon.config(&["get", "ref", "/"], "");
+    assert!(again.stdout == printed.stdout && again.code == 0);
+    daemon.config(&["set", "ref", "/"], CONFIGURATION).expect_silence();
+}
+
+#[test]
+fn no_text_costs_more_than_its_length() {
+    let daemon = Daemon::start();
+    let memory_kb = || {
+        let status = fs::read_to_string(format!("/proc/{}/status", daemon.process.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+    };
+    let before = memory_kb();
+    for text in ["a{}".repeat(5_500_000), "{ \"\": {} }".repeat(1_600_000), "\\".repeat(16_000_000)] {
+        let said = daemon.config(&["set", "ref", "/"], &text);
+        assert_eq!(said.code, 1);
+        assert!(said.stdout.starts_with("<stdin>:1:"), "{}", &said.stdout[..said.stdout.len().min(300)]);
+    }
+    // The text is there as it came, as it was unquoted, and as it was handed on.
+    let more = memory_kb() - before;
+    assert!(more < 12 * 16_000, "{more} kB for 16 MB");
+    let patience = Instant::now();
+    let escapes =
+        format!("set-config {{ schema vita-esp-gateway; config \"{}\"; }}", "\\\"\\\"a".repeat(400_000));
+    assert!(daemon.play(&framed(&escapes)).contains("status 1;"));
+    assert!(patience.elapsed() < PATIENCE, "{:?}", patience.elapsed());
+}
 
 #[test]
 fn what_is_wrong_is_said_on_the_stream_and_with_the_code_that_scripts_know() {

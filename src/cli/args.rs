@@ -41,11 +41,13 @@ pub enum Command {
         /// Name of an instance that does not run
         name: String,
     },
+    /// List the instances that run on this machine
+    Ps,
 }
 
 #[derive(Debug, Args)]
 pub struct Gateway {
-    /// Name of this instance, by which `vita config` finds it; a gateway must have one
+    /// Name of this instance, by which `vita config` finds it; without one it does by process id
     #[arg(short, long)]
     pub name: Option<String>,
     /// Use XDP for network interfaces (the only driver there is, so this changes nothing)
@@ -63,6 +65,9 @@ pub struct Gateway {
     /// Start with the configuration in FILE, instead of an empty one
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Let SIGHUP take a configuration file that is empty, or removes all routes or interfaces
+    #[arg(long)]
+    pub allow_empty: bool,
     /// Print a fresh random preshared-key and exit
     #[arg(short = 'K', long)]
     pub keygen: bool,

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use super::args::{ConfigCommand, ExtendedCommand, Schema};
 use super::config::{ConfigError, read_bounded, read_file, refuse, report};
+use super::output::write;
 use super::schema::Known;
 use crate::config::Document;
 use crate::leader::{Client, ClientError, Extended, Extension, Reply, Request};
@@ -62,12 +63,15 @@ fn check(file: &Path) -> Result<ExitCode, ConfigError> {
                 let ignored = counted(document.ignored_associations(), "association");
                 told += &format!("{name}: note: {ignored} will be ignored: the key exchange makes them\n");
             }
+            for warning in document.warnings() {
+                told += &format!("{name}: warning: {warning}\n");
+            }
             (told, ExitCode::SUCCESS)
         }
         Err(error) => (format!("{}\n", error.in_file(&name)), ExitCode::FAILURE),
     };
     let written = if code == ExitCode::SUCCESS {
-        io::stdout().write_all(told.as_bytes()).and_then(|()| io::stdout().flush())
+        write(&mut io::stdout(), &told)
     } else {
         io::stderr().write_all(told.as_bytes())
     };

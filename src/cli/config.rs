@@ -14,8 +14,9 @@ use thiserror::Error;
 use super::args::{ConfigCommand, Input, Printing, Schema, Target, Value};
 use super::change;
 use super::listen::{self, ListenError};
+use super::output::write;
 use super::schema::Known;
-use crate::config::named;
+use crate::config::{decode, named};
 use crate::leader::{Client, ClientError, Edit, MAX_REQUEST, Query, Reply, Request};
 use crate::yang::format::Format;
 use crate::yang::path::PathError;
@@ -33,6 +34,9 @@ pub enum ConfigError {
     Path(#[from] PathError),
     #[error("cannot read the value from {source_name}: {error}")]
     Value { source_name: String, error: io::Error },
+    /// Says where.
+    #[error("{0}")]
+    Encoding(String),
     #[error("the value from {source_name} is longer than {MAX_REQUEST} bytes, more than an instance accepts")]
     TooLong { source_name: String },
     #[error("the instance does not say which schema it serves; name it with --schema")]
@@ -135,6 +139,11 @@ fn prepare(command: ConfigCommand) -> Result<(String, Schema, Action), ConfigErr
         }
         ConfigCommand::Add { target, value, .. } => {
             let (id, schema, path) = checked(target)?;
+            // The path of a value of a leaf-list holds all there is to add.
+            let value = match value.value {
+                None if names_value(&path) => Value { value: Some(String::new()), ..value },
+                _ => value,
+            };
             (id, schema, Action::Change { verb: Request::AddConfig, path, value: read_value(value)? })
         }
         ConfigCommand::Remove { target, .. } => {
@@ -184,7 +193,7 @@ pub(super) fn report(reply: &Reply, output: &mut dyn Write) -> Result<ExitCode, 
         (None, _) => Some(UNEXPLAINED.to_owned()),
     };
     if let Some(text) = text {
-        writeln!(output, "{text}").and_then(|()| output.flush()).map_err(ConfigError::Output)?;
+        write(output, &(text + "\n")).map_err(ConfigError::Output)?;
     }
     let failure = if reply.error().is_some() { reply.status().max(1) } else { reply.status() };
     Ok(ExitCode::from(failure))
@@ -192,7 +201,7 @@ pub(super) fn report(reply: &Reply, output: &mut dyn Write) -> Result<ExitCode, 
 
 /// Says what is wrong with a value, where other clients say it.
 pub(super) fn refuse(error: &str, output: &mut dyn Write) -> Result<ExitCode, ConfigError> {
-    writeln!(output, "{error}").and_then(|()| output.flush()).map_err(ConfigError::Output)?;
+    write(output, &format!("{error}\n")).map_err(ConfigError::Output)?;
     Ok(ExitCode::FAILURE)
 }
 
@@ -228,13 +237,19 @@ pub(super) fn read_file(path: &PathBuf) -> Result<String, ConfigError> {
 }
 
 pub(super) fn read_bounded(reader: &mut dyn Read, source_name: &str) -> Result<String, ConfigError> {
-    let mut value = String::new();
-    let result = reader.take(MAX_REQUEST as u64 + 1).read_to_string(&mut value);
+    let mut value = Vec::new();
+    let result = reader.take(MAX_REQUEST as u64 + 1).read_to_end(&mut value);
     result.map_err(|error| ConfigError::Value { source_name: source_name.to_owned(), error })?;
     if value.len() > MAX_REQUEST {
         return Err(ConfigError::TooLong { source_name: source_name.to_owned() });
     }
-    Ok(value)
+    decode(value).map_err(|error| ConfigError::Encoding(error.in_file(source_name)))
+}
+
+/// Whether a path ends with a value of a leaf-list: `[.='192.0.2.0/24']`.
+fn names_value(path: &str) -> bool {
+    let path = path.trim_end_matches('/');
+    path.ends_with(']') && path.rfind('[').is_some_and(|open| path[open..].starts_with("[.="))
 }
 
 /// Column and kind of the first bracket that has no counterpart. Everything else about a path is for the
@@ -297,6 +312,15 @@ mod tests {
         assert_eq!(unbalanced("/route4[id=a"), Some((7, "this bracket is not closed")));
         assert_eq!(unbalanced("/route4]"), Some((7, "this bracket was not opened")));
         assert_eq!(unbalanced("/route4[[id=a]"), Some((8, "a bracket inside brackets")));
+    }
+
+    #[test]
+    fn a_path_may_hold_the_value_to_add() {
+        assert!(names_value("/route4[id=a]/additional-net[.='10.3.0.0/16']"));
+        assert!(names_value("/route4[id=a]/additional-net[.=10.3.0.0/16]/"));
+        assert!(
+            !names_value("/route4[id=a]/additional-net") && !names_value("/route4[id=.]") && !names_value("")
+        );
     }
 
     #[test]

@@ -41,7 +41,10 @@ pub enum DaemonError {
 }
 
 /// Runs a gateway until SIGINT or SIGTERM; SIGHUP has it read its configuration file again. On the way out programs are detached, sockets closed, names removed.
-pub fn run(name: &str, gateway: Gateway) -> Result<(), DaemonError> {
+pub fn run(gateway: Gateway) -> Result<(), DaemonError> {
+    // Without a name it is found by its process id.
+    let id = gateway.name.clone().unwrap_or_else(|| std::process::id().to_string());
+    let id = id.as_str();
     let aead = aead::chosen()?;
     let signals = Signals::new()?;
     // The file is read before anything is made, so that a mistake in it leaves nothing behind.
@@ -49,20 +52,35 @@ pub fn run(name: &str, gateway: Gateway) -> Result<(), DaemonError> {
     let mut run_dir = RunDir::create(&rundir::root())?;
     let path = run_dir.socket();
     let mut server = Server::bind(&path).map_err(|source| DaemonError::Listen { path, source })?;
-    run_dir.claim(name)?;
+    if let Some(name) = &gateway.name {
+        run_dir.claim(name)?;
+    }
     let supervisor = Supervisor::new(control::Options {
         cpus: gateway.cpu.map(|list| list.0).unwrap_or_default(),
         busywait: gateway.busywait,
         realtime: gateway.realtime,
-        name: name.to_string(),
+        name: id.to_string(),
     })?;
-    let mut transactions = Transactions::new(supervisor, History::open(&history::root().join(name)));
+    let history = match &gateway.name {
+        Some(name) => History::open(&history::root().join(name)),
+        None => {
+            tracing::info!(
+                "configurations end with this process: it has no name (--name) to keep them under"
+            );
+            History::in_memory()
+        }
+    };
+    let mut transactions = Transactions::new(supervisor, history);
     if let (Some(document), Some(path)) = (start, &gateway.config) {
+        if document.is_empty() {
+            tracing::warn!("--config {}: the file holds no configuration", path.display());
+        }
+        warn_of(&document, &Document::empty());
         let applied = transactions.start(Instant::now(), document, &path.display().to_string());
         applied.map_err(|error| DaemonError::Config { path: path.clone(), problem: error.to_string() })?;
     }
     tracing::info!("packets are sealed by {}", aead.name());
-    tracing::info!("{name} runs; configure it with: vita config set {name} / < FILE");
+    tracing::info!("{id} runs; configure it with: vita config set {id} / < FILE");
     let mut fds = Vec::new();
     loop {
         fds.clear();
@@ -78,12 +96,12 @@ pub fn run(name: &str, gateway: Gateway) -> Result<(), DaemonError> {
             std::thread::sleep(POLL_ERROR_PAUSE);
         }
         if signals.stop.load(Ordering::Relaxed) {
-            tracing::info!("{name} stops");
+            tracing::info!("{id} stops");
             return Ok(());
         }
         let now = Instant::now();
         if signals.takes_reload() {
-            reload(&mut transactions, now, gateway.config.as_deref());
+            reload(&mut transactions, now, gateway.config.as_deref(), gateway.allow_empty);
         }
         transactions.service(now);
         server.service(now, &mut Requests { transactions: &mut transactions, now });
@@ -91,16 +109,28 @@ pub fn run(name: &str, gateway: Gateway) -> Result<(), DaemonError> {
 }
 
 /// Reads the configuration file again. Whatever is wrong with it, nothing has changed then.
-fn reload(transactions: &mut Transactions, now: Instant, path: Option<&Path>) {
+fn reload(transactions: &mut Transactions, now: Instant, path: Option<&Path>, allow_empty: bool) {
     let Some(path) = path else {
         tracing::warn!("SIGHUP: there is no file to read again: it would be the one of --config");
         return;
     };
     let verb = format!("reload of {}", path.display());
-    let applied = read(path).map_err(|error| error.to_string());
-    match applied
-        .and_then(|document| transactions.apply(now, document, &verb).map_err(|error| error.to_string()))
-    {
+    let before = transactions.document().clone();
+    let candidate = read(path).map_err(|error| error.to_string()).and_then(|candidate| {
+        match candidate.removes_all_of(&before).filter(|_| !allow_empty) {
+            Some(what) => Err(format!(
+                "the file has no {what}, and the running configuration has: a file that is not written to its end \
+                 looks like this. To remove them all, use vita config load, or start with --allow-empty"
+            )),
+            None => Ok(candidate),
+        }
+    });
+    let applied = candidate.and_then(|candidate| {
+        let told = transactions.apply(now, candidate.clone(), &verb).map_err(|error| error.to_string())?;
+        warn_of(&candidate, &before);
+        Ok(told)
+    });
+    match applied {
         Ok(told) => tracing::info!("SIGHUP: {verb}: {}", told.trim_end()),
         Err(error) => tracing::error!("SIGHUP: {verb}: nothing is changed: {error}"),
     }
@@ -139,9 +169,9 @@ impl Signals {
 }
 
 fn read(path: &Path) -> Result<Document, DaemonError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| DaemonError::Read { path: path.to_owned(), source })?;
-    Document::parse(&text).map_err(|error| DaemonError::File(error.in_file(&path.display().to_string())))
+    let bytes = std::fs::read(path).map_err(|source| DaemonError::Read { path: path.to_owned(), source })?;
+    Document::parse_bytes(bytes)
+        .map_err(|error| DaemonError::File(error.in_file(&path.display().to_string())))
 }
 
 /// What the control socket may ask for.
@@ -153,7 +183,22 @@ struct Requests<'a> {
 impl Requests<'_> {
     fn apply(&mut self, candidate: Result<Document, Rejected>, verb: &str) -> Result<(), String> {
         let candidate = accepted(candidate)?;
-        self.transactions.apply(self.now, candidate, verb).map(drop).map_err(|error| error.to_string())
+        let before = self.transactions.document().clone();
+        let applied = self.transactions.apply(self.now, candidate.clone(), verb);
+        applied.map(drop).map_err(|error| error.to_string())?;
+        warn_of(&candidate, &before);
+        Ok(())
+    }
+}
+
+/// Tells what is valid in a configuration and does not work, as far as it was not so before.
+fn warn_of(document: &Document, before: &Document) {
+    let warnings = document.warnings_since(before);
+    for warning in warnings.iter().take(MAX_WARNINGS) {
+        tracing::warn!("{warning}");
+    }
+    if let more @ 1.. = warnings.len().saturating_sub(MAX_WARNINGS) {
+        tracing::warn!("{more} more warnings of the configuration: vita config check FILE shows them");
     }
 }
 
@@ -176,7 +221,7 @@ impl Handler for Requests<'_> {
     }
 
     fn schema_source(&self, schema: &str) -> Option<&str> {
-        (schema == crate::config::SCHEMA).then(crate::config::schema_source)
+        crate::config::module_source(schema)
     }
 
     fn get_config(&mut self, path: &str, format: Format, print_default: bool) -> Result<String, String> {
@@ -214,12 +259,20 @@ impl Handler for Requests<'_> {
                     Change::Add { path, config } => document.add(path, config),
                     Change::Remove { path } => document.remove(path),
                 })?;
-                transactions.dry_run(&candidate)
+                transactions.dry_run(&candidate).map(|told| {
+                    let warnings = candidate.warnings().into_iter();
+                    told + &warnings.map(|warning| format!("warning: {warning}\n")).collect::<String>()
+                })
             }
             Extension::Commit { config, confirm_timeout_s } => {
                 let candidate = accepted(transactions.document().set("/", config))?;
                 let timeout = confirm_timeout_s.map(|seconds| Duration::from_secs(seconds.into()));
-                transactions.commit(now, candidate, timeout)
+                let before = transactions.document().clone();
+                let told = transactions.commit(now, candidate.clone(), timeout);
+                if told.is_ok() {
+                    warn_of(&candidate, &before);
+                }
+                told
             }
             Extension::Confirm => transactions.confirm().map(|()| String::new()),
             Extension::Rollback { index } => transactions.rollback(now, *index as usize),
@@ -231,5 +284,7 @@ impl Handler for Requests<'_> {
 
 /// What a shell reports of a process that SIGTERM ended.
 const KILLED: i32 = 143;
+/// Warnings about one configuration that the log gets.
+const MAX_WARNINGS: usize = 10;
 /// Keeps an error that does not go away from filling the log and a CPU.
 const POLL_ERROR_PAUSE: Duration = Duration::from_secs(1);

@@ -24,6 +24,7 @@ use std::rc::Rc;
 use serde_json::Value;
 use thiserror::Error;
 
+use super::output::write;
 use super::schema::Known;
 use crate::config::named;
 use crate::leader::{Client, ClientError, Edit, MAX_REQUEST, Query, Request};
@@ -104,7 +105,7 @@ impl Listener {
         let input = Bounded { input: BufReader::new(input), left: left.clone() };
         for request in serde_json::Deserializer::from_reader(input).into_iter::<Value>() {
             let answer = self.answer(&request?)?;
-            output.write_all(answer.as_bytes()).and_then(|()| output.flush())?;
+            write(&mut output, &answer)?;
             left.set(LONGEST);
         }
         Ok(())

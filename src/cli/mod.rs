@@ -4,6 +4,7 @@
 //! ```text
 //!   vita --name paris --xdp --cpu 2,3      the gateway (daemon)
 //!   vita config set paris / < paris.conf   a client of its control socket (config)
+//!   vita ps                                which instances run
 //!   vita --keygen, --config-help           answers that need no gateway
 //! ```
 //!
@@ -17,13 +18,15 @@ mod cpus;
 mod daemon;
 mod listen;
 mod model;
+mod output;
 mod program;
+mod ps;
 mod schema;
 mod unpin;
 
 use std::ffi::OsString;
 use std::fmt::Display;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -56,6 +59,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Vita { command: Some(Command::Unpin { name }), .. }) => {
             unpin::run(&name).map_or_else(fail, |text| print(&text))
         }
+        Ok(Vita { command: Some(Command::Ps), .. }) => ps::list().map_or_else(fail, |text| print(&text)),
         Ok(Vita { command: None, gateway }) => run_gateway(gateway),
         Err(error) if is_config => explain_config(&error),
         Err(error) => explain(&error),
@@ -69,18 +73,13 @@ fn run_gateway(gateway: Gateway) -> ExitCode {
     if gateway.config_help {
         return model::describe(crate::config::schema_source()).map_or_else(fail, |text| print(&text));
     }
-    let Some(name) = gateway.name.clone() else {
-        return fail(
-            "--name is missing: say what this instance is called, e.g. vita --name paris (see vita --help)",
-        );
-    };
-    if let Err(error) = crate::leader::rundir::check_name(&name) {
+    if let Some(Err(error)) = gateway.name.as_deref().map(crate::leader::rundir::check_name) {
         return fail(format_args!("--name: {error}"));
     }
     if let Err(error) = start_logging() {
         return fail(error);
     }
-    daemon::run(&name, gateway).map_or_else(fail, |()| ExitCode::SUCCESS)
+    daemon::run(gateway).map_or_else(fail, |()| ExitCode::SUCCESS)
 }
 
 fn start_logging() -> Result<(), String> {
@@ -101,21 +100,12 @@ fn keygen() -> Result<(), String> {
         digits[0] = HEX[usize::from(byte >> 4)];
         digits[1] = HEX[usize::from(byte & 15)];
     }
-    let mut output = io::stdout();
-    output
-        .write_all(&*line)
-        .and_then(|()| output.flush())
-        .map_err(|error| format!("cannot write the key: {error}"))
+    let line = std::str::from_utf8(&*line).map_err(|error| error.to_string())?;
+    output::write(&mut io::stdout(), line).map_err(|error| format!("cannot write the key: {error}"))
 }
 
 fn print(text: &str) -> ExitCode {
-    let mut output = io::stdout();
-    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
-        // Whoever reads has seen enough: `vita --config-help | head`.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(error) => fail(error),
-        Ok(()) => ExitCode::SUCCESS,
-    }
+    output::write(&mut io::stdout(), text).map_or_else(fail, |()| ExitCode::SUCCESS)
 }
 
 fn fail(error: impl Display) -> ExitCode {

@@ -7,6 +7,7 @@
 //!   snabb config get ..        vita config get ..
 //!   snabb-config get ..        vita config get ..
 //!   snabb vita --name paris    vita --name paris
+//!   snabb ps                   vita ps
 //!   snabb-vita-2019.06.0 ..    vita ..
 //! ```
 
@@ -21,7 +22,10 @@ pub fn canonical(args: impl IntoIterator<Item = OsString>) -> Result<Vec<OsStrin
     if name == "snabb" {
         let mut rest = args.peekable();
         // `snabb --help` and a bare `snabb` are questions to the whole program.
-        let option = rest.peek().is_none_or(|first| first.as_encoded_bytes().starts_with(b"-"));
+        if rest.peek().is_none() {
+            return Ok(["vita", "--help"].map(OsString::from).into());
+        }
+        let option = rest.peek().is_some_and(|first| first.as_encoded_bytes().starts_with(b"-"));
         name = if option {
             "vita".to_owned()
         } else {
@@ -30,7 +34,7 @@ pub fn canonical(args: impl IntoIterator<Item = OsString>) -> Result<Vec<OsStrin
         return assemble(&name, rest);
     }
     // A renamed or linked binary of any other name is the gateway.
-    if name != "config" {
+    if name != "config" && name != "ps" {
         name = "vita".to_owned();
     }
     assemble(&name, args)
@@ -38,7 +42,7 @@ pub fn canonical(args: impl IntoIterator<Item = OsString>) -> Result<Vec<OsStrin
 
 /// `snabb` was asked for a program that is not in here.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("snabb {name}: no such program here; there are \"snabb config\" and \"snabb vita\"")]
+#[error("snabb {name}: no such program here; there are \"snabb config\", \"snabb ps\" and \"snabb vita\"")]
 pub struct UnknownProgram {
     pub name: String,
 }
@@ -47,6 +51,7 @@ fn assemble(name: &str, rest: impl Iterator<Item = OsString>) -> Result<Vec<OsSt
     let prefix: &[&str] = match name {
         "vita" => &["vita"],
         "config" => &["vita", "config"],
+        "ps" => &["vita", "ps"],
         other => return Err(UnknownProgram { name: other.to_owned() }),
     };
     Ok(prefix.iter().map(OsString::from).chain(rest).collect())
@@ -88,7 +93,9 @@ mod tests {
     fn snabb_names_its_program_first() {
         assert_eq!(line("snabb config set paris /"), "vita config set paris /");
         assert_eq!(line("/opt/bin/snabb vita --xdp"), "vita --xdp");
-        assert_eq!(line("snabb"), "vita");
+        assert_eq!(line("snabb"), "vita --help");
+        assert_eq!((line("snabb ps"), line("snabb-ps")), ("vita ps".to_owned(), "vita ps".to_owned()));
+        assert_eq!(line("snabb vita"), "vita");
         assert_eq!(line("snabb --help"), "vita --help");
         assert_eq!(
             canonical(["snabb", "lwaftr"].map(OsString::from)),
