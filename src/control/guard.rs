@@ -2,8 +2,9 @@
 //! Watches over what may leave in clear text: counts the packets that the XDP programs dropped because no worker served their
 //! queue, and warns of settings under which packets go there, or past the gateway.
 
+use super::WATCH_EVERY;
 use super::layout::{OwnAddresses, Place};
-use super::{WATCH_EVERY, watch};
+use super::watch::{self, Devices};
 use crate::clock::Instant;
 use crate::config::{Config, Link};
 use crate::xdp::{Device, Offloads, PinError, Pins, Program, Unserved};
@@ -37,17 +38,29 @@ impl Guard {
     }
 
     /// Looks, if it is time again.
-    pub fn look(&mut self, now: Instant, config: &Config, programs: &BTreeMap<Place, Arc<Program>>) {
+    pub fn look(
+        &mut self,
+        now: Instant,
+        config: &Config,
+        devices: &Devices,
+        programs: &BTreeMap<Place, Arc<Program>>,
+    ) {
         if self.look_at.is_none_or(|at| now >= at) {
-            self.look_now(now, config, programs);
+            self.look_now(now, config, devices, programs);
         }
     }
 
     /// Warns of what is new.
-    pub fn look_now(&mut self, now: Instant, config: &Config, programs: &BTreeMap<Place, Arc<Program>>) {
+    pub fn look_now(
+        &mut self,
+        now: Instant,
+        config: &Config,
+        devices: &Devices,
+        programs: &BTreeMap<Place, Arc<Program>>,
+    ) {
         self.look_at = Some(now + WATCH_EVERY);
         let mut warnings = BTreeSet::new();
-        for device in watch::devices(config).values().flatten() {
+        for device in devices.values().flatten() {
             warnings.extend(unserved_queues(device, &queues_in_use(config, &device.name)));
             warnings.extend(forwarding(&device.name));
             warnings.extend(merging(device));
@@ -109,10 +122,9 @@ fn unserved_queues(device: &Device, in_use: &BTreeSet<u32>) -> Option<String> {
     );
     // Writing to a string cannot fail.
     if queues.receiving > last {
-        let _ = write!(text, ": ethtool --set-channels {name} {}", queues.channels(last));
-        if device.driver == "veth" {
-            text.push_str(", at the other end of the veth pair first");
-        }
+        let first =
+            if device.driver == "veth" { "first at the other end of the veth pair, then " } else { "" };
+        let _ = write!(text, ": {first}ethtool --set-channels {name} {}", queues.channels(last));
     } else {
         text.push_str(": configure a public interface with that queue");
     }
@@ -160,7 +172,7 @@ fn same_address(config: &Config, device: &Device) -> Option<String> {
 /// Below a stacked device packets are merged before the gateway sees them, and are then too long for it.
 fn merging(device: &Device) -> Option<String> {
     // At the other end of a veth pair nothing is merged that comes here.
-    let lower = (device.driver != "veth").then(|| device.lower()).flatten()?;
+    let lower = device.lower.as_ref().filter(|_| device.driver != "veth")?;
     let Offloads { gro, lro, .. } = lower.offloads;
     let switches: Vec<&str> =
         [(gro, "gro off"), (lro, "lro off")].iter().filter(|one| one.0).map(|one| one.1).collect();
@@ -182,7 +194,7 @@ const MOST_NAMED: usize = 10;
 mod tests {
     use super::*;
     use crate::config::Document;
-    use crate::xdp::Queues;
+    use crate::xdp::{Lower, Queues};
 
     fn device(receiving: u32, separate: bool) -> Device {
         Device {
@@ -195,6 +207,7 @@ mod tests {
             driver_version: String::new(),
             queues: Queues { usable: receiving, maximum: 8, receiving, separate },
             offloads: Offloads::default(),
+            lower: None,
         }
     }
 
@@ -214,6 +227,18 @@ mod tests {
         let told = warning("").unwrap();
         assert!(told.contains("10.0.0.1 and 192.0.2.1") && told.contains("02:00:00:00:00:01"), "{told}");
         assert_eq!(warning("mac 02:00:00:00:00:02;"), None);
+    }
+
+    #[test]
+    fn merging_below_a_stacked_device_is_told() {
+        let lower =
+            |gro, lro| Lower { name: "eth0".into(), offloads: Offloads { gro, lro, ..Offloads::default() } };
+        let on = |lower| Device { driver: "macvlan".into(), lower: Some(lower), ..device(1, false) };
+        assert_eq!(merging(&on(lower(false, false))), None);
+        let text = merging(&on(lower(true, true))).unwrap();
+        assert!(text.ends_with("ethtool -K eth0 gro off lro off"), "{text}");
+        // At the other end of a cable nothing is merged that comes here.
+        assert_eq!(merging(&Device { driver: "veth".into(), ..on(lower(true, false)) }), None);
     }
 
     #[test]

@@ -96,7 +96,7 @@ impl Log {
         if !self.unfinished.insert(device.name.clone()) {
             return;
         }
-        let peer = device.lower().map_or("PEER".to_string(), |peer| peer.name);
+        let peer = device.lower.as_ref().map_or("PEER", |peer| peer.name.as_str());
         tracing::warn!(
             "interface {}: TCP and UDP packets come with unfinished checksums, as a veth pair hands them over by default; \
              they are completed, which costs time (private-dispatch/partial-checksums): at the other end of the pair: \

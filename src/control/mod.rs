@@ -363,7 +363,7 @@ impl Supervisor {
                 }
             }
         }
-        self.guard.look_now(now, config, &self.programs);
+        self.guard.look_now(now, config, layout.watched(), &self.programs);
         self.tell_waiting(layout.waiting());
         let patience = Instant::now() + PATIENCE;
         for queue in self.queues.values() {
@@ -493,9 +493,9 @@ impl Supervisor {
             let earliest = self.repaired_at.map_or(now, |before| now.max(before + REPAIR_EVERY));
             self.repair_at.get_or_insert(earliest);
         }
-        self.guard.look(now, self.document.config(), &self.programs);
         let is_time = self.watch.is_time(now);
         let changed = self.watch.look(now, self.document.config());
+        self.guard.look(now, self.document.config(), self.watch.seen(), &self.programs);
         let links = if is_time { self.listeners.links_that_came() } else { Vec::new() };
         for queue in self.queues.values_mut() {
             if links.iter().any(|place| queue.is_on(place)) {

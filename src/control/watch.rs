@@ -36,6 +36,11 @@ impl Watch {
         changed
     }
 
+    /// The interfaces as they were last seen.
+    pub fn seen(&self) -> &Devices {
+        &self.seen
+    }
+
     /// Remembers what the interfaces are like, and writes what is different to the log.
     pub fn note(&mut self, devices: &Devices) {
         for (name, now) in devices {

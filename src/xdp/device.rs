@@ -21,6 +21,15 @@ pub struct Device {
     pub driver_version: String,
     pub queues: Queues,
     pub offloads: Offloads,
+    /// The device below this one, or at the other end of a veth pair, if it can be looked at from here.
+    pub lower: Option<Lower>,
+}
+
+/// A device that others depend on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Lower {
+    pub name: String,
+    pub offloads: Offloads,
 }
 
 /// What a device does to packets on their way in or out, as `ethtool -k` shows it.
@@ -117,6 +126,7 @@ impl Device {
             driver_version,
             queues: query.queues(name).map_err(failed("queues"))?.at_most(QUEUES_OF_THE_PROGRAM),
             offloads: query.offloads(),
+            lower: lower(index),
         })
     }
 
@@ -137,19 +147,6 @@ impl Device {
             return Err(DeviceError::Mtu { interface: interface(), mtu: self.mtu, limit, whose });
         }
         Ok(())
-    }
-
-    /// The device below this one, or at the other end of a veth pair, if it can be looked at from here.
-    pub fn lower(&self) -> Option<Device> {
-        let lower = netlink::lower(self.index)?;
-        if lower.is_elsewhere {
-            return None;
-        }
-        let mut name = [0; libc::IFNAMSIZ];
-        // SAFETY: `name` has the size that the call needs.
-        let found = unsafe { libc::if_indextoname(lower.index, name.as_mut_ptr()) };
-        let name = name.map(|byte| byte as u8);
-        (!found.is_null()).then(|| Device::inspect(&text(&name)).ok())?
     }
 
     /// The largest MTU whose frames fit one XDP buffer, and who sets that limit.
@@ -179,6 +176,18 @@ impl Queues {
     pub fn channels(&self, wanted: u32) -> String {
         if self.separate { format!("rx {wanted} tx {wanted}") } else { format!("combined {wanted}") }
     }
+}
+
+fn lower(index: u32) -> Option<Lower> {
+    let lower = netlink::lower(index).filter(|lower| !lower.is_elsewhere)?;
+    let mut name = [0; libc::IFNAMSIZ];
+    // SAFETY: `name` has the size that the call needs.
+    if unsafe { libc::if_indextoname(lower.index, name.as_mut_ptr()) }.is_null() {
+        return None;
+    }
+    let name = text(&name.map(|byte| byte as u8));
+    let query = Query::new(&CString::new(name.as_str()).ok()?).ok()?;
+    Some(Lower { name, offloads: query.offloads() })
 }
 
 /// People count queues from 1, as the configuration does.
@@ -388,6 +397,7 @@ mod tests {
             driver_version: "6.1.0".into(),
             queues: Queues { usable: 2, maximum: 8, receiving: 2, separate: false },
             offloads: Offloads::default(),
+            lower: None,
         }
     }
 

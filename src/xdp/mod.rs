@@ -37,7 +37,7 @@ mod socket;
 mod umem;
 mod wait;
 
-pub use device::{Device, DeviceError, Offloads, Queues};
+pub use device::{Device, DeviceError, Lower, Offloads, Queues};
 pub use listener::{Interest, Listener};
 pub use pin::{PinError, Pins};
 pub use program::{Filter, Hook, Program, ProgramError, Side, Unserved};
