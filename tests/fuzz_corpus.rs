@@ -3,6 +3,8 @@
 
 #[path = "../fuzz/checks.rs"]
 mod checks;
+#[path = "../fuzz/exchange.rs"]
+mod exchange;
 #[path = "../fuzz/graph.rs"]
 mod graph;
 #[path = "../fuzz/wire.rs"]
@@ -63,4 +65,9 @@ fn the_corpus_of_packets_holds_no_surprise() {
 #[test]
 fn the_corpus_of_whole_gateways_holds_no_surprise() {
     replay("graph", graph::graph);
+}
+
+#[test]
+fn the_corpus_of_key_exchanges_holds_no_surprise() {
+    replay("exchange", exchange::exchange);
 }

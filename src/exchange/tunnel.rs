@@ -327,7 +327,8 @@ impl Tunnel {
             return;
         }
         let remaining = self.associations.outbound_expires().map(|at| at.saturating_duration_since(now));
-        self.backoff.extend(now, shared.settings.negotiation_ttl, remaining);
+        let grace = if self.initiator.has_to_retry() { GRACE_IN_DOUBT } else { GRACE };
+        self.backoff.extend(now, shared.settings.negotiation_ttl, grace, remaining);
         if expired.had_token {
             self.capability.missed += 1;
             self.capability.is_known &= self.capability.missed < MISSED;
@@ -430,9 +431,9 @@ impl Backoff {
 
     /// A negotiation of this length was not answered. With an SA in use, which has so long to live, there have to be
     /// more tries before it dies.
-    fn extend(&mut self, now: Instant, negotiation_ttl: Duration, remaining: Option<Duration>) {
-        let doublings = self.unanswered.min(LONGEST_PAUSE.as_secs().ilog2() + 1);
-        self.unanswered += 1;
+    fn extend(&mut self, now: Instant, negotiation_ttl: Duration, grace: u32, remaining: Option<Duration>) {
+        self.unanswered = self.unanswered.saturating_add(1);
+        let doublings = self.unanswered.saturating_sub(grace).min(LONGEST_PAUSE.as_secs().ilog2() + 1);
         // From one start to the next.
         let interval = (negotiation_ttl * 2_u32.pow(doublings)).min(LONGEST_PAUSE);
         let pause = interval.saturating_sub(negotiation_ttl);
@@ -475,6 +476,10 @@ fn token(random: &mut dyn Random) -> u16 {
 
 /// Negotiations in a row without a challenge that carries our token, after which the peer is held to be a deployed one.
 const MISSED: u32 = 2;
+/// Negotiations in a row without a challenge before a peer is asked less often: on a bad path some fail.
+const GRACE: u32 = 2;
+/// The same where the peer may be using keys that were lost on their way to us.
+const GRACE_IN_DOUBT: u32 = 8;
 /// From one negotiation with a silent peer to the next, at most.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// How often the peer's knock may move a route to the front.

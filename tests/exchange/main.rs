@@ -4,7 +4,10 @@
 mod attacks;
 mod changes;
 mod counting;
+mod deployed;
 mod life;
 mod losses;
 mod pair;
+mod simulation;
 mod transcripts;
+mod world;
