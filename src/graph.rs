@@ -440,26 +440,25 @@ impl<M: Meter> Graph<M> {
 
     /// Packets that have a route into their tunnels, or to a worker that has an SA of the route.
     fn seal(&mut self, now_ns: u64, packets: &mut Batch, public: &mut impl Port) {
-        let mut stray = Batch::new();
-        self.seal_own(now_ns, packets, &mut stray, public);
-        if !stray.is_empty() {
-            self.hand_over(&mut stray);
+        let mut aside = Aside::empty();
+        self.seal_own(now_ns, packets, &mut aside, public);
+        if !aside.stray.is_empty() {
+            self.hand_over(&mut aside.stray);
         }
     }
 
-    /// Packets of routes without an SA go to `stray`.
+    /// Packets of routes without an SA stay aside.
     #[inline(always)]
-    fn seal_own(&mut self, now_ns: u64, packets: &mut Batch, stray: &mut Batch, public: &mut impl Port) {
+    fn seal_own(&mut self, now_ns: u64, packets: &mut Batch, aside: &mut Aside, public: &mut impl Port) {
         if packets.is_empty() {
             return;
         }
         self.path_mtu.sending(now_ns, &mut self.outbound.tunnels);
         let count = self.counters.clone();
-        let (ways, mut bare) = (self.public_next_hop.ways(), Batch::new());
-        let (outbound, router_count) = (&self.outbound, &count.private_router);
-        outbound.run(packets, &mut bare, stray, &ways, self.aead, router_count, &mut self.meter);
+        let ways = self.public_next_hop.ways();
+        self.outbound.run(packets, aside, &ways, self.aead, &count.private_router, &mut self.meter);
         public.transmit(packets);
-        self.public_next_hop.send(now_ns, &mut bare, public, &count.public_next_hop);
+        self.public_next_hop.send(now_ns, &mut aside.bare, public, &count.public_next_hop);
         self.meter.lap("outbound next hop");
     }
 
@@ -507,7 +506,7 @@ impl<M: Meter> Graph<M> {
         while senders != 0 {
             let sender = senders.trailing_zeros() as u8;
             senders &= senders - 1;
-            let [mut packets, mut too_big, mut stray, mut answers] = batches();
+            let ([mut packets, mut too_big, mut answers], mut aside) = (batches(), Aside::empty());
             let lost = mailbox.take(sender, &self.pool, |frame| packets.push(frame));
             count.private_router.handoff_out_drops.add(lost);
             count.private_router.rxerrors.add(lost);
@@ -523,9 +522,11 @@ impl<M: Meter> Graph<M> {
                     PrivateRouter::divert(stop, frame, &mut too_big, tunnels, &count.private_router);
                 },
             );
-            self.seal_own(now_ns, &mut packets, &mut stray, public);
+            self.seal_own(now_ns, &mut packets, &mut aside, public);
             // They are not handed on: two workers without an SA must not play ball.
-            stray.drain(..).for_each(|frame| self.outbound.count_stray(frame.mark, &count.private_router));
+            for frame in aside.stray.drain(..) {
+                self.outbound.count_stray(frame.mark, &count.private_router);
+            }
             let icmp_count = IcmpCount { v4: &count.private_icmp4, v6: &count.private_icmp6 };
             self.private_icmp.report(now_ns, Problem::TooBig, &mut too_big, &mut answers, icmp_count);
             self.private_next_hop.send(now_ns, &mut answers, private, &count.private_next_hop);

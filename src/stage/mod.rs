@@ -40,7 +40,7 @@ pub use open::{Closed, Confirmed, Inbound, Open, Verdicts};
 pub use partial::PartialChecksums;
 pub use path::PathMtu;
 pub use router::PrivateRouter;
-pub use seal::Outbound;
+pub use seal::{Aside, Outbound};
 pub use tunnel::Tunnel;
 
 use crate::frame::BATCH;

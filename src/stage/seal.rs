@@ -14,15 +14,28 @@ pub struct Outbound {
     pub tunnels: Vec<Option<Tunnel>>,
 }
 
+/// Packets that are not ready to be sent.
+pub struct Aside {
+    /// Sealed, but there is no way to send them yet: without an Ethernet header.
+    pub bare: Batch,
+    /// Inner packets of routes without an SA, as they were; not counted yet.
+    pub stray: Batch,
+}
+
+impl Aside {
+    #[inline(always)]
+    pub fn empty() -> Aside {
+        Aside { bare: Batch::new(), stray: Batch::new() }
+    }
+}
+
 impl Outbound {
-    /// Turns inner packets into sealed outer ones, where they lie: Ethernet frames, except for those that there is no way
-    /// for yet, which go to `bare`. Inner packets of a route without an SA go to `stray` as they are, not counted yet.
+    /// Turns inner packets into sealed outer ones, where they lie: Ethernet frames, except for those that go aside.
     #[inline(never)]
     pub fn run(
         &self,
         packets: &mut Batch,
-        bare: &mut Batch,
-        stray: &mut Batch,
+        aside: &mut Aside,
         ways: &Ways,
         aead: &dyn Aead,
         count: &count::PrivateRouter,
@@ -62,10 +75,10 @@ impl Outbound {
                 },
                 |[is_refused, _, is_homeless], mut frame| {
                     if is_homeless {
-                        stray.push(frame);
+                        aside.stray.push(frame);
                     } else if !is_refused {
                         frame.trim_front(ethernet::HEADER);
-                        bare.push(frame);
+                        aside.bare.push(frame);
                     }
                 },
             );
@@ -73,7 +86,7 @@ impl Outbound {
         meter.lap("outbound seal");
     }
 
-    /// Turns an empty frame into a sealed dummy packet of a route. True if it is bare, as above; `None` if the route has
+    /// Turns an empty frame into a sealed dummy packet of a route. True if there is no way to send it yet: it has no Ethernet header then; `None` if the route has
     /// no SA, or its numbers are used up.
     pub fn seal_dummy(&self, route: u32, frame: &mut Frame, ways: &Ways, aead: &dyn Aead) -> Option<bool> {
         let tunnel = self.tunnels.get(route as usize)?.as_ref()?;
