@@ -254,9 +254,16 @@ fn eventually(what: &str, mut happens: impl FnMut() -> bool) {
 #[test]
 fn while_the_public_interface_is_unplugged_nothing_leaves_in_clear_text() {
     let mut lab = Lab::raise(1);
+    lab.forward(false);
     lab.start("");
     lab.await_answer();
-    lab.await_log("net.ipv4.conf.lan.forwarding=0");
+    assert!(!lab.log().contains("the kernel forwards"), "{}", lab.log());
+    // It is noticed when that changes, of either family.
+    lab.forward(true);
+    lab.await_log("sysctl -w net.ipv4.conf.lan.forwarding=0");
+    lab.await_log("sysctl -w net.ipv4.conf.wan.forwarding=0");
+    lab.gateway.run("sysctl -q -w net.ipv6.conf.all.forwarding=1");
+    lab.await_log("sysctl -w net.ipv6.conf.lan.forwarding=0");
     lab.keeps_in(&["private-router/sa-errors"]);
 
     lab.gateway.run("ip link delete wan");
@@ -282,8 +289,13 @@ fn queues_without_a_worker_let_nothing_through_and_are_named() {
     let mut lab = Lab::raise(4);
     lab.start("");
     lab.await_answer();
-    lab.await_log("no worker serves 2, 3, 4");
-    lab.await_log("ethtool --set-channels lan rx 1 tx 1");
+    for text in [
+        "no worker serves 2, 3, 4",
+        "ethtool --set-channels lan rx 1 tx 1\n",
+        "net.ipv4.conf.lan.forwarding=0",
+    ] {
+        assert!(lab.log().contains(text), "{text}");
+    }
     lab.keeps_in(&["private-router/sa-errors", "unserved-packets"]);
     assert!(lab.state("unserved-packets") > 0, "all packets came by one queue");
 
