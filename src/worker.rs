@@ -26,6 +26,7 @@ use crate::stage::{Datagram, Event, Inbound, Overheard};
 use crate::xdp::{self, BindError, Device, Doorbell, KernelStatistics, Mode, Options, Socket, Umem};
 use crossbeam::queue::ArrayQueue;
 use inbox::Shares;
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
@@ -120,8 +121,12 @@ pub struct Worker {
     pub private: Option<Bound>,
     pub public: Option<Bound>,
     thread: Option<JoinHandle<()>>,
+    /// Commands for which the ring has no room yet.
+    backlog: VecDeque<Command>,
+    /// Since when the ring has taken none of the backlog.
+    stuck_since: Option<Instant>,
     commanded: u64,
-    /// It has not taken its commands for so long that some were lost: of no use any more.
+    /// It has taken no command for so long that it is of no use any more.
     lost: bool,
 }
 
@@ -152,13 +157,15 @@ pub enum StartError {
 }
 
 impl Worker {
-    /// Starts the thread and waits until its sockets are bound. They are to be registered with the XDP programs of
-    /// their interfaces before the worker may [`begin`](Worker::begin).
+    /// Starts the thread and waits until its sockets are bound, which takes as long as the devices do; a queue that is in
+    /// use is waited for as long as `patience`. The sockets are to be registered with the XDP programs of their interfaces
+    /// before the worker may [`begin`](Worker::begin).
     pub fn start(
         seat: Seat,
         plan: Plan,
         counters: Arc<Counters>,
         control: Arc<Doorbell>,
+        patience: Duration,
     ) -> Result<Worker, StartError> {
         let queue = seat.queue;
         let system = |source| StartError::System { queue, source };
@@ -179,7 +186,7 @@ impl Worker {
         let shared = link.clone();
         let thread = std::thread::Builder::new()
             .name(format!("vita-queue{queue}"))
-            .spawn(move || match Running::prepare(seat, plan, shared) {
+            .spawn(move || match Running::prepare(seat, plan, shared, patience) {
                 Ok((running, sockets)) => {
                     // A control thread that no longer waits for this has ended; so will the worker.
                     let _ = report.send(Ok(sockets));
@@ -191,7 +198,16 @@ impl Worker {
             })
             .map_err(system)?;
         let [private, public] = reported.recv().unwrap_or(Err(StartError::Died { queue }))?;
-        Ok(Worker { link, private, public, thread: Some(thread), commanded: 0, lost: false })
+        Ok(Worker {
+            link,
+            private,
+            public,
+            thread: Some(thread),
+            backlog: VecDeque::new(),
+            stuck_since: None,
+            commanded: 0,
+            lost: false,
+        })
     }
 
     /// Frames lead to the worker now.
@@ -200,24 +216,39 @@ impl Worker {
         self.link.bell.ring();
     }
 
-    /// Hands over a command. Waits when the ring is full, until the worker has caught up; one that does not in time
-    /// is as good as dead.
+    /// Hands over a command, without waiting: what the ring has no room for is kept for [`Worker::pump`].
     pub fn command(&mut self, command: Command) {
-        let mut command = command;
-        let start = Instant::now();
-        while let Err(refused) = self.link.commands.push(command) {
-            if self.is_dead() {
-                return;
-            }
-            if start.elapsed() > PATIENCE {
-                self.lost = true;
-                return;
-            }
-            self.link.bell.ring();
-            std::thread::sleep(Duration::from_micros(100));
-            command = refused;
-        }
         self.commanded += 1;
+        self.backlog.push_back(command);
+        self.pump();
+    }
+
+    /// Moves as much of the backlog into the ring as it takes. A worker that takes nothing for too long, or lets too much
+    /// pile up, is as good as dead.
+    pub fn pump(&mut self) {
+        while let Some(command) = self.backlog.pop_front() {
+            if let Err(refused) = self.link.commands.push(command) {
+                self.backlog.push_front(refused);
+                self.link.bell.ring();
+                let stuck_since = *self.stuck_since.get_or_insert_with(Instant::now);
+                self.lost |= stuck_since.elapsed() > STUCK || self.backlog.len() > BACKLOG;
+                if self.lost {
+                    self.backlog.clear();
+                }
+                return;
+            }
+            self.stuck_since = None;
+        }
+    }
+
+    /// Whether commands wait for room in the ring, so that [`Worker::pump`] should be called again soon.
+    pub fn has_backlog(&self) -> bool {
+        !self.backlog.is_empty()
+    }
+
+    /// Whether all commands so far have been carried out.
+    pub fn is_settled(&self) -> bool {
+        self.link.obeyed.load(Ordering::Acquire) >= self.commanded
     }
 
     /// Hands over a command, or drops it when the ring is full: for commands that may be lost.
@@ -242,17 +273,49 @@ impl Worker {
         self.link.bell.ring();
     }
 
-    /// Waits until all commands so far are carried out; false if the worker is dead or does not get to it in time.
-    pub fn settle(&self, patience: Duration) -> bool {
+    /// Waits until all commands so far are carried out; false if the worker is dead or does not get to it in time. For
+    /// callers that have nothing else to look after.
+    pub fn settle(&mut self, patience: Duration) -> bool {
         self.wake();
         let start = Instant::now();
-        while self.link.obeyed.load(Ordering::Acquire) < self.commanded {
+        while !self.is_settled() {
             if self.is_dead() || start.elapsed() > patience {
                 return false;
             }
             std::thread::sleep(Duration::from_micros(50));
+            self.pump();
         }
         true
+    }
+
+    /// Tells the thread to end, without waiting for it.
+    pub fn ask_to_stop(&self) {
+        self.link.stop.store(true, Ordering::Release);
+        self.link.bell.ring();
+    }
+
+    /// Has the thread end, and waits for that. Belongs where there is time.
+    pub fn halt(&mut self) {
+        self.ask_to_stop();
+        let Some(thread) = self.thread.take() else { return };
+        let start = Instant::now();
+        while !thread.is_finished() && start.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        // The queues are free when the last descriptors are closed, for which the kernel may take its time.
+        (self.private, self.public) = (None, None);
+        if thread.is_finished() {
+            // A panic of the worker has been printed by its thread.
+            let _ = thread.join();
+        } else {
+            let name = thread.thread().name().unwrap_or_default().to_string();
+            tracing::error!("{name} does not stop: it is left behind, and its device queues stay taken");
+        }
+    }
+
+    /// Whether the kernel has taken a queue away from the worker: the interface was deleted or has left the namespace.
+    pub fn has_lost_a_queue(&self) -> bool {
+        [&self.private, &self.public].into_iter().flatten().any(|bound| xdp::is_unbound(&bound.socket))
     }
 
     /// Whether the thread has ended, which it does not do unasked but by a fault, or can no longer be commanded.
@@ -263,20 +326,7 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        self.link.stop.store(true, Ordering::Release);
-        self.link.bell.ring();
-        let Some(thread) = self.thread.take() else { return };
-        let start = Instant::now();
-        while !thread.is_finished() && start.elapsed() < PATIENCE {
-            std::thread::sleep(Duration::from_micros(100));
-        }
-        if thread.is_finished() {
-            // A panic of the worker has been printed by its thread.
-            let _ = thread.join();
-        } else {
-            let name = thread.thread().name().unwrap_or_default().to_string();
-            tracing::error!("{name} does not stop: it is left behind, and its device queues stay taken");
-        }
+        self.halt();
     }
 }
 
@@ -299,7 +349,12 @@ enum Side {
 }
 
 impl Running {
-    fn prepare(seat: Seat, plan: Plan, link: Arc<Link>) -> Result<(Running, [Option<Bound>; 2]), StartError> {
+    fn prepare(
+        seat: Seat,
+        plan: Plan,
+        link: Arc<Link>,
+        patience: Duration,
+    ) -> Result<(Running, [Option<Bound>; 2]), StartError> {
         let queue = seat.queue;
         if let Some(cpu) = seat.cpu
             && !core_affinity::set_for_current(core_affinity::CoreId { id: cpu })
@@ -314,7 +369,8 @@ impl Running {
         let umem = Umem::new(pool.clone());
         let bind = |attachment: &Option<Attachment>| match attachment {
             Some(Attachment { device, queue: device_queue }) => {
-                let socket = Socket::bind(&umem, device, *device_queue, Options::default())
+                let options = Options { patience, ..Options::default() };
+                let socket = Socket::bind(&umem, device, *device_queue, options)
                     .map_err(|source| StartError::Bind { queue, source })?;
                 Ok(Side::Socket(Box::new(socket)))
             }
@@ -544,9 +600,13 @@ impl Port for Side {
 const COMMANDS: usize = 1024;
 /// More than the inbound SAs that the key exchange makes in a second.
 const CONFIRMATIONS: usize = 1024;
+/// Commands that may wait for room in the ring: the configured SAs of 10,000 routes, several times over.
+const BACKLOG: usize = 1 << 17;
 const EVENTS: usize = 256;
-/// How long a worker may take to look at its commands, or to end: it does so between two batches.
+/// How long a worker may take to end: it looks between two batches.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a worker may take nothing from a full ring. Nobody waits for it meanwhile.
+const STUCK: Duration = Duration::from_secs(10);
 const KERNEL_STATISTICS_EVERY_NS: u64 = 1_000_000_000;
 const OFFER_AGAIN: Duration = Duration::from_millis(1);
 const MEMORY_MIB: usize = Umem::CHUNKS as usize * crate::frame::CHUNK / (1 << 20);

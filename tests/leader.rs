@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::task::Poll;
 use std::time::Duration;
 use vita::clock::Instant;
 
@@ -24,6 +25,9 @@ use vita::yang::format::Format;
 struct Memory {
     config: BTreeMap<String, String>,
     defaults_asked_for: bool,
+    /// Whether a change is over only when `under_way` is taken away.
+    slow: bool,
+    under_way: bool,
 }
 
 impl Handler for Memory {
@@ -48,7 +52,17 @@ impl Handler for Memory {
         }
     }
 
+    fn is_busy(&self) -> bool {
+        self.under_way
+    }
+
+    fn outcome(&mut self) -> Poll<Result<Option<String>, String>> {
+        if self.under_way { Poll::Pending } else { Poll::Ready(Ok(None)) }
+    }
+
     fn set_config(&mut self, path: &str, config: &str) -> Result<(), String> {
+        assert!(!self.under_way, "one change at a time");
+        self.under_way = self.slow;
         if config == "99999" {
             return Err(format!("{path}: 99999 is not in 0..8923"));
         }
@@ -229,6 +243,65 @@ fn a_refusal_is_an_error_and_a_status() {
     ] {
         assert_eq!(instance.ask(&request), framed(answer));
     }
+}
+
+#[test]
+fn a_change_that_takes_its_time_delays_other_changes_and_nothing_else() {
+    let mut instance = Instance::start();
+    instance.memory.slow = true;
+    let set = |value: u32| {
+        framed(&format!("set-config {{ schema vita-esp-gateway; path \"/mtu\"; config {value}; }}"))
+    };
+    let get = "95\nget-config {\n  format yang;\n  path \"/mtu\";\n  print-default false;\n  schema vita-esp-gateway;\n}\n";
+    let done = "15\nset-config {\n}\n";
+    let mut peers: Vec<UnixStream> = (0..4).map(|_| instance.connect()).collect();
+    for (peer, value) in peers.iter_mut().zip([1001, 1002, 1003, 1004]) {
+        assert_eq!(instance.exchange(peer, set(value).as_bytes()), (vec![], true));
+    }
+    assert_eq!(instance.memory.config["/mtu"], "1001");
+    assert_eq!(instance.ask(get), "30\nget-config {\n  config 1001;\n}\n");
+    assert!(!instance.is_busy(), "the loop would spin");
+    // Nobody who waits for a change of others is stuck.
+    instance.now += Duration::from_secs(3600);
+    instance.turn();
+
+    instance.memory.under_way = false;
+    assert_eq!(instance.exchange(&mut peers[0], b""), (done.into(), true));
+    assert_eq!(instance.memory.config["/mtu"], "1002", "the next one in the order of their coming");
+    // One leaves while its change is made, one while it waits.
+    drop(peers.remove(1));
+    drop(peers.remove(1));
+    instance.memory.under_way = false;
+    let last = peers.len() - 1;
+    assert_eq!(instance.exchange(&mut peers[last], b""), (vec![], true));
+    let mut value = instance.memory.config["/mtu"].clone();
+    while value != "1004" {
+        instance.memory.under_way = false;
+        instance.turn();
+        value = instance.memory.config["/mtu"].clone();
+    }
+    instance.memory.under_way = false;
+    assert_eq!(instance.exchange(&mut peers[last], b""), (done.into(), true));
+    instance.memory.slow = false;
+    assert_eq!(instance.exchange(&mut peers[0], set(1005).as_bytes()), (done.into(), true));
+}
+
+#[test]
+fn calls_of_one_request_are_made_one_after_the_other() {
+    let mut instance = Instance::start();
+    instance.memory.slow = true;
+    let set =
+        |value: u32| format!("set-config {{ schema vita-esp-gateway; path \"/mtu\"; config {value}; }}");
+    let mut peer = instance.connect();
+    let both = framed(&[set(1001), set(1002)].concat());
+    assert_eq!(instance.exchange(&mut peer, both.as_bytes()), (vec![], true));
+    assert_eq!(instance.memory.config["/mtu"], "1001");
+    instance.memory.under_way = false;
+    assert_eq!(instance.exchange(&mut peer, b""), (vec![], true));
+    assert_eq!(instance.memory.config["/mtu"], "1002");
+    instance.memory.under_way = false;
+    let answer = framed("set-config {\n}\nset-config {\n}\n");
+    assert_eq!(instance.exchange(&mut peer, b""), (answer.into(), true));
 }
 
 #[test]

@@ -403,6 +403,96 @@ fn a_reload_that_would_remove_everything_is_refused_unless_it_is_allowed() {
 }
 
 #[test]
+fn a_pipe_is_no_configuration_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("start.conf");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    // Nobody will ever write to it.
+    let mut process = Daemon::spawn(directory.path());
+    let mut status = None;
+    eventually("the daemon gives up", || {
+        status = process.try_wait().unwrap();
+        status.is_some()
+    });
+    assert_eq!(status.unwrap().code(), Some(1));
+    let log = fs::read_to_string(directory.path().join("log")).unwrap();
+    assert!(log.contains("start.conf: expected a regular file"), "{log}");
+
+    // The same when it is read again.
+    fs::remove_file(&pipe).unwrap();
+    let daemon = Daemon::start(&gateway(1));
+    let file = daemon.directory.path().join("start.conf");
+    fs::remove_file(&file).unwrap();
+    assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
+    daemon.signal("HUP");
+    eventually("the log says so", || daemon.log().contains("nothing is changed: "));
+    assert_eq!(daemon.mtu(), "8923");
+}
+
+#[test]
+fn clients_without_a_descriptor_are_sent_away_and_cost_no_time() {
+    let daemon = Daemon::start(&gateway(1));
+    let pid = daemon.process.id();
+    let limit = |soft: &str| {
+        let pid = pid.to_string();
+        let nofile = format!("--nofile={soft}:");
+        assert!(Command::new("prlimit").args(["--pid", &pid, &nofile]).status().unwrap().success());
+    };
+    let open = || fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    let ticks = || -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        let figures = stat.rsplit(") ").next().unwrap().split(' ').skip(11).take(2);
+        figures.map(|figure| figure.parse::<u64>().unwrap()).sum()
+    };
+    let usual = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let usual: Vec<&str> =
+        usual.lines().find(|line| line.starts_with("Max open files")).unwrap().split_whitespace().collect();
+    assert_eq!(usual[3], usual[4], "the soft limit is the hard one");
+    eventually("the last client has gone", || {
+        let before = open();
+        std::thread::sleep(Duration::from_millis(50));
+        open() == before
+    });
+    // The lowest number that is free, so that there is none below the limit.
+    let taken = |number: &u32| fs::symlink_metadata(format!("/proc/{pid}/fd/{number}")).is_ok();
+    let free = (0..).find(|number| !taken(number)).unwrap();
+    limit(&free.to_string());
+    let socket = daemon.directory.path().join(format!("run/{pid}/config-leader-socket"));
+    let mut clients: Vec<_> =
+        (0..20).map(|_| std::os::unix::net::UnixStream::connect(&socket).unwrap()).collect();
+    for client in &mut clients {
+        client.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let answer = std::io::Read::read(client, &mut [0]);
+        assert!(matches!(answer, Ok(0)) || answer.is_err_and(|error| error.raw_os_error() == Some(104)));
+    }
+    let before = ticks();
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(ticks() - before < 50, "the daemon spins");
+    let log = daemon.log();
+    assert_eq!(log.matches("no descriptor left").count(), 1, "{log}");
+    limit(usual[3]);
+    assert_eq!(daemon.mtu(), "8923");
+}
+
+#[test]
+fn changes_of_several_clients_are_made_one_after_the_other() {
+    let daemon = Daemon::start(&gateway(2));
+    std::thread::scope(|scope| {
+        for client in 0..4 {
+            let daemon = &daemon;
+            scope.spawn(move || {
+                for number in 0..3 {
+                    let number = 100 + 10 * client + number;
+                    daemon.ok(&["add", "t", "/route4", &format!("{{ id r{number}; {} }}", route(number))]);
+                }
+            });
+        }
+    });
+    assert_eq!(daemon.ok(&["get", "t", "/"]).matches("route4 {").count(), 14);
+    assert_eq!(daemon.history().len(), 13);
+}
+
+#[test]
 fn an_instance_of_another_make_is_told_apart() {
     let root = tempfile::tempdir().unwrap();
     fs::create_dir_all(root.path().join("by-name/old")).unwrap();

@@ -21,7 +21,10 @@ fn worker(queue: u16, device: Option<Device>) -> (Worker, Arc<Counters>) {
     let public = device.map(|device| Attachment { device, queue: 0 });
     let seat = Seat { queue, private: None, public, cpu: None, busywait: false, realtime: false };
     let bell = Arc::new(Doorbell::new().unwrap());
-    (Worker::start(seat, site::plan(31, 32), counters.clone(), bell).unwrap(), counters)
+    (
+        Worker::start(seat, site::plan(31, 32), counters.clone(), bell, Duration::from_secs(3)).unwrap(),
+        counters,
+    )
 }
 
 fn datagram() -> Command {
@@ -92,9 +95,42 @@ fn a_worker_may_end_before_it_begins_and_while_packets_wait() {
     let mut plan = site::plan(31, 32);
     plan.public.v4.as_mut().unwrap().next_hop_mac = None;
     let seat = Seat { queue: 43, private: None, public: None, cpu: None, busywait: false, realtime: false };
-    let mut waiting = Worker::start(seat, plan, counters, Arc::new(Doorbell::new().unwrap())).unwrap();
+    let mut waiting =
+        Worker::start(seat, plan, counters, Arc::new(Doorbell::new().unwrap()), Duration::ZERO).unwrap();
     waiting.command(datagram());
     waiting.begin();
     assert!(waiting.settle(Duration::from_secs(10)));
     assert!(!waiting.is_dead());
+}
+
+#[test]
+fn nobody_waits_for_a_worker_that_takes_no_commands() {
+    let (mut idle, _) = worker(44, None);
+    // Before it begins it does not look at its commands; and the ring has room for fewer.
+    let start = Instant::now();
+    (0..5000).for_each(|_| idle.command(datagram()));
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(idle.has_backlog() && !idle.is_settled() && !idle.is_dead());
+    idle.begin();
+    assert!(idle.settle(Duration::from_secs(60)));
+    assert!(!idle.has_backlog() && !idle.is_dead());
+}
+
+#[test]
+fn a_device_below_another_one_gets_its_program_first() {
+    let (outside, inside) = (Netns::new(), Netns::new());
+    outside.veth("peer", &inside, "wan", 1);
+    inside.run("ip link add aaa link wan type macvlan mode bridge");
+    inside.run("ip link set dev aaa up");
+    inside.enter();
+    // The upper one comes first in the configuration and by name.
+    let text = "private-interface4 { ifname aaa; ip 10.0.0.1; nexthop-ip 10.0.0.2; }
+        public-interface4 { queue 1; ifname wan; ip 192.0.2.1; nexthop-ip 192.0.2.9; }";
+    let document = vita::config::Document::parse(text).unwrap();
+    let mut supervisor = vita::control::Supervisor::new(vita::control::Options::default()).unwrap();
+    supervisor.apply(Instant::now(), document).unwrap();
+    for device in ["wan", "aaa"] {
+        let shown = inside.run(&format!("ip link show dev {device}"));
+        assert!(shown.contains("xdp"), "{shown}");
+    }
 }

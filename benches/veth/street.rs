@@ -194,7 +194,8 @@ fn start_worker(plan: Plan) -> (Worker, Arc<Counters>, Vec<Program>) {
         })
         .collect();
     let bell = Arc::new(Doorbell::new().expect("a descriptor is free"));
-    let mut worker = Worker::start(seat, plan, counters.clone(), bell).expect("the worker starts");
+    let mut worker =
+        Worker::start(seat, plan, counters.clone(), bell, Duration::from_secs(3)).expect("the worker starts");
     for (program, bound) in programs.iter().zip([&worker.private, &worker.public]) {
         let socket = &bound.as_ref().expect("both devices are there").socket;
         program.register(0, socket).expect("the queue has a place in the program");

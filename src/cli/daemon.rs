@@ -5,20 +5,24 @@ use super::args::Gateway;
 use crate::aead;
 use crate::clock::Instant;
 use crate::config::{Document, Rejected};
-use crate::control::{self, History, Supervisor, Transactions, history};
+use crate::control::{self, Edit, History, Request, Supervisor, TransactionError, Transactions, history};
 use crate::leader::rundir::{self, RunDir, RunDirError};
 use crate::leader::{Change, Extension, Handler, Server};
 use crate::xdp;
 use crate::yang::format::Format;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::low_level::pipe;
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +35,11 @@ pub enum DaemonError {
     Listen { path: PathBuf, source: io::Error },
     #[error("--config {path}: {source}")]
     Read { path: PathBuf, source: io::Error },
+    #[error(
+        "--config {path}: expected a regular file; what a pipe or device would give can be had with `vita config load NAME \
+         FILE` once the gateway runs"
+    )]
+    NotAFile { path: PathBuf },
     #[error("--config {path}: {problem}")]
     Config { path: PathBuf, problem: String },
     /// A message that names the file and the place in it.
@@ -47,6 +56,7 @@ pub fn run(gateway: Gateway) -> Result<(), DaemonError> {
     let id = id.as_str();
     let aead = aead::chosen()?;
     let signals = Signals::new()?;
+    raise_descriptor_limit();
     // The file is read before anything is made, so that a mistake in it leaves nothing behind.
     let start = gateway.config.as_deref().map(read).transpose()?;
     let mut run_dir = RunDir::create(&rundir::root())?;
@@ -71,13 +81,22 @@ pub fn run(gateway: Gateway) -> Result<(), DaemonError> {
         }
     };
     let mut transactions = Transactions::new(supervisor, history);
-    if let (Some(document), Some(path)) = (start, &gateway.config) {
+    let mut daemon = Daemon {
+        config: gateway.config,
+        allow_empty: gateway.allow_empty,
+        owner: Owner::Nobody,
+        wants_reload: false,
+    };
+    let began = Instant::now();
+    if let (Some(document), Some(path)) = (start, &daemon.config) {
         if document.is_empty() {
             tracing::warn!("--config {}: the file holds no configuration", path.display());
         }
-        warn_of(&document, &Document::empty());
-        let applied = transactions.start(Instant::now(), document, &path.display().to_string());
-        applied.map_err(|error| DaemonError::Config { path: path.clone(), problem: error.to_string() })?;
+        let source = path.display().to_string();
+        daemon.owner = Owner::Start;
+        transactions
+            .begin(began, Request::Start { document, source })
+            .map_err(|error| daemon.unusable(error))?;
     }
     tracing::info!("packets are sealed by {}", aead.name());
     tracing::info!("{id} runs; configure it with: vita config set {id} / < FILE");
@@ -87,7 +106,11 @@ pub fn run(gateway: Gateway) -> Result<(), DaemonError> {
         fds.push(xdp::readable(signals.arrival.as_raw_fd()));
         fds.push(xdp::readable(transactions.supervisor.bell()));
         fds.extend(transactions.supervisor.neighbours().map(xdp::readable));
-        server.poll_fds(&mut fds);
+        // Who asks at once is answered from the configuration of the start.
+        let is_open = daemon.owner != Owner::Start || began.elapsed() > START_PATIENCE;
+        if is_open {
+            server.poll_fds(&mut fds);
+        }
         let now = Instant::now();
         let timeout = transactions.deadline(now).saturating_duration_since(now);
         if let Err(error) = xdp::poll(&mut fds, Some(timeout)) {
@@ -101,38 +124,108 @@ pub fn run(gateway: Gateway) -> Result<(), DaemonError> {
         }
         let now = Instant::now();
         if signals.takes_reload() {
-            reload(&mut transactions, now, gateway.config.as_deref(), gateway.allow_empty);
+            daemon.wants_reload = true;
         }
         transactions.service(now);
-        server.service(now, &mut Requests { transactions: &mut transactions, now });
+        if is_open {
+            let owner = &mut daemon.owner;
+            server.service(now, &mut Requests { transactions: &mut transactions, now, owner });
+        }
+        daemon.service(&mut transactions, now)?;
     }
 }
 
-/// Reads the configuration file again. Whatever is wrong with it, nothing has changed then.
-fn reload(transactions: &mut Transactions, now: Instant, path: Option<&Path>, allow_empty: bool) {
-    let Some(path) = path else {
-        tracing::warn!("SIGHUP: there is no file to read again: it would be the one of --config");
-        return;
-    };
-    let verb = format!("reload of {}", path.display());
-    let before = transactions.document().clone();
-    let candidate = read(path).map_err(|error| error.to_string()).and_then(|candidate| {
-        match candidate.removes_all_of(&before).filter(|_| !allow_empty) {
-            Some(what) => Err(format!(
-                "the file has no {what}, and the running configuration has: a file that is not written to its end \
-                 looks like this. To remove them all, use vita config load, or start with --allow-empty"
-            )),
-            None => Ok(candidate),
+/// Workers, clients and programs need more descriptors than shells allow by default.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::debug!("the limit of descriptors stays at {:?}: {error}", limit.current);
+    }
+}
+
+/// What the loop does besides serving clients and workers.
+struct Daemon {
+    config: Option<PathBuf>,
+    /// Whether a reload may remove everything.
+    allow_empty: bool,
+    owner: Owner,
+    wants_reload: bool,
+}
+
+/// Whose request is under way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Owner {
+    Nobody,
+    Start,
+    Reload,
+    Client,
+}
+
+impl Daemon {
+    /// Sees to the start and to SIGHUP.
+    fn service(&mut self, transactions: &mut Transactions, now: Instant) -> Result<(), DaemonError> {
+        match self.owner {
+            // A client that is still there has taken the outcome.
+            Owner::Client if !transactions.is_busy() => self.owner = Owner::Nobody,
+            Owner::Nobody | Owner::Client => {}
+            Owner::Start => {
+                if let Some(outcome) = transactions.outcome() {
+                    self.owner = Owner::Nobody;
+                    outcome.map_err(|error| self.unusable(error))?;
+                }
+            }
+            Owner::Reload => {
+                if let Some(outcome) = transactions.outcome() {
+                    self.owner = Owner::Nobody;
+                    self.tell_reload(outcome);
+                }
+            }
         }
-    });
-    let applied = candidate.and_then(|candidate| {
-        let told = transactions.apply(now, candidate.clone(), &verb).map_err(|error| error.to_string())?;
-        warn_of(&candidate, &before);
-        Ok(told)
-    });
-    match applied {
-        Ok(told) => tracing::info!("SIGHUP: {verb}: {}", told.trim_end()),
-        Err(error) => tracing::error!("SIGHUP: {verb}: nothing is changed: {error}"),
+        if !self.wants_reload || transactions.is_busy() || self.owner != Owner::Nobody {
+            return Ok(());
+        }
+        self.wants_reload = false;
+        let Some(path) = self.config.clone() else {
+            tracing::warn!("SIGHUP: there is no file to read again: it would be the one of --config");
+            return Ok(());
+        };
+        let verb = format!("reload of {}", path.display());
+        let allow_empty = self.allow_empty;
+        let edit = move |before: &Document| {
+            let candidate = read(&path).map_err(|error| error.to_string())?;
+            match candidate.removes_all_of(before).filter(|_| !allow_empty) {
+                Some(what) => Err(format!(
+                    "the file has no {what}, and the running configuration has: a file that is not written to its end \
+                     looks like this. To remove them all, use vita config load, or start with --allow-empty"
+                )),
+                None => Ok(candidate),
+            }
+        };
+        self.owner = Owner::Reload;
+        if let Err(error) = transactions.begin(now, Request::Change { edit: Box::new(edit), verb }) {
+            self.owner = Owner::Nobody;
+            self.tell_reload(Err(error));
+        }
+        Ok(())
+    }
+
+    /// Whatever was wrong with the file, nothing has changed then.
+    fn tell_reload(&self, outcome: Result<String, TransactionError>) {
+        let path = self.path();
+        match outcome {
+            Ok(told) => tracing::info!("SIGHUP: reload of {}: {}", path.display(), told.trim_end()),
+            Err(error) => {
+                tracing::error!("SIGHUP: reload of {}: nothing is changed: {error}", path.display())
+            }
+        }
+    }
+
+    fn unusable(&self, error: TransactionError) -> DaemonError {
+        DaemonError::Config { path: self.path().to_owned(), problem: error.to_string() }
+    }
+
+    fn path(&self) -> &Path {
+        self.config.as_deref().unwrap_or(Path::new(""))
     }
 }
 
@@ -168,8 +261,17 @@ impl Signals {
     }
 }
 
+/// Reads a configuration. What is no file with an end is not even opened for long: nobody can say when the other end of a
+/// pipe would write.
 fn read(path: &Path) -> Result<Document, DaemonError> {
-    let bytes = std::fs::read(path).map_err(|source| DaemonError::Read { path: path.to_owned(), source })?;
+    let failed = |source| DaemonError::Read { path: path.to_owned(), source };
+    let mut options = File::options();
+    let mut file = options.read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
+    if !file.metadata().map_err(failed)?.is_file() {
+        return Err(DaemonError::NotAFile { path: path.to_owned() });
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(failed)?;
     Document::parse_bytes(bytes)
         .map_err(|error| DaemonError::File(error.in_file(&path.display().to_string())))
 }
@@ -178,41 +280,38 @@ fn read(path: &Path) -> Result<Document, DaemonError> {
 struct Requests<'a> {
     transactions: &'a mut Transactions,
     now: Instant,
+    owner: &'a mut Owner,
 }
 
 impl Requests<'_> {
-    fn apply(&mut self, candidate: Result<Document, Rejected>, verb: &str) -> Result<(), String> {
-        let candidate = accepted(candidate)?;
-        let before = self.transactions.document().clone();
-        let applied = self.transactions.apply(self.now, candidate.clone(), verb);
-        applied.map(drop).map_err(|error| error.to_string())?;
-        warn_of(&candidate, &before);
+    fn begin(&mut self, request: Request) -> Result<(), String> {
+        self.transactions.begin(self.now, request).map_err(|error| error.to_string())?;
+        *self.owner = Owner::Client;
         Ok(())
     }
-}
 
-/// Tells what is valid in a configuration and does not work, as far as it was not so before.
-fn warn_of(document: &Document, before: &Document) {
-    let warnings = document.warnings_since(before);
-    for warning in warnings.iter().take(MAX_WARNINGS) {
-        tracing::warn!("{warning}");
-    }
-    if let more @ 1.. = warnings.len().saturating_sub(MAX_WARNINGS) {
-        tracing::warn!("{more} more warnings of the configuration: vita config check FILE shows them");
+    fn apply(
+        &mut self,
+        verb: String,
+        edit: impl FnOnce(&Document) -> Result<Document, Rejected> + Send + 'static,
+    ) -> Result<(), String> {
+        self.begin(Request::Change { edit: accepted(edit), verb })
     }
 }
 
 /// Tells what of a configuration is not taken over.
-fn accepted(candidate: Result<Document, Rejected>) -> Result<Document, String> {
-    let candidate = candidate.map_err(|error| error.to_string())?;
-    if candidate.ignored_associations() > 0 {
-        tracing::warn!(
-            "Rejected changes to auto-managed SA database (data-plane option is not set): {} configured SAs are \
-             dropped, the key exchange makes its own",
-            candidate.ignored_associations()
-        );
-    }
-    Ok(candidate)
+fn accepted(edit: impl FnOnce(&Document) -> Result<Document, Rejected> + Send + 'static) -> Edit {
+    Box::new(|document| {
+        let candidate = edit(document).map_err(|error| error.to_string())?;
+        if candidate.ignored_associations() > 0 {
+            tracing::warn!(
+                "Rejected changes to auto-managed SA database (data-plane option is not set): {} configured SAs are \
+                 dropped, the key exchange makes its own",
+                candidate.ignored_associations()
+            );
+        }
+        Ok(candidate)
+    })
 }
 
 impl Handler for Requests<'_> {
@@ -237,54 +336,62 @@ impl Handler for Requests<'_> {
         printed.map_err(|error| error.to_string())
     }
 
+    fn is_busy(&self) -> bool {
+        self.transactions.is_busy() || matches!(self.owner, Owner::Start | Owner::Reload)
+    }
+
+    fn outcome(&mut self) -> Poll<Result<Option<String>, String>> {
+        // A call that is answered at once has begun nothing.
+        if *self.owner != Owner::Client {
+            return Poll::Ready(Ok(None));
+        }
+        let Some(outcome) = self.transactions.outcome() else { return Poll::Pending };
+        *self.owner = Owner::Nobody;
+        Poll::Ready(outcome.map(Some).map_err(|error| error.to_string()))
+    }
+
     fn set_config(&mut self, path: &str, config: &str) -> Result<(), String> {
-        self.apply(self.transactions.document().set(path, config), &format!("set {path}"))
+        let (path, config) = (path.to_owned(), config.to_owned());
+        self.apply(format!("set {path}"), move |document| document.set(&path, &config))
     }
 
     fn add_config(&mut self, path: &str, config: &str) -> Result<(), String> {
-        self.apply(self.transactions.document().add(path, config), &format!("add {path}"))
+        let (path, config) = (path.to_owned(), config.to_owned());
+        self.apply(format!("add {path}"), move |document| document.add(&path, &config))
     }
 
     fn remove_config(&mut self, path: &str) -> Result<(), String> {
-        self.apply(self.transactions.document().remove(path), &format!("remove {path}"))
+        let path = path.to_owned();
+        self.apply(format!("remove {path}"), move |document| document.remove(&path))
     }
 
     fn extension(&mut self, call: &Extension) -> Result<String, String> {
-        let (transactions, now) = (&mut *self.transactions, self.now);
-        let told = match call {
-            Extension::DryRun(change) => {
-                let document = transactions.document();
-                let candidate = accepted(match change {
-                    Change::Set { path, config } => document.set(path, config),
-                    Change::Add { path, config } => document.add(path, config),
-                    Change::Remove { path } => document.remove(path),
-                })?;
-                transactions.dry_run(&candidate).map(|told| {
-                    let warnings = candidate.warnings().into_iter();
-                    told + &warnings.map(|warning| format!("warning: {warning}\n")).collect::<String>()
-                })
+        let request = match call.clone() {
+            Extension::DryRun(change) => Request::DryRun {
+                edit: accepted(move |document| match change {
+                    Change::Set { path, config } => document.set(&path, &config),
+                    Change::Add { path, config } => document.add(&path, &config),
+                    Change::Remove { path } => document.remove(&path),
+                }),
+            },
+            Extension::Commit { config, confirm_timeout_s } => Request::Commit {
+                edit: accepted(move |document| document.set("/", &config)),
+                timeout: confirm_timeout_s.map(|seconds| Duration::from_secs(seconds.into())),
+            },
+            Extension::Rollback { index } => Request::Rollback { index: index as usize },
+            Extension::Confirm => {
+                let confirmed = self.transactions.confirm().map(|()| String::new());
+                return confirmed.map_err(|error| error.to_string());
             }
-            Extension::Commit { config, confirm_timeout_s } => {
-                let candidate = accepted(transactions.document().set("/", config))?;
-                let timeout = confirm_timeout_s.map(|seconds| Duration::from_secs(seconds.into()));
-                let before = transactions.document().clone();
-                let told = transactions.commit(now, candidate.clone(), timeout);
-                if told.is_ok() {
-                    warn_of(&candidate, &before);
-                }
-                told
-            }
-            Extension::Confirm => transactions.confirm().map(|()| String::new()),
-            Extension::Rollback { index } => transactions.rollback(now, *index as usize),
-            Extension::History => Ok(transactions.history(now)),
+            Extension::History => return Ok(self.transactions.history(self.now)),
         };
-        told.map_err(|error| error.to_string())
+        self.begin(request).map(|()| String::new())
     }
 }
 
+/// How long clients wait for the configuration of the start. It takes longer only where a device does.
+const START_PATIENCE: Duration = Duration::from_secs(2);
 /// What a shell reports of a process that SIGTERM ended.
 const KILLED: i32 = 143;
-/// Warnings about one configuration that the log gets.
-const MAX_WARNINGS: usize = 10;
 /// Keeps an error that does not go away from filling the log and a CPU.
 const POLL_ERROR_PAUSE: Duration = Duration::from_secs(1);

@@ -2,7 +2,6 @@
 //! Watches over what may leave in clear text: counts the packets that the XDP programs dropped because no worker served their
 //! queue, and warns of settings under which packets go there, or past the gateway.
 
-use super::WATCH_EVERY;
 use super::layout::{OwnAddresses, Place};
 use super::watch::{self, Devices};
 use crate::clock::Instant;
@@ -11,6 +10,7 @@ use crate::xdp::{Device, Offloads, PinError, Pins, Program, Unserved};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 #[derive(Default)]
 pub struct Guard {
@@ -58,14 +58,14 @@ impl Guard {
         devices: &Devices,
         programs: &BTreeMap<Place, Arc<Program>>,
     ) {
-        self.look_at = Some(now + WATCH_EVERY);
+        self.look_at = Some(now + LOOK_EVERY);
         let mut warnings = BTreeSet::new();
         for device in devices.values().flatten() {
             warnings.extend(unserved_queues(device, &queues_in_use(config, &device.name)));
-            warnings.extend(forwarding(&device.name));
+            warnings.extend(forwarding(&device.kernel_name));
             warnings.extend(merging(device));
             warnings.extend(same_address(config, device));
-            let program = programs.get(&(device.name.clone(), device.index));
+            let program = programs.get(&device.index);
             let untold = program.and_then(|program| program.check_tags(device).err());
             warnings.extend(untold.map(|error| error.to_string()));
         }
@@ -187,6 +187,7 @@ fn merging(device: &Device) -> Option<String> {
     })
 }
 
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Queues that a warning names.
 const MOST_NAMED: usize = 10;
 
@@ -199,6 +200,8 @@ mod tests {
     fn device(receiving: u32, separate: bool) -> Device {
         Device {
             name: "lan0".into(),
+            kernel_name: "lan0".into(),
+            is_altname: false,
             index: 7,
             mac: [2, 0, 0, 0, 0, 1],
             mtu: 1500,

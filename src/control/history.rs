@@ -56,6 +56,8 @@ pub enum HistoryError {
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    /// How long the writer rests after it has failed.
+    retry: Duration,
 }
 
 #[derive(Default)]
@@ -75,10 +77,14 @@ pub fn root() -> PathBuf {
 impl History {
     /// The history in a directory, which is made if need be.
     pub fn open(directory: &Path) -> History {
+        History::open_and_retry(directory, RETRY)
+    }
+
+    fn open_and_retry(directory: &Path, retry: Duration) -> History {
         let entries = prepare(directory).and_then(|()| read(directory));
         match entries {
             Ok(entries) => {
-                let mut history = History::in_memory();
+                let mut history = History::new(retry);
                 history.shared.lock().entries = entries;
                 let (shared, path) = (history.shared.clone(), directory.to_owned());
                 let writer = std::thread::Builder::new().name("vita-history".to_owned());
@@ -99,7 +105,11 @@ impl History {
 
     /// A history that ends with the process.
     pub fn in_memory() -> History {
-        let shared = Shared { state: Mutex::default(), changed: Condvar::new() };
+        History::new(RETRY)
+    }
+
+    fn new(retry: Duration) -> History {
+        let shared = Shared { state: Mutex::default(), changed: Condvar::new(), retry };
         History { shared: Arc::new(shared), directory: None, writer: None }
     }
 
@@ -119,31 +129,55 @@ impl History {
         self.shared.lock().entries.iter().cloned().collect()
     }
 
-    /// The configuration at a place in [`History::entries`].
-    pub fn document(&self, index: usize) -> Result<Document, HistoryError> {
+    /// Where the configuration is at a place in [`History::entries`].
+    pub fn find(&self, index: usize) -> Result<Found, HistoryError> {
         let entry = {
             let state = self.shared.lock();
             let last = state.entries.len().saturating_sub(1);
             state.entries.get(index).cloned().ok_or(HistoryError::NoSuchEntry { index, last })?
         };
-        if let Some(document) = entry.document {
-            return Ok(document);
+        let directory = self.directory.as_deref().unwrap_or(Path::new(""));
+        let file = || Found::File(directory.join(file_name(entry.number)));
+        Ok(entry.document.map_or_else(file, Found::Here))
+    }
+
+    /// The configuration at a place in [`History::entries`]. May wait for a disk.
+    pub fn document(&self, index: usize) -> Result<Document, HistoryError> {
+        match self.find(index)? {
+            Found::Here(document) => Ok(document),
+            Found::File(path) => load(path),
         }
-        let path = self.directory.as_deref().unwrap_or(Path::new("")).join(file_name(entry.number));
-        let text =
-            fs::read_to_string(&path).map_err(|source| HistoryError::Read { path: path.clone(), source })?;
-        Document::parse(&text).map_err(|error| HistoryError::Unusable { path, problem: error.to_string() })
     }
 }
 
+/// Where a configuration of the past is.
+pub enum Found {
+    Here(Document),
+    File(PathBuf),
+}
+
+/// Reads a configuration of the past.
+pub fn load(path: PathBuf) -> Result<Document, HistoryError> {
+    let text =
+        fs::read_to_string(&path).map_err(|source| HistoryError::Read { path: path.clone(), source })?;
+    Document::parse(&text).map_err(|error| HistoryError::Unusable { path, problem: error.to_string() })
+}
+
 impl Drop for History {
-    /// Waits until all is written.
+    /// Waits until all is written, or the disk has taken too long.
     fn drop(&mut self) {
         self.shared.lock().stop = true;
         self.shared.changed.notify_one();
-        if let Some(writer) = self.writer.take() {
+        let Some(writer) = self.writer.take() else { return };
+        let start = Instant::now();
+        while !writer.is_finished() && start.elapsed() < LAST_PATIENCE {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if writer.is_finished() {
             // A panic of the writer has been printed by its thread.
             let _ = writer.join();
+        } else {
+            tracing::warn!("the last configurations may be lost: the disk does not take them");
         }
     }
 }
@@ -168,8 +202,12 @@ impl Shared {
         }
     }
 
-    /// Waits, unless it is time to stop. Says whether it is.
-    fn rest(&self, time: Duration) -> bool {
+    fn is_stopped(&self) -> bool {
+        self.lock().stop
+    }
+
+    /// Waits, unless it is time to stop.
+    fn rest(&self, time: Duration) {
         let until = Instant::now() + time;
         let mut state = self.lock();
         while !state.stop {
@@ -181,7 +219,6 @@ impl Shared {
                 self.changed.wait_timeout(state, left).unwrap_or_else(|poisoned| poisoned.into_inner());
             state = guard;
         }
-        state.stop
     }
 }
 
@@ -205,13 +242,18 @@ fn write_all(shared: &Shared, directory: &Path) {
                 shared.rest((start.elapsed() * REST).min(LONGEST_REST));
             }
             Err(error) => {
-                if !std::mem::replace(&mut failing, true) {
-                    let directory = directory.display();
-                    tracing::warn!("cannot keep the configuration in {directory}, will try again: {error}");
-                }
-                if shared.rest(RETRY) {
+                let directory = directory.display();
+                let is_last = shared.is_stopped();
+                if is_last {
+                    let lost = shared.lock().entries.iter().filter(|entry| entry.document.is_some()).count();
+                    tracing::warn!("{lost} configurations are not kept in {directory}: {error}");
                     return;
                 }
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!("cannot keep the configuration in {directory}, will try again: {error}");
+                }
+                // Also when it is time to stop there is one more attempt.
+                shared.rest(shared.retry);
             }
         }
     }
@@ -328,7 +370,10 @@ const DAY: u64 = 86_400;
 /// The writer rests this many times as long as it has worked, but no longer than that.
 const REST: u32 = 9;
 const LONGEST_REST: Duration = Duration::from_secs(5);
-const RETRY: Duration = Duration::from_secs(60);
+/// A disk that was full may have room again.
+const RETRY: Duration = Duration::from_secs(5);
+/// How long the end of the process waits for the disk.
+const LAST_PATIENCE: Duration = Duration::from_secs(3);
 /// A line, and the two lines in front of a configuration with room to spare (four bytes a character).
 const LONGEST_WHAT: usize = 500;
 const LONGEST_HEAD: u64 = 4096;
@@ -395,6 +440,44 @@ mod tests {
         fs::write(&path, "").unwrap();
         history.record("one", &mtu(1001));
         assert_eq!(history.document(0).unwrap(), mtu(1001));
+    }
+
+    /// A history whose disk takes nothing: a directory stands where the next file would be begun.
+    fn refused(path: &Path, retry: Duration) -> History {
+        let mut history = History::open_and_retry(path, retry);
+        fs::create_dir(path.join("00000001.tmp")).unwrap();
+        history.record("one", &mtu(1001));
+        history.record("two", &mtu(1002));
+        history
+    }
+
+    #[test]
+    fn what_a_full_disk_did_not_take_is_written_when_there_is_room() {
+        let directory = tempfile::tempdir().unwrap();
+        let history = refused(directory.path(), Duration::from_millis(1));
+        assert!(!directory.path().join("00000002.conf").exists());
+        fs::remove_dir(directory.path().join("00000001.tmp")).unwrap();
+        let start = Instant::now();
+        while !directory.path().join("00000002.conf").exists() {
+            assert!(start.elapsed() < Duration::from_secs(60), "it is not written");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        drop(history);
+        assert_eq!(listed(&History::open(directory.path())), ["two", "one"]);
+    }
+
+    #[test]
+    fn and_at_the_latest_at_the_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let history = refused(directory.path(), Duration::from_secs(3600));
+        fs::remove_dir(directory.path().join("00000001.tmp")).unwrap();
+        drop(history);
+        assert_eq!(listed(&History::open(directory.path())), ["two", "one"]);
+
+        let history = refused(&directory.path().join("other"), Duration::from_secs(3600));
+        let start = Instant::now();
+        drop(history);
+        assert!(start.elapsed() < LAST_PATIENCE, "the end waits for a disk that takes nothing");
     }
 
     #[test]

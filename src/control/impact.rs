@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a change would touch, told before it is made.
 
-use super::layout::{Known, Layout};
-use super::queue::Queue;
-use super::{ApplyError, Supervisor};
+use super::layout::Layout;
+use super::{ApplyError, Job, Supervisor};
 use crate::config::{Config, Difference, Document, Route};
 use std::collections::HashSet;
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 /// What happens to workers, associations and exchanges under way.
@@ -31,11 +31,15 @@ pub struct Impact {
 }
 
 impl Supervisor {
-    /// What [`Supervisor::apply`] would do; or the error it would give, as far as that can be known before.
-    pub fn impact(&self, candidate: &Document) -> Result<Impact, ApplyError> {
-        let seats = self.queues.values().filter(|queue| !queue.is_dead()).map(Queue::seat);
-        let known = Known::new(self.document.config(), seats);
-        let layout = Layout::of(candidate.config(), &self.options, &known)?;
+    /// Begins to read the devices for [`Supervisor::impact`]; or finds the error that [`Supervisor::begin`] would lead to, as
+    /// far as that can be known before.
+    pub fn preview(&self, candidate: &Document) -> io::Result<Job<Result<Layout, ApplyError>>> {
+        let (candidate, options, known) = (candidate.clone(), self.options.clone(), self.known());
+        Job::start(&self.bell, move || Layout::of(candidate.config(), &options, &known))
+    }
+
+    /// What [`Supervisor::begin`] would do.
+    pub fn impact(&self, candidate: &Document, layout: &Layout) -> Impact {
         let difference = Difference::between(self.document.config(), candidate.config());
         let mut impact = Impact::of_routes(&difference, self.document.config(), candidate.config());
         for (queue, running) in &self.queues {
@@ -47,7 +51,7 @@ impl Supervisor {
         }
         let queues = layout.seats().iter().map(|seat| seat.queue);
         impact.started.extend(queues.filter(|queue| !self.queues.contains_key(queue)));
-        Ok(impact)
+        impact
     }
 }
 

@@ -12,39 +12,57 @@ use crate::xdp::{Device, DeviceError, Filter, Side};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-/// A device by name and index: an interface that was deleted and made again is another one.
-pub type Place = (String, u32);
+/// A device by its index: it may have several names, and an interface that was deleted and made again is another one.
+pub type Place = u32;
 
 /// The seats of all workers that can work, every device read and found fit.
 pub struct Layout {
     seats: Vec<Seat>,
     /// Queues whose interfaces are not fit now, and why.
-    waiting: BTreeMap<u16, DeviceError>,
+    waiting: BTreeMap<u16, ApplyError>,
+    /// Queues that may be without a worker without keeping anything else from being configured.
+    optional: BTreeSet<u16>,
     watched: Devices,
 }
 
 /// What runs already. Its interfaces may be broken at the moment without keeping anything else from being configured.
-pub struct Known<'a> {
+pub struct Known {
     /// Device queues of the running configuration.
-    configured: BTreeSet<(&'a str, u16)>,
+    configured: BTreeSet<(String, u16)>,
     running: BTreeSet<(Place, u32)>,
+    /// Whether every interface may be broken.
+    lenient: bool,
+    /// The interfaces as they were last seen.
+    seen: Devices,
 }
 
-impl<'a> Known<'a> {
-    pub fn new(config: &'a Config, seats: impl Iterator<Item = &'a Seat>) -> Known<'a> {
+impl Known {
+    pub fn new<'a>(config: &Config, seats: impl Iterator<Item = &'a Seat>, seen: &Devices) -> Known {
         let attachments = seats.flat_map(|seat| [&seat.private, &seat.public]).flatten();
         Known {
-            configured: device_queues(config).collect(),
+            configured: device_queues(config).map(|(name, queue)| (name.to_string(), queue)).collect(),
             running: attachments.map(|attachment| (place(attachment), attachment.queue)).collect(),
+            lenient: false,
+            seen: seen.clone(),
         }
+    }
+
+    /// Whether a worker runs on this device.
+    pub fn has_worker_on(&self, place: &Place) -> bool {
+        self.running.iter().any(|(running, _)| running == place)
+    }
+
+    /// Has every interface be waited for that is not fit, also where the running configuration does not have it.
+    pub fn lenient(self, lenient: bool) -> Known {
+        Known { lenient, ..self }
     }
 }
 
 impl Layout {
     /// Reads the devices. Says what is wrong with them, and changes nothing. One that the running configuration
-    /// has as well is waited for; a worker that runs goes on while its device is down.
-    pub fn of(config: &Config, options: &Options, known: &Known<'_>) -> Result<Layout, ApplyError> {
-        let watched = watch::devices(config);
+    /// has as well is waited for; a worker that runs goes on while its device is down. Takes as long as the devices do.
+    pub fn of(config: &Config, options: &Options, known: &Known) -> Result<Layout, ApplyError> {
+        let watched = watch::devices(watch::names(config), &known.seen);
         let attach = |link: &Link, queue: u16| -> Result<Option<Attachment>, DeviceError> {
             let Link::Interface(name) = link else { return Ok(None) };
             let device = match watched.get(name) {
@@ -58,8 +76,17 @@ impl Layout {
             }
             Ok(Some(attachment))
         };
-        let is_known = |link: &Link, queue: u16| matches!(link, Link::Interface(name) if known.configured.contains(&(name.as_str(), queue)));
-        let (mut seats, mut waiting) = (Vec::new(), BTreeMap::new());
+        let is_optional = |link: &Link, queue: u16| match link {
+            Link::Interface(name) => known.lenient || known.configured.contains(&(name.clone(), queue)),
+            _ => true,
+        };
+        let mut layout = Layout {
+            seats: Vec::new(),
+            waiting: BTreeMap::new(),
+            optional: BTreeSet::new(),
+            watched: watched.clone(),
+        };
+        let mut taken = BTreeMap::new();
         // Both families share the device, so the first private interface stands for either.
         let interfaces = config.private.first().into_iter().flat_map(|private| {
             config.workers().enumerate().map(move |(index, public)| (index, private, public))
@@ -70,28 +97,59 @@ impl Layout {
             for (link, queue) in sides {
                 match attach(link, queue) {
                     Ok(attachment) => attached.push(attachment),
-                    Err(error) if is_known(link, queue) => {
-                        waiting.insert(public.queue, error);
+                    Err(error) if is_optional(link, queue) => {
+                        layout.waiting.insert(public.queue, error.into());
                     }
                     Err(error) => return Err(error.into()),
                 }
             }
+            if sides.iter().all(|(link, queue)| is_optional(link, *queue)) {
+                layout.optional.insert(public.queue);
+            }
             if let Ok([private, public_attachment]) = <[_; 2]>::try_from(attached) {
-                seats.push(Seat {
+                let seat = Seat {
                     queue: public.queue,
                     private,
                     public: public_attachment,
                     cpu: options.cpus.get(index).copied(),
                     busywait: options.busywait,
                     realtime: options.realtime,
-                });
+                };
+                match taken_twice(&mut taken, &seat) {
+                    None => layout.seats.push(seat),
+                    Some(error) if known.lenient => {
+                        layout.waiting.insert(seat.queue, error);
+                    }
+                    Some(error) => return Err(error),
+                }
             }
         }
-        Ok(Layout { seats, waiting, watched })
+        Ok(layout)
+    }
+
+    /// Takes the seats of a device away, which has a fault, if nothing else depends on that. Gives the error back if
+    /// something does.
+    pub fn do_without(&mut self, place: &Place, error: ApplyError) -> Result<(), ApplyError> {
+        let on_it = |seat: &Seat| {
+            [&seat.private, &seat.public].into_iter().flatten().any(|one| self::place(one) == *place)
+        };
+        if self.seats.iter().any(|seat| on_it(seat) && !self.optional.contains(&seat.queue)) {
+            return Err(error);
+        }
+        let text = error.to_string();
+        for seat in self.seats.extract_if(.., |seat| on_it(seat)) {
+            self.waiting.insert(seat.queue, ApplyError::Waits(text.clone()));
+        }
+        Ok(())
+    }
+
+    /// Whether a queue may be without a worker without keeping anything else from being configured.
+    pub fn is_optional(&self, queue: u16) -> bool {
+        self.optional.contains(&queue)
     }
 
     /// Queues that have no worker until their interfaces are fit.
-    pub fn waiting(&self) -> &BTreeMap<u16, DeviceError> {
+    pub fn waiting(&self) -> &BTreeMap<u16, ApplyError> {
         &self.waiting
     }
 
@@ -112,7 +170,7 @@ impl Layout {
     /// clear text.
     pub fn devices(&self) -> BTreeMap<Place, &Device> {
         let devices = self.watched.values().flatten();
-        devices.map(|device| ((device.name.clone(), device.index), device)).collect()
+        devices.map(|device| (device.index, device)).collect()
     }
 
     /// Whether a worker is to use this device.
@@ -128,7 +186,7 @@ impl Layout {
             let Link::Interface(name) = link else { return };
             let Some(Some(device)) = self.watched.get(name) else { return };
             let Some(OwnAddresses { mac, ip }) = own(device) else { return };
-            filters.entry((device.name.clone(), device.index)).or_default().push(Filter {
+            filters.entry(device.index).or_default().push(Filter {
                 mac: mac.0,
                 side,
                 ipv4: ip.v4,
@@ -181,6 +239,18 @@ impl Mtus {
         let outer = config.public.iter().map(|public| Family::of(public.ip));
         outer.map(|family| self.of(family)).min().unwrap_or(self.over_ipv4)
     }
+}
+
+/// Names may be different and the device the same (altnames), which the configuration does not show.
+fn taken_twice(taken: &mut BTreeMap<(u32, u32), String>, seat: &Seat) -> Option<ApplyError> {
+    for attachment in [&seat.private, &seat.public].into_iter().flatten() {
+        let Attachment { device, queue } = attachment;
+        if let Some(other) = taken.insert((device.index, *queue), device.name.clone()) {
+            let (interface, queue) = (device.name.clone(), queue + 1);
+            return Some(ApplyError::TakenTwice { interface, other, queue });
+        }
+    }
+    None
 }
 
 /// The private interface serves each worker with the queue of the worker's number.
@@ -246,7 +316,7 @@ pub fn same(one: &Seat, other: &Seat) -> bool {
 }
 
 pub fn place(attachment: &Attachment) -> Place {
-    (attachment.device.name.clone(), attachment.device.index)
+    attachment.device.index
 }
 
 /// An inner packet with everything that is put around it, in one chunk; a frame arrives behind the headroom.

@@ -51,8 +51,13 @@ impl Listeners {
         let mut listener = xdp::Listener::open(device)?;
         let listened = listener.listen(device, interest);
         let had_link = listener.has_link();
-        self.of.insert(place.clone(), Listening { listener, paused_until: None, had_link });
+        self.of.insert(*place, Listening { listener, paused_until: None, had_link });
         listened
+    }
+
+    /// Listens no more on a device that has gone, and may come back.
+    pub fn forget(&mut self, place: Place) {
+        self.of.remove(&place);
     }
 
     /// What to wait for.
@@ -84,7 +89,7 @@ impl Listeners {
         for (place, listening) in &mut self.of {
             let had_link = std::mem::replace(&mut listening.had_link, listening.listener.has_link());
             if listening.had_link && !had_link {
-                came.push(place.clone());
+                came.push(*place);
             }
         }
         came

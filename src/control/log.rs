@@ -5,8 +5,10 @@ use super::plan::Numbers;
 use crate::clock::Instant;
 use crate::exchange;
 use crate::stage::{Budget, Event};
+use crate::wire::ip::Family;
 use crate::xdp::Device;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::time::Duration;
 
 pub struct Log {
@@ -16,6 +18,22 @@ pub struct Log {
     report_at: Instant,
     /// Interfaces with unfinished checksums that were told.
     unfinished: BTreeSet<String>,
+    silent: Silent,
+}
+
+/// Neighbours and peers that do not answer, and when that was last said. They are asked every few seconds.
+#[derive(Default)]
+struct Silent {
+    /// By queue and route.
+    peers: HashMap<(u16, String), Instant>,
+    /// By queue and address.
+    next_hops: HashMap<(u16, IpAddr), Instant>,
+}
+
+/// A next hop whose link-layer address is not known, and the interface that leads to it.
+pub struct SilentNextHop<'a> {
+    pub ip: IpAddr,
+    pub interface: &'a str,
 }
 
 impl Default for Log {
@@ -27,6 +45,7 @@ impl Default for Log {
             suppressed: 0,
             report_at: start,
             unfinished: BTreeSet::new(),
+            silent: Silent::default(),
         }
     }
 }
@@ -105,11 +124,45 @@ impl Log {
         );
     }
 
-    pub fn exchange(&mut self, now: Instant, queue: u16, event: &exchange::Event) {
-        if let exchange::Event::Negotiated { .. } = event {
-            tracing::debug!("queue {queue}: key exchange: {event}");
-        } else if self.may_write(now) {
-            tracing::warn!("queue {queue}: key exchange: {event}");
+    /// `silent` is the next hop on the way to the peer that the event is about, if it does not answer.
+    pub fn exchange(
+        &mut self,
+        now: Instant,
+        queue: u16,
+        event: &exchange::Event,
+        silent: Option<SilentNextHop<'_>>,
+    ) {
+        match (event, silent) {
+            (exchange::Event::Negotiated { route, .. }, _) => {
+                self.silent.peers.remove(&(queue, route.clone()));
+                tracing::debug!("queue {queue}: key exchange: {event}");
+            }
+            // The ordinary end. Should the route be without keys then, that is said.
+            (exchange::Event::SaExpired { .. }, _) => {
+                tracing::debug!("queue {queue}: key exchange: {event}");
+            }
+            (exchange::Event::NegotiationExpired { route, .. }, Some(SilentNextHop { ip, interface })) => {
+                if is_news(&mut self.silent.next_hops, (queue, ip), now) && self.may_write(now) {
+                    let protocol = match Family::of(ip) {
+                        Family::V4 => "ARP",
+                        Family::V6 => "neighbour discovery",
+                    };
+                    tracing::warn!(
+                        "queue {queue}: next hop {ip} does not answer {protocol} on {interface}, so nothing is sent by \
+                         it, and route {route} gets no keys: is nexthop-ip right, and the interface connected?"
+                    );
+                }
+            }
+            (exchange::Event::NegotiationExpired { route, .. }, None) => {
+                let is_news = is_news(&mut self.silent.peers, (queue, route.clone()), now);
+                if is_news && self.may_write(now) {
+                    tracing::warn!("queue {queue}: key exchange: {event}");
+                } else {
+                    tracing::debug!("queue {queue}: key exchange: {event}");
+                }
+            }
+            _ if self.may_write(now) => tracing::warn!("queue {queue}: key exchange: {event}"),
+            _ => {}
         }
     }
 
@@ -133,7 +186,51 @@ impl Log {
     }
 }
 
+/// Whether this has not been said for long. From now on it has.
+fn is_news<Key: Eq + std::hash::Hash>(told: &mut HashMap<Key, Instant>, key: Key, now: Instant) -> bool {
+    let is_old = |at: &Instant| now.saturating_duration_since(*at) >= SILENCE_EVERY;
+    if told.len() >= MOST_SILENT {
+        told.retain(|_, at| !is_old(at));
+    }
+    if told.get(&key).is_some_and(|at| !is_old(at)) || told.len() >= MOST_SILENT {
+        return false;
+    }
+    told.insert(key, now);
+    true
+}
+
+/// How often it is said that the same one does not answer.
+const SILENCE_EVERY: Duration = Duration::from_secs(900);
+/// More than the routes of all queues that a gateway is made for; beyond that only the counters tell.
+const MOST_SILENT: usize = 1 << 16;
 /// Lines a second, and how many may come at once.
 const RATE: u64 = 5;
 const BURST: u64 = 20;
 const REPORT_EVERY: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_is_told_once_and_then_rarely() {
+        let (mut told, start) = (HashMap::new(), Instant::now());
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let said: Vec<u64> =
+            (0..2000).step_by(5).filter(|seconds| is_news(&mut told, "tokyo", after(*seconds))).collect();
+        assert_eq!(said, [0, 900, 1800]);
+        assert!(is_news(&mut told, "oslo", after(2000)));
+        told.remove("tokyo");
+        assert!(is_news(&mut told, "tokyo", after(2001)), "it answered meanwhile");
+    }
+
+    #[test]
+    fn what_is_remembered_of_silence_is_bounded() {
+        let (mut told, start) = (HashMap::new(), Instant::now());
+        for number in 0..MOST_SILENT + 10 {
+            is_news(&mut told, number, start);
+        }
+        assert_eq!(told.len(), MOST_SILENT);
+        assert!(is_news(&mut told, usize::MAX, start + SILENCE_EVERY));
+    }
+}

@@ -9,54 +9,64 @@
 //!   State  ◄── totals ◄── counters of workers, present and past
 //! ```
 //!
-//! [`Supervisor::apply`] makes what runs equal to a configuration, touching only what differs, and returns when the
-//! workers have it; a change of nothing but routes and configured associations takes a short way (`reroute`).
-//! [`Transactions`] is around it: the configurations of the past, and those on trial. What cannot be applied is found out
-//! before anything changes (devices, programs, plans); should a worker not start after that, the configuration before is
-//! put back, and workers that stay have not noticed.
+//! [`Supervisor::begin`] makes what runs equal to a configuration, touching only what differs, step by step (`change`);
+//! the outcome is there when the workers have it. A change of nothing but routes and configured associations takes a short
+//! way (`reroute`). [`Transactions`] is around it: the configurations of the past, and those on trial. What cannot be
+//! applied is found out before anything changes (devices, programs, plans); should a worker not start after that, the
+//! configuration before is put back, and workers that stay have not noticed.
 //! [`Supervisor::service`] is called whenever the bell has rung or the deadline has passed: it carries datagrams
-//! between workers and key managers, keeps SA lifetimes, writes the log, restarts a worker that died, and follows the
-//! interfaces: one that is deleted stops its workers until it is back, a change of its MTU or address is taken over. What
-//! neighbours announce to everyone reaches the kernel, not a worker: `listeners` hands it over.
+//! between workers and key managers, keeps SA lifetimes, writes the log, goes on with a change, restarts a worker that
+//! died, and follows the interfaces: one that is deleted stops its workers until it is back, a change of its MTU or
+//! address is taken over. What neighbours announce to everyone reaches the kernel, not a worker: `listeners` hands it
+//! over.
+//!
+//! The control thread never waits for a device, a worker or a disk: what these may hold up is a `job`, done by a thread of
+//! its own, or asked about again and again.
 //!
 //! Limits: a change of the devices, queues or CPUs of a worker restarts that worker, and its SAs are
 //! negotiated anew (configured ones go on where they were).
 
 mod associations;
+mod change;
 mod guard;
 mod handoffs;
 pub mod history;
 mod impact;
+mod job;
 mod layout;
 mod ledger;
 mod listeners;
 mod log;
 mod plan;
 mod queue;
+mod repair;
 mod reroute;
 mod state;
+mod survey;
 mod transaction;
 mod watch;
 
 pub use history::History;
 pub use impact::Impact;
-pub use transaction::{TransactionError, Transactions};
+pub use job::{Job, Progress};
+pub use transaction::{Edit, Request, TransactionError, Transactions};
 
 use crate::clock::Instant;
 use crate::config::{Config, Document, LiveAssociation, Rejected, State};
-use crate::count::Totals;
-use crate::graph::Plan;
+use crate::count::{Counters, KeyManager as KeyCounters, Totals};
 use crate::wire::ip::Family;
 use crate::worker::StartError;
-use crate::xdp::{DeviceError, Doorbell, PinError, Pins, Program, ProgramError};
+use crate::xdp::{BindError, DeviceError, Doorbell, PinError, Program, ProgramError, poll, readable};
+use change::Change;
 use guard::Guard;
 use handoffs::Handoffs;
-use layout::{Known, Layout, Mtus, Place};
+use layout::{Layout, Mtus, Place};
 use ledger::Ledger;
 use listeners::Listeners;
 use log::Log;
 use plan::{Neighbours, Numbers};
 use queue::Queue;
+use repair::Repair;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::RawFd;
@@ -81,11 +91,10 @@ pub struct Options {
 pub struct Supervisor {
     options: Options,
     document: Document,
-    /// One for each configured device that there is, by interface name and index. They do not depend on workers: while one
-    /// waits for an interface, is started again or has died, the program drops its packets. The kernel might forward them.
+    /// One for each configured device that there is. They do not depend on workers: while one waits for an interface, is
+    /// started again or has died, the program drops its packets. The kernel might forward them.
     programs: BTreeMap<Place, Arc<Program>>,
     guard: Guard,
-    pins: Pins,
     queues: BTreeMap<u16, Queue>,
     numbers: Numbers,
     neighbours: Neighbours,
@@ -94,8 +103,16 @@ pub struct Supervisor {
     mtu: u16,
     watch: Watch,
     listeners: Listeners,
-    /// Queues whose worker waits for an interface.
-    waiting: BTreeSet<u16>,
+    /// Queues whose worker waits for an interface, and why.
+    waiting: BTreeMap<u16, String>,
+    change: Option<Change>,
+    outcome: Option<Result<(), ApplyError>>,
+    /// What workers counted that are about to end.
+    leaving: Vec<(Arc<Counters>, KeyCounters)>,
+    /// Programs that may be of no use any more.
+    discarded: Vec<Arc<Program>>,
+    /// What was gone over to, until devices have been told.
+    switched: Option<Layout>,
     bell: Arc<Doorbell>,
     ledger: Ledger,
     /// What workers and key managers counted that are no more.
@@ -103,32 +120,8 @@ pub struct Supervisor {
     /// Whether there was a worker before those that run.
     ran: bool,
     log: Log,
-    /// When to try again what did not work.
-    repair_at: Option<Instant>,
-    repaired_at: Option<Instant>,
-}
-
-/// A configuration on its way, all that can fail before anything is touched being done.
-struct Prepared {
-    layout: Layout,
-    programs: BTreeMap<Place, Arc<Program>>,
-    /// Why a device without a worker has no program.
-    unguarded: Vec<ProgramError>,
-    /// Workers that are not what the layout needs.
-    gone: Vec<u16>,
-    numbers: Numbers,
-    neighbours: Neighbours,
-    handoffs: Handoffs,
-    mtus: Mtus,
-    plans: BTreeMap<u16, Plan>,
-}
-
-#[derive(Clone, Copy)]
-enum Purpose {
-    /// Everything or nothing.
-    Change,
-    /// As much as can be.
-    Repair,
+    repair: Repair,
+    look_at: Option<Instant>,
 }
 
 /// Why a configuration cannot be applied.
@@ -148,13 +141,38 @@ pub enum ApplyError {
         "{0} configured SAs are not installed: their keys are still in use by another worker; see the log"
     )]
     LeftOut(usize),
+    #[error(
+        "interface {interface} is the same device as {other}: its queue {queue} would have two workers; give each its own"
+    )]
+    TakenTwice { interface: String, other: String, queue: u32 },
+    #[error("no thread can be started: {0}")]
+    Thread(#[from] io::Error),
+    #[error("a thread of this process panicked; see the log")]
+    Died,
+    /// The text of another error.
+    #[error("{0}")]
+    Waits(String),
+}
+
+impl ApplyError {
+    /// Whether it is for want of a right or a setting of the process, so that no worker will ever start.
+    fn is_of_the_process(&self) -> bool {
+        let ApplyError::Start(error) = self else {
+            return matches!(self, ApplyError::Program(ProgramError::Load { .. }));
+        };
+        match error {
+            StartError::Cpu { .. } | StartError::Realtime { .. } => true,
+            StartError::Bind { source, .. } => matches!(source, BindError::Permission { .. }),
+            _ => false,
+        }
+    }
 }
 
 impl Supervisor {
     /// A supervisor of nothing, as before any configuration.
     pub fn new(options: Options) -> io::Result<Supervisor> {
+        let bell = Arc::new(Doorbell::new()?);
         Ok(Supervisor {
-            pins: Pins::of(&options.name),
             options,
             document: Document::empty(),
             programs: BTreeMap::new(),
@@ -165,16 +183,21 @@ impl Supervisor {
             handoffs: Handoffs::default(),
             mtus: Mtus::default(),
             mtu: 0,
-            watch: Watch::default(),
+            watch: Watch::start(bell.clone())?,
+            waiting: BTreeMap::new(),
+            change: None,
+            outcome: None,
+            leaving: Vec::new(),
+            discarded: Vec::new(),
+            switched: None,
             listeners: Listeners::default(),
-            waiting: BTreeSet::new(),
-            bell: Arc::new(Doorbell::new()?),
+            bell,
             ledger: Ledger::default(),
             past: Totals::default(),
             ran: false,
             log: Log::default(),
-            repair_at: None,
-            repaired_at: None,
+            repair: Repair::default(),
+            look_at: None,
         })
     }
 
@@ -183,211 +206,37 @@ impl Supervisor {
         &self.document
     }
 
-    /// Makes `candidate` the configuration that runs, or leaves everything as it is and says why.
+    /// Makes `candidate` the configuration that runs, or leaves everything as it is and says why. Waits for that, so is for
+    /// callers that have nothing else to look after.
     pub fn apply(&mut self, now: Instant, candidate: Document) -> Result<(), ApplyError> {
-        if candidate.config().fail_closed {
-            self.pins.prepare()?;
-        }
-        if !self.reroute(now, candidate.config())? {
-            let prepared = self.prepare(candidate.config())?;
-            if let Err(error) = self.commit(now, candidate.config(), prepared, Purpose::Change) {
-                tracing::error!("going back to the configuration before: {error}");
-                self.repair(Instant::now());
-                return Err(error);
+        self.begin(now, candidate);
+        loop {
+            if let Some(outcome) = self.outcome() {
+                return outcome;
             }
+            let now = Instant::now();
+            let timeout = self.deadline(now).saturating_duration_since(now);
+            poll(&mut [readable(self.bell())], Some(timeout))?;
+            self.service(Instant::now());
+            self.look_after_workers(Instant::now());
         }
-        let config = candidate.config();
+    }
+
+    /// Takes a configuration over that runs now.
+    fn accept(&mut self, document: Document, before: &Document) {
+        let config = document.config();
         tracing::info!("configured: workers: {}, routes: {}", self.queues.len(), config.routes.len());
         if config.private.is_empty() || config.public.is_empty() {
             tracing::warn!("no worker runs: private and public interface are not both configured");
         }
-        warn_of_stranded(self.document.config(), config);
-        self.document = candidate;
-        Ok(())
+        warn_of_stranded(before.config(), config);
+        warn_of(&document, before);
+        self.document = document;
     }
 
-    /// Makes all that can fail beforehand, and changes nothing: the devices are looked at, programs attached that no
-    /// frame goes through yet, plans made.
-    fn prepare(&mut self, config: &Config) -> Result<Prepared, ApplyError> {
-        let seats = self.queues.values().filter(|queue| !queue.is_dead()).map(Queue::seat);
-        let layout = Layout::of(config, &self.options, &Known::new(self.document.config(), seats))?;
-        let (mut programs, mut unguarded) = (BTreeMap::new(), Vec::new());
-        let filters = layout.filters(config);
-        for (place, device) in layout.devices() {
-            let program = match self.programs.get(&place) {
-                Some(program) => program.clone(),
-                None => {
-                    let filters = filters.get(&place).map_or(&[][..], Vec::as_slice);
-                    match Program::attach_with(device, filters, Some(&self.pins)) {
-                        Ok(program) => {
-                            if layout.has_worker_on(&place) {
-                                program.check_tags(device)?;
-                            }
-                            Arc::new(program)
-                        }
-                        Err(error) if layout.has_worker_on(&place) => return Err(error.into()),
-                        // Its worker waits anyway.
-                        Err(error) => {
-                            unguarded.push(error);
-                            continue;
-                        }
-                    }
-                }
-            };
-            programs.insert(place, program);
-        }
-        let stays = |queue: &Queue| layout.seat(queue.seat().queue).is_some_and(|seat| queue.serves(seat));
-        let gone: Vec<u16> =
-            self.queues.iter().filter(|(_, queue)| !stays(queue)).map(|(number, _)| *number).collect();
-        let mut numbers = self.numbers.clone();
-        numbers.assign(config);
-        let mut neighbours = self.neighbours.clone();
-        neighbours.keep(config);
-        let table = Arc::new(plan::table(config, &numbers));
-        let workers = layout.seats().iter().map(|seat| seat.queue).collect();
-        let handoffs = self.handoffs.for_workers(workers, numbers.room());
-        let mtus = layout.mtus(config);
-        let asks_private = layout.seats().first().map(|seat| seat.queue);
-        let mut plans = BTreeMap::new();
-        for seat in layout.seats() {
-            let stays = self.queues.get(&seat.queue).filter(|_| !gone.contains(&seat.queue));
-            let make = plan::Making {
-                config,
-                seat,
-                numbers: &numbers,
-                table: &table,
-                neighbours: &neighbours,
-                mtus,
-                asks_private: asks_private == Some(seat.queue),
-                handoffs: &handoffs,
-            };
-            plans.insert(seat.queue, make.plan(stays.map_or(0, Queue::room)));
-        }
-        Ok(Prepared { layout, programs, unguarded, gone, numbers, neighbours, handoffs, mtus, plans })
-    }
-
-    /// Makes what runs equal to a configuration. What can fail comes first, and touches no worker that stays.
-    fn commit(
-        &mut self,
-        now: Instant,
-        config: &Config,
-        prepared: Prepared,
-        purpose: Purpose,
-    ) -> Result<(), ApplyError> {
-        let Prepared { layout, programs, unguarded, gone, numbers, neighbours, handoffs, mtus, mut plans } =
-            prepared;
-        let mtu = mtus.least(config);
-        for number in &gone {
-            self.retire(*number, config);
-        }
-        for (interface, filters) in layout.filters(config) {
-            if let Some(program) = programs.get(&interface) {
-                program.set_filters(&filters)?;
-            }
-        }
-        self.listeners.follow(config, &layout);
-        let (mut failed, mut started) = (None, Vec::new());
-        for seat in layout.seats() {
-            if self.queues.contains_key(&seat.queue) {
-                continue;
-            }
-            let Some(plan) = plans.remove(&seat.queue) else { continue };
-            let queue = Queue::start(now, config, seat, plan, self.bell.clone())
-                .and_then(|queue| queue.register(&programs).map(|()| queue));
-            match (queue, purpose) {
-                (Ok(queue), _) => {
-                    started.push(seat.queue);
-                    self.queues.insert(seat.queue, queue);
-                }
-                (Err(error), Purpose::Change) => {
-                    for number in started {
-                        self.retire(number, config);
-                    }
-                    return Err(error);
-                }
-                // One that cannot be started keeps no other from it.
-                (Err(error), Purpose::Repair) => failed = Some(error),
-            }
-        }
-
-        // Only now, because the answer to what one worker asks for may lead to another.
-        for number in &started {
-            if let Some(queue) = self.queues.get_mut(number) {
-                queue.begin();
-            }
-        }
-        for (number, plan) in plans {
-            if let Some(queue) = self.queues.get_mut(&number) {
-                queue.replan(plan);
-            }
-        }
-        (self.numbers, self.neighbours, self.handoffs) = (numbers, neighbours, handoffs);
-        // The table was copied while these still ran.
-        gone.iter().for_each(|number| self.handoffs.leave(*number));
-        if !started.is_empty() {
-            self.acquaint();
-        }
-        // Programs that nobody needs any more are detached here.
-        for (place, program) in std::mem::replace(&mut self.programs, programs) {
-            if !self.programs.contains_key(&place) {
-                self.guard.retire(&program);
-                // It goes with its device, or with the configuration of it.
-                let _ = program.set_pinned(&self.pins, false);
-            }
-        }
-        if let Err(error) = guard::pin(&self.pins, &self.programs, config) {
-            failed = Some(error.into());
-        }
-        // Starting a worker can take seconds, which are not to be taken from the time that peers have to answer.
-        let now = now.max(Instant::now());
-        for queue in self.queues.values_mut() {
-            queue.configure(now, config, &self.numbers, &mut self.log, &mut self.ledger);
-        }
-        if let Err(error) = self.associate(config) {
-            failed = Some(error);
-        }
-        if mtu < config.mtu && mtu != self.mtu && !self.queues.is_empty() {
-            tracing::warn!(
-                "mtu {} does not fit the interfaces once sealed: inner packets of up to {mtu} bytes are sent",
-                config.mtu
-            );
-        }
-        (self.mtus, self.mtu) = (mtus, mtu);
-        self.watch.note(layout.watched());
-        for error in unguarded {
-            match purpose {
-                Purpose::Repair => failed = Some(error.into()),
-                Purpose::Change => {
-                    tracing::error!("a device without a worker has no XDP program: {error}");
-                    self.repair_at.get_or_insert(now + REPAIR_EVERY);
-                }
-            }
-        }
-        self.guard.look_now(now, config, layout.watched(), &self.programs);
-        self.tell_waiting(layout.waiting());
-        let patience = Instant::now() + PATIENCE;
-        for queue in self.queues.values() {
-            // A dead one is started again, with this configuration.
-            if !queue.settle(patience) && !queue.is_dead() {
-                tracing::error!("the worker of queue {} does not answer", queue.seat().queue);
-                failed = Some(ApplyError::Unresponsive(queue.seat().queue));
-            }
-        }
-        failed.map_or(Ok(()), Err)
-    }
-
-    /// Has the workers hold the associations that are configured, after those that are not have been withdrawn.
+    /// Gives the workers the associations that are configured and that they do not have.
     fn associate(&mut self, config: &Config) -> Result<(), ApplyError> {
-        if !config.data_plane {
-            return Ok(());
-        }
         self.ledger.make_room(config.outbound.len(), config.inbound.len());
-        let patience = Instant::now() + PATIENCE;
-        for queue in self.queues.values() {
-            // What is still in use then is not used again.
-            queue.settle(patience);
-            queue.free();
-        }
         let (mut first, mut left_out) = (0, 0);
         for queue in self.queues.values_mut() {
             let provided = queue.provide(config, &self.numbers, &mut self.ledger);
@@ -407,27 +256,16 @@ impl Supervisor {
         self.queues.values().flat_map(|queue| queue.associations().live()).collect()
     }
 
-    /// Makes what runs equal to the running document again, as far as that can be. Tries again later if need be.
-    fn repair(&mut self, now: Instant) {
-        let document = self.document.clone();
-        let repaired = self
-            .prepare(document.config())
-            .and_then(|prepared| self.commit(now, document.config(), prepared, Purpose::Repair));
-        self.repaired_at = Some(now);
-        self.repair_at = repaired.err().map(|error| {
-            tracing::error!("not everything runs, trying again in {} s: {error}", REPAIR_EVERY.as_secs());
-            now + REPAIR_EVERY
-        });
-    }
-
     /// Says which workers wait for an interface, each once.
-    fn tell_waiting(&mut self, waiting: &BTreeMap<u16, DeviceError>) {
-        for (queue, error) in waiting {
-            if !self.waiting.contains(queue) {
+    fn tell_waiting(&mut self, waiting: &BTreeMap<u16, ApplyError>) {
+        let waiting: BTreeMap<u16, String> =
+            waiting.iter().map(|(queue, error)| (*queue, error.to_string())).collect();
+        for (queue, error) in &waiting {
+            if self.waiting.get(queue) != Some(error) {
                 tracing::warn!("worker of queue {queue} waits for its interface: {error}");
             }
         }
-        self.waiting = waiting.keys().copied().collect();
+        self.waiting = waiting;
     }
 
     /// Tells all workers how to wake each other.
@@ -438,14 +276,9 @@ impl Supervisor {
         }
     }
 
-    /// Stops a worker, because of this configuration, and keeps its counts.
-    fn retire(&mut self, number: u16, config: &Config) {
-        if let Some(queue) = self.queues.remove(&number) {
-            queue.stop(config, &mut self.past, &mut self.ledger);
-            self.handoffs.leave(number);
-            self.ran = true;
-            tracing::info!("worker of queue {number} stops");
-        }
+    /// Begins work that may take its time; the bell rings at its end.
+    pub fn job<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<Job<T>> {
+        Job::start(&self.bell, work)
     }
 
     /// Readable when a worker has something to say.
@@ -460,9 +293,10 @@ impl Supervisor {
 
     /// When [`Supervisor::service`] is due even if the bell has not rung.
     pub fn deadline(&self, now: Instant) -> Instant {
+        let is_soon = self.is_settling() || self.queues.values().any(Queue::has_backlog);
+        let look = now + if is_soon { ASK_AGAIN } else { LOOK_EVERY };
         let keys = self.queues.values().filter_map(Queue::deadline).min();
-        let times = [keys, self.listeners.deadline()].into_iter().flatten();
-        times.fold(now + WATCH_EVERY, Instant::min)
+        [keys, self.listeners.deadline()].into_iter().flatten().fold(look, Instant::min)
     }
 
     /// Does what has come up.
@@ -478,32 +312,45 @@ impl Supervisor {
                 queue.hear(place, frame);
             }
         });
-        self.look_after_workers(now);
+        self.advance(now);
     }
 
-    /// Starts workers anew that died, and follows what happens to the interfaces.
-    fn look_after_workers(&mut self, now: Instant) {
-        let dead: Vec<u16> =
-            self.queues.iter().filter(|(_, queue)| queue.is_dead()).map(|(number, _)| *number).collect();
-        for number in dead {
-            tracing::error!("worker of queue {number} died; it is started again");
-            let document = self.document.clone();
-            self.retire(number, document.config());
-            // One that dies at once is not started at once.
-            let earliest = self.repaired_at.map_or(now, |before| now.max(before + REPAIR_EVERY));
-            self.repair_at.get_or_insert(earliest);
-        }
-        let is_time = self.watch.is_time(now);
-        let changed = self.watch.look(now, self.document.config());
-        self.guard.look(now, self.document.config(), self.watch.seen(), &self.programs);
-        let links = if is_time { self.listeners.links_that_came() } else { Vec::new() };
-        for queue in self.queues.values_mut() {
-            if links.iter().any(|place| queue.is_on(place)) {
-                queue.announce();
+    /// Starts workers anew that died, and follows what happens to the interfaces. Apart from [`Supervisor::service`], so that
+    /// a change that waits comes before the next repair.
+    pub fn look_after_workers(&mut self, now: Instant) {
+        if self.look_at.is_none_or(|at| now >= at) {
+            self.look_at = Some(now + LOOK_EVERY);
+            let links = self.listeners.links_that_came();
+            for queue in self.queues.values_mut() {
+                queue.look();
+                if queue.is_lost() {
+                    // So have the listeners on these devices.
+                    queue.places().for_each(|place| self.listeners.forget(place));
+                } else if links.iter().any(|place| queue.is_on(place)) {
+                    queue.announce();
+                }
             }
         }
-        if changed || self.repair_at.is_some_and(|at| now >= at) {
+        self.guard.look(now, self.document.config(), self.watch.seen(), &self.programs);
+        if self.is_busy() {
+            return;
+        }
+        for (number, queue) in self.queues.iter().filter(|(_, queue)| queue.is_dead()) {
+            match queue.is_lost() {
+                // That is what the interface did, and no reason to be slow.
+                true => self.repair.at_once(now),
+                false if self.repair.soon(now) => {
+                    tracing::error!("worker of queue {number} died; it is started again");
+                }
+                false => {}
+            }
+        }
+        if self.watch.look() {
+            self.repair.at_once(now);
+        }
+        if self.repair.is_due(now) {
             self.repair(now);
+            self.advance(now);
         }
     }
 
@@ -511,6 +358,7 @@ impl Supervisor {
     pub fn state(&self, path: &str) -> Result<State, Rejected> {
         let running = state::Running {
             queues: &self.queues,
+            leaving: &self.leaving,
             config: self.document.config(),
             numbers: &self.numbers,
             mtus: self.mtus,
@@ -518,6 +366,24 @@ impl Supervisor {
             unserved: self.guard.unserved(&self.programs),
         };
         state::gather(&running, self.ran.then_some(&self.past), path)
+    }
+}
+
+impl Drop for Supervisor {
+    /// All workers end at the same time.
+    fn drop(&mut self) {
+        self.queues.values().for_each(Queue::ask_to_stop);
+    }
+}
+
+/// Tells what is valid in a configuration and does not work, as far as it was not so before.
+fn warn_of(document: &Document, before: &Document) {
+    let warnings = document.warnings_since(before);
+    for warning in warnings.iter().take(MAX_WARNINGS) {
+        tracing::warn!("{warning}");
+    }
+    if let more @ 1.. = warnings.len().saturating_sub(MAX_WARNINGS) {
+        tracing::warn!("{more} more warnings of the configuration: vita config check FILE shows them");
     }
 }
 
@@ -545,10 +411,11 @@ fn warn_of_stranded(before: &Config, config: &Config) {
     }
 }
 
+/// Warnings about one configuration that the log gets.
+const MAX_WARNINGS: usize = 10;
 /// Routes that a warning names.
 const MAX_NAMES: usize = 10;
-/// How often workers and interfaces are looked after.
-const WATCH_EVERY: Duration = Duration::from_secs(1);
-const REPAIR_EVERY: Duration = Duration::from_secs(5);
-/// How long all workers together may take to carry out what they are told: they do so between two batches.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How often workers are looked after.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How soon workers are asked again whether they have done what they were told.
+const ASK_AGAIN: Duration = Duration::from_millis(1);

@@ -3,22 +3,35 @@
 
 use super::ApplyError;
 use super::associations::{Associations, Provided};
+use super::job::{Job, Progress};
 use super::layout::{self, Place};
 use super::ledger::Ledger;
 use super::listeners;
-use super::log::Log;
+use super::log::{Log, SilentNextHop};
 use super::plan::{self, Numbers};
 use crate::clock::Instant;
 use crate::config::{Config, PublicInterface};
 use crate::count::{Counters, KeyManager as KeyCounters, Totals};
 use crate::exchange::{self, KeyManager, Output, Settings};
-use crate::graph::{Plan, Reroute};
-use crate::stage::{Datagram, Event, Overheard};
-use crate::worker::{Bells, Command, Seat, Worker};
+use crate::graph::{Interface, Plan, Reroute};
+use crate::stage::{Datagram, Event, Overheard, Resolved};
+use crate::wire::ip::Family;
+use crate::worker::{Bells, Command, Seat, StartError, Worker};
 use crate::xdp::{Doorbell, Mode, Program};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// A worker that is being started.
+pub struct Starting {
+    pub seat: Seat,
+    counters: Arc<Counters>,
+    room: usize,
+    tunnels: usize,
+    next_hops: Vec<(IpAddr, Arc<Resolved>)>,
+    job: Job<Result<Worker, StartError>>,
+}
 
 pub struct Queue {
     seat: Seat,
@@ -28,30 +41,51 @@ pub struct Queue {
     associations: Associations,
     /// Whether associations are configured, not negotiated.
     is_manual: bool,
+    /// Whether the kernel has taken the worker's sockets off their device.
+    is_lost: bool,
+    /// Next hops of the public interface, and what is known of them.
+    next_hops: Vec<(IpAddr, Arc<Resolved>)>,
     /// Room for inbound SAs in the worker.
     room: usize,
     /// Room for routes in the worker.
     tunnels: usize,
-    /// Routes whose gateway does not answer, and of which the log says so: once, not at every try.
-    silent: BTreeSet<String>,
+}
+
+impl Starting {
+    /// Starts the worker, in a thread of its own. A device queue that is in use is waited for as long as that.
+    pub fn begin(
+        seat: &Seat,
+        plan: Plan,
+        bell: &Arc<Doorbell>,
+        patience: Duration,
+    ) -> Result<Starting, ApplyError> {
+        let room = plan.associations.as_ref().map_or(0, |table| table.capacity());
+        let (tunnels, next_hops) = (plan.tunnels.len(), next_hops(&plan));
+        let counters = Arc::new(Counters::default());
+        let (seat, own) = (seat.clone(), (seat.clone(), counters.clone(), bell.clone()));
+        let job = Job::start(bell, move || {
+            let (seat, counters, bell) = own;
+            Worker::start(seat, plan, counters, bell, patience)
+        })?;
+        Ok(Starting { seat, counters, room, tunnels, next_hops, job })
+    }
+
+    /// What came of it, if that is known.
+    pub fn poll(&self) -> Option<Result<Worker, StartError>> {
+        match self.job.poll() {
+            Progress::Running => None,
+            Progress::Done(result) => Some(result),
+            Progress::Died => Some(Err(StartError::Died { queue: self.seat.queue })),
+        }
+    }
 }
 
 impl Queue {
-    /// Starts the worker. Its interfaces lead to it once [`Queue::register`] has told the XDP programs; it waits
-    /// for [`Queue::begin`].
-    pub fn start(
-        now: Instant,
-        config: &Config,
-        seat: &Seat,
-        plan: Plan,
-        bell: Arc<Doorbell>,
-    ) -> Result<Queue, ApplyError> {
-        let room = plan.associations.as_ref().map_or(0, |table| table.capacity());
-        let tunnels = plan.tunnels.len();
+    /// Takes over a worker that has been started. Its interfaces lead to it once [`Queue::register`] has told the XDP
+    /// programs; it waits for [`Queue::begin`].
+    pub fn new(now: Instant, config: &Config, starting: Starting, worker: Worker) -> Queue {
+        let Starting { seat, counters, room, tunnels, next_hops, .. } = starting;
         let settings = settings(config, seat.queue);
-        let seat = seat.clone();
-        let counters = Arc::new(Counters::default());
-        let worker = Worker::start(seat.clone(), plan, counters.clone(), bell)?;
         let random = |bytes: &mut [u8]| {
             getrandom::fill(bytes).expect("without the kernel's random numbers there can be no keys");
         };
@@ -66,8 +100,8 @@ impl Queue {
         let cpu = seat.cpu.map_or("any CPU".to_string(), |cpu| format!("CPU {cpu}"));
         tracing::info!("worker of queue {} runs: private {private}, public {public}, {cpu}", seat.queue);
         let associations = Associations::new(seat.queue);
-        let (is_manual, silent) = (false, BTreeSet::new());
-        Ok(Queue { seat, worker, keys, counters, associations, is_manual, room, tunnels, silent })
+        let (is_manual, is_lost) = (false, false);
+        Queue { seat, worker, keys, counters, associations, is_manual, is_lost, next_hops, room, tunnels }
     }
 
     /// Has the XDP programs send this queue's frames to the worker.
@@ -117,6 +151,11 @@ impl Queue {
         }
     }
 
+    /// The devices that the worker uses.
+    pub fn places(&self) -> impl Iterator<Item = Place> {
+        [&self.seat.private, &self.seat.public].into_iter().flatten().map(layout::place)
+    }
+
     /// Whether the worker uses this device.
     pub fn is_on(&self, place: &Place) -> bool {
         listeners::sides(&self.seat, place).next().is_some()
@@ -127,7 +166,7 @@ impl Queue {
         if let Some(table) = &plan.associations {
             self.room = table.capacity();
         }
-        self.tunnels = plan.tunnels.len();
+        (self.tunnels, self.next_hops) = (plan.tunnels.len(), next_hops(&plan));
         self.worker.command(Command::Replan(Box::new(plan)));
     }
 
@@ -150,7 +189,6 @@ impl Queue {
             self.withdraw(config, numbers, ledger);
         }
         self.keys.configure(now, settings, routes.collect());
-        self.silent.retain(|route| numbers.of(route).is_some());
         self.perform(now, numbers, log);
     }
 
@@ -179,13 +217,37 @@ impl Queue {
         log: &mut Log,
     ) {
         self.keys.change(now, gone, routes);
-        self.silent.retain(|route| numbers.of(route).is_some());
         self.perform(now, numbers, log);
     }
 
-    /// Waits until the worker has carried out all it was told, at most until then.
-    pub fn settle(&self, until: Instant) -> bool {
-        self.worker.settle(until.saturating_duration_since(Instant::now()))
+    /// Whether the worker has carried out all it was told.
+    pub fn is_settled(&self) -> bool {
+        self.worker.is_settled()
+    }
+
+    /// Whether the worker has yet to be told something, for which there is no room at this moment.
+    pub fn has_backlog(&self) -> bool {
+        self.worker.has_backlog()
+    }
+
+    /// Has the worker look at what it was told.
+    pub fn wake(&self) {
+        self.worker.wake();
+    }
+
+    /// Finds out whether the kernel has taken the worker's sockets off their device.
+    pub fn look(&mut self) {
+        self.is_lost |= self.worker.has_lost_a_queue();
+    }
+
+    /// Tells the worker to end.
+    pub fn ask_to_stop(&self) {
+        self.worker.ask_to_stop();
+    }
+
+    /// Waits for the end of the worker: where there is time.
+    pub fn halt(&mut self) {
+        self.worker.halt();
     }
 
     /// Takes what the worker has, does what is due.
@@ -216,9 +278,10 @@ impl Queue {
         self.free();
     }
 
-    /// Frees what the worker has no more use for: here, where there is time.
-    pub fn free(&self) {
+    /// Frees what the worker has no more use for: here, where there is time. Then it can be told more.
+    pub fn free(&mut self) {
         while self.worker.link.retired.pop().is_some() {}
+        self.worker.pump();
     }
 
     /// Carries out what the key manager wants, in its order.
@@ -242,7 +305,6 @@ impl Queue {
                     self.associations.remove(&mut self.worker, spi);
                 }
                 Output::ActivateOutbound { route, sa } => {
-                    self.silent.remove(&route);
                     tracing::debug!("route {route}, queue {queue}: outbound SA {} active", sa.spi);
                     if self.associations.activate(&mut self.worker, numbers, route.clone(), sa) {
                         tracing::info!("route {route}, queue {queue}: up");
@@ -263,8 +325,7 @@ impl Queue {
                         self.worker.command(Command::SendDummy { route });
                     }
                 }
-                Output::Log(event) if self.is_told(&event) => {}
-                Output::Log(event) => log.exchange(now, queue, &event),
+                Output::Log(event) => log.exchange(now, queue, &event, self.silent_next_hop(&event)),
             }
         }
         if any {
@@ -272,12 +333,14 @@ impl Queue {
         }
     }
 
-    /// Whether an event is that a gateway does still not answer.
-    fn is_told(&mut self, event: &exchange::Event) -> bool {
-        match event {
-            exchange::Event::NegotiationExpired { route, .. } => !self.silent.insert(route.clone()),
-            _ => false,
-        }
+    /// The next hop towards a peer that did not answer in time, if it is the one that is silent.
+    fn silent_next_hop(&self, event: &exchange::Event) -> Option<SilentNextHop<'_>> {
+        let exchange::Event::NegotiationExpired { gateway, .. } = event else { return None };
+        let attachment = self.seat.public.as_ref()?;
+        let of_family = |hop: &&(IpAddr, Arc<Resolved>)| Family::of(hop.0) == Family::of(*gateway);
+        let (ip, address) = self.next_hops.iter().find(of_family)?;
+        let is_silent = address.mac().is_none();
+        is_silent.then(|| SilentNextHop { ip: *ip, interface: &attachment.device.name })
     }
 
     pub fn deadline(&self) -> Option<Instant> {
@@ -303,18 +366,27 @@ impl Queue {
         &self.seat
     }
 
+    /// Whether the worker is of no use any more.
     pub fn is_dead(&self) -> bool {
-        self.worker.is_dead()
+        self.is_lost || self.worker.is_dead()
+    }
+
+    /// Whether that is because its interface went.
+    pub fn is_lost(&self) -> bool {
+        self.is_lost
+    }
+
+    pub fn counters(&self) -> (Arc<Counters>, KeyCounters) {
+        (self.counters.clone(), key_counters(&self.keys.counters()))
     }
 
     pub fn associations(&self) -> &Associations {
         &self.associations
     }
 
-    /// Ends the worker, because of this configuration, and adds what was counted to its end.
-    pub fn stop(self, config: &Config, past: &mut Totals, ledger: &mut Ledger) {
-        let Queue { worker, keys, counters, associations, .. } = self;
-        drop(worker);
+    /// After the worker's end, which is because of this configuration: adds what was counted.
+    pub fn end(self, config: &Config, past: &mut Totals, ledger: &mut Ledger) {
+        let Queue { keys, counters, associations, .. } = self;
         associations.end(config, ledger);
         add(&counters, &keys, past);
     }
@@ -328,6 +400,13 @@ impl Queue {
 /// First authentic packets that are dealt with in one round of the control thread.
 const CONFIRMATIONS_PER_ROUND: usize = 256;
 
+/// Next hops of the public interface.
+fn next_hops(plan: &Plan) -> Vec<(IpAddr, Arc<Resolved>)> {
+    let Interface { v4, v6, .. } = &plan.public;
+    let v4 = v4.iter().map(|face| (IpAddr::V4(face.next_hop_ip), face.next_hop.clone()));
+    v4.chain(v6.iter().map(|face| (IpAddr::V6(face.next_hop_ip), face.next_hop.clone()))).collect()
+}
+
 fn is_of_an_association(output: &Output) -> bool {
     match output {
         Output::InstallInbound { .. }
@@ -340,8 +419,13 @@ fn is_of_an_association(output: &Output) -> bool {
 }
 
 fn add(counters: &Counters, keys: &KeyManager, totals: &mut Totals) {
+    add_counted(counters, &key_counters(&keys.counters()), totals);
+}
+
+/// Adds what a worker and its key manager have counted.
+pub fn add_counted(counters: &Counters, keys: &KeyCounters, totals: &mut Totals) {
     totals.add(counters);
-    key_counters(&keys.counters()).visit(|leaf, value| totals.add_one("key-manager", leaf, value));
+    keys.visit(|leaf, value| totals.add_one("key-manager", leaf, value));
 }
 
 /// The key manager's counts under the names of the table.

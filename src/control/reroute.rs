@@ -11,23 +11,24 @@
 //! Workers have room for more routes than there are; when it is used up, a plan with more of it is made the long way.
 
 use super::queue::Queue;
-use super::{ApplyError, PATIENCE, Supervisor, plan};
+use super::{Supervisor, plan};
 use crate::clock::Instant;
 use crate::config::{Changes, Config, Difference, Route};
 use crate::graph::Reroute;
 use std::sync::Arc;
 
 impl Supervisor {
-    /// Changes the routes of the workers that run. Whether that was all there is to do; if not, nothing was done.
-    pub(super) fn reroute(&mut self, now: Instant, config: &Config) -> Result<bool, ApplyError> {
+    /// Tells the workers that run to change their routes. Whether that was all there is to do but to see that they do;
+    /// if not, nothing was done.
+    pub(super) fn reroute(&mut self, now: Instant, config: &Config) -> bool {
         let document = self.document.clone();
         let difference = Difference::between(document.config(), config);
         let routes = &difference.routes;
         if !difference.keeps_the_rest() || !self.has_room_for(config, routes.added.len()) {
-            return Ok(false);
+            return false;
         }
         if difference.is_empty() {
-            return Ok(true);
+            return true;
         }
         let present = || routes.added.iter().copied().chain(routes.changed.iter().map(|(_, new)| *new));
         // Nothing fails from here on, unless a worker does not answer.
@@ -56,26 +57,13 @@ impl Supervisor {
             let keys = present().filter_map(|route| plan::exchange_route(config, route, *number)).collect();
             queue.change(now, &gone_spis, keys, &self.numbers, &mut self.log);
         }
-        let associated = self.associate(config);
-        let patience = Instant::now() + PATIENCE;
-        let silent = self.queues.values().find(|queue| !queue.settle(patience) && !queue.is_dead());
-        let answered = match silent.map(|queue| queue.seat().queue) {
-            None => associated,
-            Some(number) => {
-                tracing::error!("the worker of queue {number} does not answer");
-                Err(ApplyError::Unresponsive(number))
-            }
-        };
-        if answered.is_err() {
-            self.repair(Instant::now());
-        }
-        answered.map(|()| true)
+        true
     }
 
     /// Whether all workers there should be run, and can take so many routes more.
     fn has_room_for(&self, config: &Config, added: usize) -> bool {
         let is_whole = self.waiting.is_empty()
-            && self.repair_at.is_none()
+            && !self.repair.is_pending()
             && self.queues.len() == config.workers().count()
             && !self.queues.values().any(Queue::is_dead);
         let (numbers, associations) = (self.numbers.end_with(added), plan::associations(config));

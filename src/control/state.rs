@@ -3,17 +3,20 @@
 
 use super::layout::Mtus;
 use super::plan::Numbers;
-use super::queue::Queue;
+use super::queue::{self, Queue};
 use crate::config::{Config, Rejected, State};
-use crate::count::{Counters, Totals};
+use crate::count::{Counters, KeyManager as KeyCounters, Totals};
 use crate::wire::ip::Family;
 use crate::wire::{esp, ipv4, ipv6};
 use crate::xdp::Unserved;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What there is to tell of.
 pub struct Running<'a> {
     pub queues: &'a BTreeMap<u16, Queue>,
+    /// Of workers that are about to end.
+    pub leaving: &'a [(Arc<Counters>, KeyCounters)],
     pub config: &'a Config,
     pub numbers: &'a Numbers,
     pub mtus: Mtus,
@@ -26,7 +29,8 @@ pub struct Running<'a> {
 /// What `gateway-state` shows at a path. Without a worker, present or past, there is nothing to show.
 pub fn gather(running: &Running<'_>, past: Option<&Totals>, path: &str) -> Result<State, Rejected> {
     let mut state = State::at(path)?;
-    if running.queues.is_empty() && past.is_none() && running.unserved == Unserved::default() {
+    let is_nothing = running.queues.is_empty() && running.leaving.is_empty() && past.is_none();
+    if is_nothing && running.unserved == Unserved::default() {
         return Ok(state);
     }
     let mut totals = past.cloned().unwrap_or_default();
@@ -36,6 +40,9 @@ pub fn gather(running: &Running<'_>, past: Option<&Totals>, path: &str) -> Resul
     totals.add_one("public-interface", "unserved-packets", running.unserved.public);
     for queue in running.queues.values() {
         queue.add_to(&mut totals);
+    }
+    for (counters, keys) in running.leaving {
+        queue::add_counted(counters, keys, &mut totals);
     }
     // The table of counters and the model agree (a test compares them), so there is a place for every leaf.
     let filled = sums(&mut state, &totals, running)

@@ -7,14 +7,18 @@
 //!                                                 └─► time is over, or rolled back ──► the one before the trial
 //! ```
 //!
+//! One request at a time is taken up ([`Transactions::begin`]) and takes its time; [`Transactions::outcome`] has its end.
+//!
 //! While a configuration is on trial only another trial may replace it: whatever else was changed meanwhile would be
 //! lost without notice when the time is over. A trial that follows another returns to where the first began.
 
-use super::history::{self, History, HistoryError};
-use super::{ApplyError, Supervisor};
+use super::history::{self, Found, History, HistoryError};
+use super::layout::Layout;
+use super::{ApplyError, Job, Progress, Supervisor};
 use crate::clock::Instant;
 use crate::config::{Difference, Document};
 use std::fmt::Write;
+use std::io;
 use std::time::Duration;
 
 pub struct Transactions {
@@ -23,12 +27,53 @@ pub struct Transactions {
     /// Whether the configuration that runs is the newest of the history. One that is empty since the start is not.
     recorded: bool,
     trial: Option<Trial>,
+    work: Option<Work>,
+    outcome: Option<Result<String, TransactionError>>,
 }
 
 struct Trial {
     /// To return to.
     before: Document,
     until: Instant,
+}
+
+/// Makes a configuration of the one that runs, or says why there is none. Done by a thread of its own: long texts take
+/// their time.
+pub type Edit = Box<dyn FnOnce(&Document) -> Result<Document, String> + Send>;
+
+/// Something that takes its time.
+pub enum Request {
+    /// The configuration of the start, before there is anything to look after. It makes no entry in the history if it is the
+    /// newest there already.
+    Start { document: Document, source: String },
+    /// Changes the configuration, or nothing. Gives what was changed.
+    Change { edit: Edit, verb: String },
+    /// The same, but unless [`Transactions::confirm`] follows in time the change is taken back.
+    Commit { edit: Edit, timeout: Option<Duration> },
+    /// Returns to the configuration of that number in the history. During a trial, 1 is the one before it began.
+    Rollback { index: usize },
+    /// What a change would do; nothing is changed.
+    DryRun { edit: Edit },
+}
+
+/// A request under way.
+enum Work {
+    Edit(Job<Result<Document, String>>, Aim),
+    Read(Job<Result<Document, HistoryError>>, Aim),
+    Preview(Job<Result<Layout, ApplyError>>, Document),
+    /// Waits until the supervisor is through with a repair.
+    Ready(Document, Aim),
+    Apply(Document, Aim),
+}
+
+/// What a configuration is wanted for.
+enum Aim {
+    Start { source: String, is_known: bool },
+    Change { verb: String },
+    Trial { timeout: Duration },
+    Rollback { index: usize },
+    TrialIsOver(Trial),
+    DryRun,
 }
 
 /// Why a change was not made.
@@ -38,6 +83,9 @@ pub enum TransactionError {
     Apply(#[from] ApplyError),
     #[error(transparent)]
     History(#[from] HistoryError),
+    /// The message of whoever made the candidate.
+    #[error("{0}")]
+    Rejected(String),
     #[error(
         "a configuration is on trial for another {0} s; confirm it (vita config confirm NAME) or take it back \
          (vita config rollback NAME) first"
@@ -47,11 +95,15 @@ pub enum TransactionError {
     NothingToConfirm,
     #[error("configuration 0 is the one that runs; vita config history NAME lists the others")]
     Running,
+    #[error("no thread can be started: {0}")]
+    Thread(#[from] io::Error),
+    #[error("a thread of this process panicked; see the log")]
+    Died,
 }
 
 impl Transactions {
     pub fn new(supervisor: Supervisor, history: History) -> Transactions {
-        Transactions { supervisor, history, recorded: false, trial: None }
+        Transactions { supervisor, history, recorded: false, trial: None, work: None, outcome: None }
     }
 
     /// The configuration that runs.
@@ -59,45 +111,50 @@ impl Transactions {
         self.supervisor.document()
     }
 
-    /// Changes the configuration, or nothing. Gives what was changed.
-    pub fn apply(
-        &mut self,
-        now: Instant,
-        candidate: Document,
-        verb: &str,
-    ) -> Result<String, TransactionError> {
-        if let Some(trial) = &self.trial {
-            return Err(TransactionError::OnTrial(trial.left(now)));
-        }
-        self.change(now, candidate, verb)
+    /// Whether a request is under way. Another has to wait.
+    pub fn is_busy(&self) -> bool {
+        self.work.is_some()
     }
 
-    /// The configuration of the start. It makes no entry in the history if it is the newest there already.
-    pub fn start(&mut self, now: Instant, candidate: Document, source: &str) -> Result<(), TransactionError> {
-        if self.history.document(0).is_ok_and(|newest| newest.config() == candidate.config()) {
-            self.supervisor.apply(now, candidate)?;
-            self.recorded = true;
-            return Ok(());
-        }
-        self.change(now, candidate, &format!("start with {source}")).map(drop)
+    /// Takes a request up, while none is under way; or refuses it at once.
+    pub fn begin(&mut self, now: Instant, request: Request) -> Result<(), TransactionError> {
+        self.outcome = None;
+        let work = match request {
+            Request::Start { document, source } => {
+                let newest = self.history.document(0);
+                let is_known = newest.is_ok_and(|newest| newest.config() == document.config());
+                Work::Ready(document, Aim::Start { source, is_known })
+            }
+            Request::Change { edit, verb } => {
+                self.refuse_on_trial(now)?;
+                self.edit(edit, Aim::Change { verb })?
+            }
+            Request::Commit { edit, timeout: None } => {
+                self.refuse_on_trial(now)?;
+                self.edit(edit, Aim::Change { verb: "commit".to_owned() })?
+            }
+            Request::Commit { edit, timeout: Some(timeout) } => self.edit(edit, Aim::Trial { timeout })?,
+            Request::Rollback { index: 0 } => return Err(TransactionError::Running),
+            Request::Rollback { index } => {
+                let aim = Aim::Rollback { index };
+                match &self.trial {
+                    Some(trial) if index == 1 => Work::Ready(trial.before.clone(), aim),
+                    _ => match self.history.find(index - usize::from(!self.recorded))? {
+                        Found::Here(document) => Work::Ready(document, aim),
+                        Found::File(path) => Work::Read(self.job(move || history::load(path))?, aim),
+                    },
+                }
+            }
+            Request::DryRun { edit } => self.edit(edit, Aim::DryRun)?,
+        };
+        self.work = Some(work);
+        self.advance(now);
+        Ok(())
     }
 
-    /// As [`Transactions::apply`], but unless [`Transactions::confirm`] follows in time the change is taken back.
-    pub fn commit(
-        &mut self,
-        now: Instant,
-        candidate: Document,
-        timeout: Option<Duration>,
-    ) -> Result<String, TransactionError> {
-        let Some(timeout) = timeout else { return self.apply(now, candidate, "commit") };
-        let running = self.document().clone();
-        let told = self.change(now, candidate, "commit on trial")?;
-        let before = self.trial.take().map_or(running, |trial| trial.before);
-        self.trial = Some(Trial { before, until: now + timeout });
-        let seconds = timeout.as_secs();
-        tracing::info!("the configuration is on trial: it is taken back in {seconds} s if not confirmed");
-        let note = "unless it is confirmed (vita config confirm NAME)";
-        Ok(format!("{told}on trial: taken back in {seconds} s {note}\n"))
+    /// What came of the request begun last, once.
+    pub fn outcome(&mut self) -> Option<Result<String, TransactionError>> {
+        self.outcome.take()
     }
 
     /// Ends the trial: the configuration stays.
@@ -107,23 +164,141 @@ impl Transactions {
         Ok(())
     }
 
-    /// Returns to the configuration of that number in the history. During a trial, 1 is the one before it began.
-    pub fn rollback(&mut self, now: Instant, index: usize) -> Result<String, TransactionError> {
-        let target = match &self.trial {
-            _ if index == 0 => return Err(TransactionError::Running),
-            Some(trial) if index == 1 => trial.before.clone(),
-            _ => self.history.document(index - usize::from(!self.recorded))?,
-        };
-        let told = self.change(now, target, &format!("rollback {index}"))?;
-        self.trial = None;
-        Ok(told)
+    fn refuse_on_trial(&self, now: Instant) -> Result<(), TransactionError> {
+        self.trial.as_ref().map_or(Ok(()), |trial| Err(TransactionError::OnTrial(trial.left(now))))
     }
 
-    /// What a change would do; nothing is changed.
-    pub fn dry_run(&self, candidate: &Document) -> Result<String, TransactionError> {
-        let impact = self.supervisor.impact(candidate)?;
-        let difference = Difference::between(self.document().config(), candidate.config());
-        Ok(if difference.is_empty() { NO_CHANGE.to_owned() } else { format!("{difference}{impact}") })
+    fn edit(&self, edit: Edit, aim: Aim) -> io::Result<Work> {
+        let document = self.document().clone();
+        Ok(Work::Edit(self.job(move || edit(&document))?, aim))
+    }
+
+    fn job<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<Job<T>> {
+        self.supervisor.job(work)
+    }
+
+    /// Goes on with the request as far as that goes without waiting.
+    fn advance(&mut self, now: Instant) {
+        while let Some(work) = self.work.take() {
+            match self.step(now, work) {
+                Ok(Some(Next::Stay(work))) => {
+                    self.work = Some(work);
+                    return;
+                }
+                Ok(Some(Next::Go(work))) => self.work = Some(work),
+                Ok(None) => {}
+                Err(error) => self.outcome = Some(Err(error)),
+            }
+        }
+    }
+
+    fn step(&mut self, now: Instant, work: Work) -> Result<Option<Next>, TransactionError> {
+        let next = match work {
+            Work::Edit(job, aim) => match job.poll() {
+                Progress::Running => Next::Stay(Work::Edit(job, aim)),
+                Progress::Died => return Err(TransactionError::Died),
+                Progress::Done(candidate) => {
+                    let candidate = candidate.map_err(TransactionError::Rejected)?;
+                    Next::Go(match aim {
+                        Aim::DryRun => Work::Preview(self.supervisor.preview(&candidate)?, candidate),
+                        aim => Work::Ready(candidate, aim),
+                    })
+                }
+            },
+            Work::Read(job, aim) => match job.poll() {
+                Progress::Running => Next::Stay(Work::Read(job, aim)),
+                Progress::Died => return Err(TransactionError::Died),
+                Progress::Done(document) => Next::Go(Work::Ready(document?, aim)),
+            },
+            Work::Preview(job, candidate) => match job.poll() {
+                Progress::Running => Next::Stay(Work::Preview(job, candidate)),
+                Progress::Died => return Err(TransactionError::Died),
+                Progress::Done(layout) => {
+                    let impact = self.supervisor.impact(&candidate, &layout?);
+                    let difference = Difference::between(self.document().config(), candidate.config());
+                    let is_empty = difference.is_empty();
+                    let told = if is_empty { NO_CHANGE.to_owned() } else { format!("{difference}{impact}") };
+                    let warnings = candidate.warnings().into_iter();
+                    let warnings: String = warnings.map(|warning| format!("warning: {warning}\n")).collect();
+                    let told = told + &warnings;
+                    self.outcome = Some(Ok(told));
+                    return Ok(None);
+                }
+            },
+            Work::Ready(document, aim) if self.supervisor.is_busy() => Next::Stay(Work::Ready(document, aim)),
+            Work::Ready(document, aim) => {
+                let before = self.document().clone();
+                match aim {
+                    Aim::Start { .. } => self.supervisor.begin_first(now, document),
+                    _ => self.supervisor.begin(now, document),
+                }
+                Next::Go(Work::Apply(before, aim))
+            }
+            Work::Apply(before, aim) => match self.supervisor.outcome() {
+                None => Next::Stay(Work::Apply(before, aim)),
+                Some(outcome) => {
+                    self.finish(now, before, aim, outcome);
+                    return Ok(None);
+                }
+            },
+        };
+        Ok(Some(next))
+    }
+
+    /// The supervisor runs the configuration, or says why not.
+    fn finish(&mut self, now: Instant, before: Document, aim: Aim, outcome: Result<(), ApplyError>) {
+        let aim = match (aim, &outcome) {
+            (Aim::TrialIsOver(trial), Err(error)) => {
+                tracing::error!("the configuration on trial cannot be taken back yet: {error}");
+                self.trial = Some(Trial { until: now + RETRY, ..trial });
+                return;
+            }
+            (aim, _) => aim,
+        };
+        self.outcome = match (outcome, aim) {
+            (Err(error), _) => Some(Err(error.into())),
+            (Ok(()), Aim::Start { is_known: true, .. }) => {
+                self.recorded = true;
+                Some(Ok(String::new()))
+            }
+            (Ok(()), Aim::Start { source, .. }) => {
+                Some(Ok(self.record(&before, &format!("start with {source}"))))
+            }
+            (Ok(()), Aim::Change { verb }) => Some(Ok(self.record(&before, &verb))),
+            (Ok(()), Aim::Rollback { index }) => {
+                self.trial = None;
+                Some(Ok(self.record(&before, &format!("rollback {index}"))))
+            }
+            (Ok(()), Aim::Trial { timeout }) => {
+                let told = self.record(&before, "commit on trial");
+                let before = self.trial.take().map_or(before, |trial| trial.before);
+                self.trial = Some(Trial { before, until: now + timeout });
+                let seconds = timeout.as_secs();
+                tracing::info!(
+                    "the configuration is on trial: it is taken back in {seconds} s if not confirmed"
+                );
+                let note = "unless it is confirmed (vita config confirm NAME)";
+                Some(Ok(format!("{told}on trial: taken back in {seconds} s {note}\n")))
+            }
+            (Ok(()), Aim::TrialIsOver(_)) => {
+                self.record(&before, "rollback, not confirmed in time");
+                None
+            }
+            // Applies nothing.
+            (Ok(()), Aim::DryRun) => None,
+        };
+    }
+
+    /// Notes what has been changed, and tells it.
+    fn record(&mut self, before: &Document, verb: &str) -> String {
+        let document = self.document().clone();
+        let difference = Difference::between(before.config(), document.config());
+        if difference.is_empty() {
+            return NO_CHANGE.to_owned();
+        }
+        self.history.record(&format!("{verb}: {}", difference.summary()), &document);
+        self.recorded = true;
+        difference.to_string()
     }
 
     /// One line for each configuration, the one that runs first.
@@ -155,25 +330,23 @@ impl Transactions {
     /// Does what has come up.
     pub fn service(&mut self, now: Instant) {
         self.supervisor.service(now);
-        let Some(trial) = self.trial.take_if(|trial| trial.until <= now) else { return };
-        tracing::warn!("the configuration was not confirmed in time: it is taken back");
-        if let Err(error) = self.change(now, trial.before.clone(), "rollback, not confirmed in time") {
-            tracing::error!("the configuration on trial cannot be taken back yet: {error}");
-            self.trial = Some(Trial { until: now + RETRY, ..trial });
+        self.advance(now);
+        self.supervisor.look_after_workers(now);
+        if self.is_busy() {
+            return;
+        }
+        if let Some(trial) = self.trial.take_if(|trial| trial.until <= now) {
+            tracing::warn!("the configuration was not confirmed in time: it is taken back");
+            self.work = Some(Work::Ready(trial.before.clone(), Aim::TrialIsOver(trial)));
+            self.advance(now);
         }
     }
+}
 
-    fn change(&mut self, now: Instant, candidate: Document, verb: &str) -> Result<String, TransactionError> {
-        let before = self.document().clone();
-        self.supervisor.apply(now, candidate.clone())?;
-        let difference = Difference::between(before.config(), candidate.config());
-        if difference.is_empty() {
-            return Ok(NO_CHANGE.to_owned());
-        }
-        self.history.record(&format!("{verb}: {}", difference.summary()), &candidate);
-        self.recorded = true;
-        Ok(difference.to_string())
-    }
+enum Next {
+    /// Not over yet.
+    Stay(Work),
+    Go(Work),
 }
 
 impl Trial {

@@ -1,39 +1,79 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Follows the interfaces: they go and come back, and change, while the gateway runs.
+//!
+//! A thread of its own asks the kernel, because the answer may take seconds: such questions wait for whoever
+//! configures any interface at that moment (the kernel's rtnl lock). It rings the control thread's bell when something
+//! is different. It asks again and again instead of waiting for notifications: there is none when somebody detaches an
+//! XDP program.
 
-use super::WATCH_EVERY;
-use crate::clock::Instant;
+use super::layout::Place;
 use crate::config::{Config, Link};
 use crate::wire::Mac;
-use crate::xdp::Device;
-use std::collections::BTreeMap;
+use crate::xdp::{Device, Doorbell, Program};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 /// Interfaces by name; `None` while there is none of that name.
 pub type Devices = BTreeMap<String, Option<Device>>;
 
 /// What the interfaces were like when they were last looked at.
-#[derive(Default)]
 pub struct Watch {
     seen: Devices,
-    look_at: Option<Instant>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// What the control thread knows.
+    known: Devices,
+    programs: Vec<(Place, Weak<Program>)>,
+    /// Changes with `known`: what was seen for another is out of date.
+    version: u64,
+    /// What is different from that.
+    found: Option<Devices>,
+    /// Whether a program is no longer attached.
+    is_detached: bool,
+    stop: bool,
 }
 
 impl Watch {
-    /// Whether it is time to look again.
-    pub fn is_time(&self, now: Instant) -> bool {
-        self.look_at.is_none_or(|at| now >= at)
+    /// Starts the thread, with nothing to look at yet.
+    pub fn start(bell: Arc<Doorbell>) -> io::Result<Watch> {
+        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() });
+        let watched = shared.clone();
+        std::thread::Builder::new().name(NAME.to_string()).spawn(move || watched.watch(&bell))?;
+        Ok(Watch { seen: Devices::new(), shared })
     }
 
-    /// Looks, if it is time again. Whether something is different.
-    pub fn look(&mut self, now: Instant, config: &Config) -> bool {
-        if !self.is_time(now) {
-            return false;
+    /// Whether something is different from what was noted. What has been found since is noted.
+    pub fn look(&mut self) -> bool {
+        let (found, is_detached) = {
+            let mut state = self.shared.lock();
+            (state.found.take(), std::mem::take(&mut state.is_detached))
+        };
+        if let Some(found) = &found {
+            self.tell(found);
         }
-        self.look_at = Some(now + WATCH_EVERY);
-        let devices = devices(config);
-        let changed = devices != self.seen;
-        self.note(&devices);
-        changed
+        found.is_some() || is_detached
+    }
+
+    /// Remembers what the interfaces are like, and writes what is different to the log. These and these programs are
+    /// looked at from now on.
+    pub fn note(&mut self, devices: &Devices, programs: &BTreeMap<Place, Arc<Program>>) {
+        self.tell(devices);
+        let mut state = self.shared.lock();
+        state.known.clone_from(devices);
+        state.programs = programs.iter().map(|(place, one)| (*place, Arc::downgrade(one))).collect();
+        state.version += 1;
+        (state.found, state.is_detached) = (None, false);
+        self.shared.changed.notify_one();
     }
 
     /// The interfaces as they were last seen.
@@ -41,8 +81,7 @@ impl Watch {
         &self.seen
     }
 
-    /// Remembers what the interfaces are like, and writes what is different to the log.
-    pub fn note(&mut self, devices: &Devices) {
+    fn tell(&mut self, devices: &Devices) {
         for (name, now) in devices {
             match (self.seen.get(name), now) {
                 (Some(Some(before)), Some(now)) => compare(before, now),
@@ -60,9 +99,70 @@ impl Watch {
     }
 }
 
-/// The interfaces of a configuration as they are now.
-pub fn devices(config: &Config) -> Devices {
-    names(config).map(|name| (name.to_string(), Device::inspect(name).ok())).collect()
+impl Drop for Watch {
+    /// The thread ends by itself; it may be held up by the kernel, so nobody waits for it.
+    fn drop(&mut self) {
+        self.shared.lock().stop = true;
+        self.shared.changed.notify_one();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every change of the state is complete in itself, so it is good even if a thread died holding it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The thread.
+    fn watch(&self, bell: &Doorbell) {
+        let mut last = Devices::new();
+        let mut state = self.lock();
+        loop {
+            let timeout = self.changed.wait_timeout(state, WATCH_EVERY);
+            state = timeout.unwrap_or_else(PoisonError::into_inner).0;
+            if state.stop {
+                return;
+            }
+            if state.known.is_empty() {
+                continue;
+            }
+            let (version, known) = (state.version, state.known.clone());
+            let programs = state.programs.clone();
+            drop(state);
+            // Device by device what was seen last, so that one that is renamed twice is not lost.
+            last.retain(|name, _| known.contains_key(name));
+            for (name, device) in &known {
+                if device.is_some() || !last.contains_key(name) {
+                    last.insert(name.clone(), device.clone());
+                }
+            }
+            let devices = devices(known.keys().map(String::as_str), &last);
+            let is_detached = programs.iter().any(|(place, program)| {
+                let is_there = devices.values().flatten().any(|device| device.index == *place);
+                is_there && program.upgrade().is_some_and(|program| !program.is_attached(*place))
+            });
+            state = self.lock();
+            if state.version == version {
+                let is_new =
+                    is_detached && !state.is_detached || devices != *state.found.as_ref().unwrap_or(&known);
+                state.is_detached |= is_detached;
+                if is_new {
+                    state.found = (devices != known).then_some(devices);
+                    bell.ring();
+                }
+            }
+        }
+    }
+}
+
+/// Interfaces as they are now. One that has been renamed is still the one it was, unless another has its name.
+pub fn devices<'a>(names: impl Iterator<Item = &'a str>, before: &Devices) -> Devices {
+    let names: BTreeSet<&str> = names.collect();
+    let inspect = |name: &str| {
+        let renamed = || Device::renamed(before.get(name)?.as_ref()?);
+        Device::inspect(name).ok().or_else(renamed)
+    };
+    names.iter().map(|name| (name.to_string(), inspect(name))).collect()
 }
 
 /// The names of the interfaces of a configuration.
@@ -78,7 +178,17 @@ pub fn names(config: &Config) -> impl Iterator<Item = &str> {
 fn compare(before: &Device, now: &Device) {
     let name = &now.name;
     if before.index != now.index {
-        tracing::info!("interface {name} was deleted and made again");
+        tracing::info!("interface {name} was replaced by another of this name");
+    } else if before.kernel_name != now.kernel_name {
+        if now.kernel_name == *name || now.is_altname {
+            tracing::info!("interface {name} has its name again");
+        } else {
+            tracing::warn!(
+                "interface {name} is called {0} now: its workers go on, and do not find it at the next start; \
+                 ip link property add dev {0} altname {name}, or change the configuration",
+                now.kernel_name
+            );
+        }
     }
     if before.up && !now.up {
         tell_if_down(now);
@@ -99,3 +209,8 @@ fn tell_if_down(device: &Device) {
         tracing::warn!("interface {name} is down, no packet passes: ip link set dev {name} up");
     }
 }
+
+/// Looks often enough that a fault is healed within a second.
+const WATCH_EVERY: Duration = Duration::from_millis(250);
+/// The thread's name, as `top -H` shows it.
+const NAME: &str = "vita-watch";

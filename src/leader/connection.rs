@@ -8,12 +8,13 @@ use crate::clock::Instant;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::task::Poll;
 use std::time::Duration;
 
 use thiserror::Error;
 
 use super::Handler;
-use super::dispatch::{self, Session, Unanswerable};
+use super::dispatch::{Calls, Session, Unanswerable};
 use super::frame::{Decoder, FrameError, MAX_REQUEST, encode};
 
 /// Why a connection is over.
@@ -40,6 +41,8 @@ pub struct Connection {
     stream: UnixStream,
     input: Decoder,
     input_ended: bool,
+    /// The request that is being answered, and its length.
+    calls: Option<(Calls, usize)>,
     output: Vec<u8>,
     written: usize,
     last_progress: Instant,
@@ -53,17 +56,20 @@ impl Connection {
             stream,
             input: Decoder::new(MAX_REQUEST),
             input_ended: false,
+            calls: None,
             output: Vec::new(),
             written: 0,
             last_progress: now,
         })
     }
 
-    /// What to wait for. A request that is here already asks for writability, which comes at once: its
+    /// What to wait for: nothing here while a change is waited for, whose end another descriptor tells. A request that is here already asks for writability, which comes at once: its
     /// bytes are in our memory, where `poll` does not see them.
     pub fn poll_fd(&self) -> libc::pollfd {
         let events = if self.has_output() || self.input.is_ready() { libc::POLLOUT } else { libc::POLLIN };
-        libc::pollfd { fd: self.descriptor(), events, revents: 0 }
+        // The kernel passes over negative ones.
+        let fd = if self.calls.is_some() { -1 } else { self.descriptor() };
+        libc::pollfd { fd, events, revents: 0 }
     }
 
     pub fn descriptor(&self) -> RawFd {
@@ -72,7 +78,7 @@ impl Connection {
 
     /// Bytes held for this peer.
     pub fn buffered(&self) -> usize {
-        self.input.buffered() + self.output.len()
+        self.input.buffered() + self.output.len() + self.calls.as_ref().map_or(0, |(_, length)| *length)
     }
 
     pub fn last_progress(&self) -> Instant {
@@ -90,8 +96,16 @@ impl Connection {
             if self.has_output() && !self.flush(now)? {
                 break;
             }
+            if self.calls.is_some() && !self.answer(now, session, handler)? {
+                return Ok(());
+            }
+            if self.has_output() {
+                continue;
+            }
             match self.input.take()? {
-                Some(payload) => self.answer(&payload, session, handler)?,
+                // An empty frame asks for nothing; deployed instances give no answer to it.
+                Some(payload) if payload.is_empty() => {}
+                Some(payload) => self.calls = Some((Calls::read(&payload)?, payload.len())),
                 None if self.input_ended => return Err(self.end()),
                 None if !self.fill(now)? => break,
                 None => {}
@@ -104,17 +118,20 @@ impl Connection {
         Ok(())
     }
 
+    /// Goes on answering the request; whether it is answered.
     fn answer(
         &mut self,
-        payload: &[u8],
+        now: Instant,
         session: &mut Session,
         handler: &mut dyn Handler,
-    ) -> Result<(), Closed> {
-        // An empty frame asks for nothing; deployed instances give no answer to it.
-        if !payload.is_empty() {
-            encode(&dispatch::answer(payload, session, handler)?, &mut self.output);
-        }
-        Ok(())
+    ) -> Result<bool, Closed> {
+        let Some((calls, _)) = &mut self.calls else { return Ok(true) };
+        let Poll::Ready(replies) = calls.advance(session, handler)? else { return Ok(false) };
+        encode(&replies, &mut self.output);
+        self.calls = None;
+        // The peer has waited for us.
+        self.last_progress = now;
+        Ok(true)
     }
 
     fn has_output(&self) -> bool {

@@ -20,8 +20,10 @@
 //! configuration. Alarms can be asked for, and there are none: no state of a gateway is an alarm so far.
 //! Beside the socket lies another, `notifications`, on which alarms would be announced.
 //!
-//! Limits: one request is handled at a time, in the caller's thread, so a change that takes long delays
-//! the other clients. Notifications go out by their own socket only, so attach-notification-listener has
+//! Changes are made one at a time, in the order in which clients came with them; questions are answered meanwhile, from
+//! the configuration before.
+//!
+//! Limits: notifications go out by their own socket only, so attach-notification-listener has
 //! nothing to attach and closes the connection, as in deployed instances.
 
 mod alarms;
@@ -33,10 +35,12 @@ pub mod frame;
 mod message;
 mod notifications;
 mod peer;
+mod reserve;
 pub mod rundir;
 mod server;
 
 use crate::yang::format::Format;
+use std::task::Poll;
 
 pub use client::{Client, ClientError};
 pub use extension::{Change, Extended, Extension};
@@ -53,7 +57,16 @@ pub trait Handler {
     fn schema_source(&self, schema: &str) -> Option<&str>;
     fn get_config(&mut self, path: &str, format: Format, print_default: bool) -> Result<String, String>;
     fn get_state(&mut self, path: &str, format: Format, print_default: bool) -> Result<String, String>;
-    /// Returns once the change is in effect, or with nothing changed.
+    /// Whether a change is under way, so that none of the calls below may be made.
+    fn is_busy(&self) -> bool {
+        false
+    }
+    /// What came of the call of those below that was made last and not refused: an error, with nothing changed; another text
+    /// than the call gave, if there is one. `Pending` until the change is in effect.
+    fn outcome(&mut self) -> Poll<Result<Option<String>, String>> {
+        Poll::Ready(Ok(None))
+    }
+    /// Begins a change, or refuses it.
     fn set_config(&mut self, path: &str, config: &str) -> Result<(), String>;
     fn add_config(&mut self, path: &str, config: &str) -> Result<(), String>;
     fn remove_config(&mut self, path: &str) -> Result<(), String>;

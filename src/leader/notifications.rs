@@ -9,11 +9,15 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use super::peer;
+use super::reserve::{Reserve, is_short};
+use crate::clock::Instant;
 
 pub struct Notifications {
     listener: UnixListener,
     /// In the order in which they came.
     subscribers: Vec<UnixStream>,
+    /// Whether the listener is left alone until the next `service`, because it cannot accept.
+    rests: bool,
 }
 
 impl Notifications {
@@ -23,20 +27,30 @@ impl Notifications {
         let listener = UnixListener::bind(&path)?;
         fs::set_permissions(&path, Permissions::from_mode(0o700))?;
         listener.set_nonblocking(true)?;
-        Ok(Self { listener, subscribers: Vec::new() })
+        Ok(Self { listener, subscribers: Vec::new(), rests: false })
     }
 
     pub fn poll_fds(&self, out: &mut Vec<libc::pollfd>) {
-        let fds = std::iter::once(self.listener.as_raw_fd());
+        let fds = (!self.rests).then(|| self.listener.as_raw_fd()).into_iter();
         let fds = fds.chain(self.subscribers.iter().map(AsRawFd::as_raw_fd));
         out.extend(fds.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 }));
     }
 
     /// Takes in who came and lets go who left.
-    pub fn service(&mut self, allowed: impl Fn(u32) -> bool) {
+    pub fn service(&mut self, now: Instant, reserve: &mut Reserve, allowed: impl Fn(u32) -> bool) {
         self.subscribers.retain_mut(is_there);
+        self.rests = false;
         for _ in 0..MAX_SUBSCRIBERS {
-            let Ok((stream, _)) = self.listener.accept() else { return };
+            let stream = match self.listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    self.rests = match is_short(&error) {
+                        true => !reserve.turn_away(&self.listener, &error, now),
+                        false => error.kind() != io::ErrorKind::WouldBlock,
+                    };
+                    return;
+                }
+            };
             let known = peer::user(&stream).is_ok_and(&allowed) && stream.set_nonblocking(true).is_ok();
             if !known {
                 continue;

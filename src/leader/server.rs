@@ -9,6 +9,7 @@
 //! too often costs a few system calls.
 
 use crate::clock::Instant;
+use std::collections::VecDeque;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -21,6 +22,7 @@ use tracing::{debug, warn};
 use super::connection::{Closed, Connection};
 use super::dispatch::Session;
 use super::notifications::Notifications;
+use super::reserve::{Reserve, is_short};
 use super::{Handler, peer};
 
 pub struct Server {
@@ -31,6 +33,11 @@ pub struct Server {
     next: u64,
     /// Number of the connection that alone may change the configuration, if one does.
     exclusive: Option<u64>,
+    /// Numbers of the connections that wait for a change, in the order in which they came with it.
+    turns: VecDeque<u64>,
+    reserve: Reserve,
+    /// Whether the listener is left alone until the next `service`, because it cannot accept.
+    rests: bool,
     notifications: Notifications,
 }
 
@@ -43,12 +50,24 @@ impl Server {
         listener.set_nonblocking(true)?;
         let owner = fs::metadata(socket_path)?.uid();
         let notifications = Notifications::bind(socket_path)?;
-        Ok(Self { listener, owner, connections: Vec::new(), next: 0, exclusive: None, notifications })
+        Ok(Self {
+            listener,
+            owner,
+            connections: Vec::new(),
+            next: 0,
+            exclusive: None,
+            turns: VecDeque::new(),
+            reserve: Reserve::default(),
+            rests: false,
+            notifications,
+        })
     }
 
     /// Adds what has to be waited for before the next `service`.
     pub fn poll_fds(&self, out: &mut Vec<libc::pollfd>) {
-        out.push(libc::pollfd { fd: self.listener.as_raw_fd(), events: libc::POLLIN, revents: 0 });
+        if !self.rests {
+            out.push(libc::pollfd { fd: self.listener.as_raw_fd(), events: libc::POLLIN, revents: 0 });
+        }
         self.notifications.poll_fds(out);
         out.extend(self.connections.iter().map(Connection::poll_fd));
     }
@@ -57,11 +76,26 @@ impl Server {
     pub fn service(&mut self, now: Instant, handler: &mut dyn Handler) {
         self.accept(now);
         let owner = self.owner;
-        self.notifications.service(|user| may_control(user, owner));
+        self.notifications.service(now, &mut self.reserve, |user| may_control(user, owner));
+        // Once more for those that waited for a change that has been made now.
+        for _ in 0..=self.connections.len() {
+            let turn = self.turns.front().copied();
+            self.serve(now, handler);
+            if self.turns.is_empty() || self.turns.front().copied() == turn {
+                break;
+            }
+        }
+    }
+
+    fn serve(&mut self, now: Instant, handler: &mut dyn Handler) {
         // Backwards, so that removing one moves only one whose turn has been.
         for index in (0..self.connections.len()).rev() {
             let connection = &mut self.connections[index];
-            let mut session = Session { connection: connection.number, listener: &mut self.exclusive };
+            let mut session = Session {
+                connection: connection.number,
+                listener: &mut self.exclusive,
+                turns: &mut self.turns,
+            };
             if let Err(end) = connection.service(now, &mut session, handler) {
                 self.close(index);
                 if !matches!(end, Closed::Finished) {
@@ -75,6 +109,7 @@ impl Server {
     }
 
     fn accept(&mut self, now: Instant) {
+        self.rests = false;
         for _ in 0..ACCEPTS_PER_TURN {
             match self.listener.accept() {
                 Ok((stream, _)) => {
@@ -86,8 +121,15 @@ impl Server {
                 // The peer has gone again: not a reason to stop.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if is_short(&error) => {
+                    if !self.reserve.turn_away(&self.listener, &error, now) {
+                        self.rests = true;
+                        return;
+                    }
+                }
                 Err(error) => {
                     warn!(%error, "cannot accept control connections");
+                    self.rests = true;
                     return;
                 }
             }
@@ -112,6 +154,7 @@ impl Server {
 
     fn close(&mut self, index: usize) {
         let connection = self.connections.swap_remove(index);
+        self.turns.retain(|number| *number != connection.number);
         self.exclusive = self.exclusive.filter(|number| *number != connection.number);
     }
 

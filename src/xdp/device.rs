@@ -11,7 +11,12 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 /// What an interface of the current network namespace says about itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Device {
+    /// As it is configured; may be an alternative name (`ip link property add dev X altname Y`).
     pub name: String,
+    /// As the kernel calls it.
+    pub kernel_name: String,
+    /// Whether `name` is an alternative name.
+    pub is_altname: bool,
     pub index: u32,
     pub mac: [u8; 6],
     pub mtu: u32,
@@ -109,6 +114,7 @@ impl Device {
         if index == 0 {
             return Err(DeviceError::Missing { interface: interface() });
         }
+        let kernel_name = name_of(index).ok_or_else(|| DeviceError::Missing { interface: interface() })?;
         let failed = |what| move |source| DeviceError::System { interface: name.to_string(), what, source };
         let query = Query::new(&c_name).map_err(failed("state"))?;
         let (family, mac) = query.hardware_address().map_err(failed("MAC address"))?;
@@ -118,16 +124,36 @@ impl Device {
         let (driver, driver_version) = query.driver();
         Ok(Device {
             name: interface(),
+            is_altname: kernel_name != name,
             index,
             mac,
             mtu: query.mtu().map_err(failed("MTU"))?,
             up: query.is_up().map_err(failed("flags"))?,
             driver,
             driver_version,
-            queues: query.queues(name).map_err(failed("queues"))?.at_most(QUEUES_OF_THE_PROGRAM),
+            queues: query.queues(&kernel_name).map_err(failed("queues"))?.at_most(QUEUES_OF_THE_PROGRAM),
             offloads: query.offloads(),
             lower: lower(index),
+            kernel_name,
         })
+    }
+
+    /// The same interface under the name it has now, if it is still in this namespace and has been renamed.
+    pub fn renamed(before: &Device) -> Option<Device> {
+        let now = Device::inspect(&name_of(before.index)?).ok()?;
+        let is_same = (&now.driver, now.mac) == (&before.driver, before.mac);
+        is_same.then(|| Device { name: before.name.clone(), is_altname: false, ..now })
+    }
+
+    /// How many interfaces lie below this one, one upon the other: a VLAN or macvlan is above its device, a bridge or bond
+    /// above its ports. The kernel attaches no XDP program to an interface while one directly above it has one.
+    pub fn height(&self) -> usize {
+        height_of(&self.kernel_name, HIGHEST)
+    }
+
+    /// Names of the interfaces directly above this one.
+    pub fn uppers(&self) -> Vec<String> {
+        neighbours(&self.kernel_name, "upper_")
     }
 
     /// Whether an AF_XDP socket can serve this queue now.
@@ -164,6 +190,29 @@ impl Device {
         let half = self.queues.maximum / 2;
         (self.driver == "ena" && half > 0 && self.queues.usable > half).then_some(half)
     }
+}
+
+/// The name of the interface with this index.
+fn name_of(index: u32) -> Option<String> {
+    let mut buffer = [0u8; libc::IFNAMSIZ];
+    // SAFETY: the buffer is as long as this function wants it.
+    let name = unsafe { libc::if_indextoname(index, buffer.as_mut_ptr().cast()) };
+    (!name.is_null()).then(|| text(&buffer))
+}
+
+/// Interfaces next to this one, as sysfs shows them: links called `upper_NAME` and `lower_NAME`.
+fn neighbours(name: &str, prefix: &str) -> Vec<String> {
+    let entries = std::fs::read_dir(format!("/sys/class/net/{name}")).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter_map(|name| name.strip_prefix(prefix).map(str::to_string)).collect()
+}
+
+fn height_of(name: &str, most: usize) -> usize {
+    if most == 0 {
+        return 0;
+    }
+    let below = neighbours(name, "lower_");
+    below.iter().map(|lower| 1 + height_of(lower, most - 1)).max().unwrap_or(0)
 }
 
 impl Queues {
@@ -379,6 +428,9 @@ const DRIVER_INFORMATION_REST: usize = 32 + 32 + 32 + 12 + 5 * 4;
 /// what is left.
 const SOCKET_MTU: u32 = (CHUNK - HEADROOM - 14 - 4) as u32;
 
+/// As many as the kernel allows (`MAX_NEST_DEV`).
+const HIGHEST: usize = 8;
+
 /// The size of the socket map in `bpf/vita.bpf.c`.
 const QUEUES_OF_THE_PROGRAM: u32 = 256;
 
@@ -389,6 +441,8 @@ mod tests {
     fn device() -> Device {
         Device {
             name: "wan0".into(),
+            kernel_name: "wan0".into(),
+            is_altname: false,
             index: 7,
             mac: [2, 0, 0, 0, 0, 1],
             mtu: 1500,

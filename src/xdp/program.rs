@@ -11,8 +11,8 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
-use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 /// The program on an interface, with its maps. Shared by all workers on that interface, and independent of them: on a queue
 /// whose worker is not there it drops what the kernel might forward in clear text, and counts it.
@@ -22,9 +22,10 @@ pub struct Program {
     hook: Hook,
     sees_tags: bool,
     maps: Maps,
+    program: OwnedFd,
     /// The kernel detaches the program when the last descriptor of its link is closed, as the death of the
     /// process does; unless the link is pinned.
-    link: OwnedFd,
+    link: Mutex<OwnedFd>,
     pinned: AtomicBool,
 }
 
@@ -157,15 +158,48 @@ impl Program {
     }
 
     fn new(device: &Device, loaded: Loaded, link: OwnedFd, hook: Hook) -> Program {
-        let Loaded { maps, sees_tags, .. } = loaded;
+        let Loaded { maps, sees_tags, program } = loaded;
         let (interface, pinned) = (device.name.clone(), AtomicBool::new(false));
-        Program { interface, hook, sees_tags, maps, link, pinned }
+        Program { interface, hook, sees_tags, maps, program, link: Mutex::new(link), pinned }
+    }
+
+    /// Whether the program is still on the interface with this index: anybody with the right to may detach it, and it goes
+    /// with the interface. Waits for the kernel's lock of the interfaces.
+    pub fn is_attached(&self, index: u32) -> bool {
+        matches!(link::info(&*self.link()), Ok(Some(info)) if info.interface == index)
+    }
+
+    /// Attaches the program again, with the maps it has: sockets that live stay registered.
+    pub fn attach_again(&self, device: &Device) -> Result<(), ProgramError> {
+        self.detach();
+        if let Some(attached) = attached(device)? {
+            return Err(occupied(device, attached));
+        }
+        let driver = |driver: io::Error| ProgramError::Driver { interface: device.name.clone(), driver };
+        let link = match self.sees_tags {
+            true => create_link(device, &self.program, sys::XDP_FLAGS_DRV_MODE).map_err(driver)?,
+            false => attach_anywhere(device, &self.program)?.0,
+        };
+        *self.link() = link;
+        Ok(())
+    }
+
+    /// Takes the program off its interface, at once, even while a child between fork and exec still has a copy of the
+    /// descriptor, and even if it is pinned: the pin then is of a link that leads nowhere.
+    pub fn detach(&self) {
+        // Should it fail, closing the descriptor is what is left.
+        let _ = link::detach(&*self.link());
+        self.pinned.store(false, Ordering::Relaxed);
+    }
+
+    fn link(&self) -> MutexGuard<'_, OwnedFd> {
+        self.link.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has the program outlive the process, or not any more.
     pub fn set_pinned(&self, pins: &Pins, pinned: bool) -> Result<(), PinError> {
         if pinned {
-            pins.pin(&self.interface, &self.link, &self.maps.unserved)?;
+            pins.pin(&self.interface, &*self.link(), &self.maps.unserved)?;
         } else {
             pins.unpin(&self.interface)?;
         }
@@ -343,13 +377,10 @@ fn take_over(
 }
 
 impl Drop for Program {
-    /// Detaches at once, even while a child between fork and exec still has a copy of the descriptor.
     fn drop(&mut self) {
-        if self.pinned.load(Ordering::Relaxed) {
-            return;
+        if !self.is_pinned() {
+            self.detach();
         }
-        // Should it fail, closing the descriptor is what is left.
-        let _ = link::detach(&self.link);
     }
 }
 

@@ -231,6 +231,23 @@ impl Socket {
     }
 }
 
+/// Whether the kernel has unbound this socket, because its interface was deleted or moved to another namespace. Told
+/// once. Sockets of interfaces that are down stay bound.
+pub fn is_unbound(socket: &OwnedFd) -> bool {
+    let (mut error, mut len) = (0, size_of::<libc::c_int>() as libc::socklen_t);
+    // SAFETY: `error` is valid for writing `len` bytes.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ERROR,
+            (&raw mut error).cast(),
+            &mut len,
+        )
+    };
+    result == 0 && error == libc::ENETDOWN
+}
+
 impl Port for Socket {
     #[inline]
     fn receive(&mut self, into: &mut Batch) {

@@ -201,13 +201,13 @@ fn workers_run_where_and_how_they_are_told() {
 }
 
 /// An AF_XDP socket on queue 0 of a device, as another program would have it.
-struct QueueTaken {
+pub struct QueueTaken {
     release: mpsc::Sender<()>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
 impl QueueTaken {
-    fn of(namespace: &str, device: &'static str) -> QueueTaken {
+    pub fn of(namespace: &str, device: &'static str) -> QueueTaken {
         let namespace = fs::File::open(format!("/run/netns/{namespace}")).expect("the namespace exists");
         let (release, released) = mpsc::channel();
         let (report, bound) = mpsc::channel();

@@ -6,6 +6,7 @@
 //! * `refusals`: configurations that are not accepted, and what that does to running traffic (nothing)
 //! * `leaves`: every leaf of the configuration, from end to end
 //! * `data_plane`: keys that are configured, and keys that were negotiated on view
+//! * `devices`: interfaces that are missing, renamed, moved, replaced or taken, and who is answered meanwhile
 //! * `faults`: interfaces that go and come back, signals, use of the machine
 //! * `transactions`: changes while packets flow
 //! * `hostile`: garbage on every interface and socket
@@ -13,6 +14,7 @@
 //! They need root, and fail without it.
 
 mod data_plane;
+mod devices;
 mod faults;
 #[path = "../support/flow.rs"]
 mod flow;

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Work that a device, a disk or another thread may hold up, done by a thread of its own. The control thread asks for
+//! the result and never waits for it.
+
+use crate::xdp::Doorbell;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, TryRecvError};
+
+/// Work under way. A job that is dropped goes on to its end, and its result is dropped by its thread.
+pub struct Job<T> {
+    result: Receiver<T>,
+}
+
+/// The state of a job.
+pub enum Progress<T> {
+    Running,
+    Done(T),
+    /// The thread panicked; its message is on standard error.
+    Died,
+}
+
+impl<T: Send + 'static> Job<T> {
+    /// Starts the work. The bell rings when the result is there.
+    pub fn start(bell: &Arc<Doorbell>, work: impl FnOnce() -> T + Send + 'static) -> io::Result<Job<T>> {
+        let (sender, result) = mpsc::sync_channel(1);
+        let ring = RingAtEnd(bell.clone());
+        std::thread::Builder::new().name(NAME.to_string()).spawn(move || {
+            // Dropped after the sender, so that the listener also finds out about a panic.
+            let _ring = ring;
+            let sender = sender;
+            // Nobody may want it any more.
+            let _ = sender.send(work());
+        })?;
+        Ok(Job { result })
+    }
+
+    /// The result, if it is there. It is given once.
+    pub fn poll(&self) -> Progress<T> {
+        match self.result.try_recv() {
+            Ok(result) => Progress::Done(result),
+            Err(TryRecvError::Empty) => Progress::Running,
+            Err(TryRecvError::Disconnected) => Progress::Died,
+        }
+    }
+}
+
+struct RingAtEnd(Arc<Doorbell>);
+
+impl Drop for RingAtEnd {
+    fn drop(&mut self) {
+        self.0.ring();
+    }
+}
+
+/// The thread's name, as `top -H` shows it.
+const NAME: &str = "vita-job";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::xdp::{poll, readable};
+    use std::time::Duration;
+
+    /// Waits for the bell and gives what there is then.
+    fn outcome<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Progress<T> {
+        let bell = Arc::new(Doorbell::new().unwrap());
+        let job = Job::start(&bell, work).unwrap();
+        assert!(poll(&mut [readable(bell.fd())], Some(Duration::from_secs(60))).unwrap());
+        job.poll()
+    }
+
+    #[test]
+    fn the_bell_rings_when_the_result_is_there_or_there_will_be_none() {
+        assert!(matches!(outcome(|| 7), Progress::Done(7)));
+        assert!(matches!(outcome(|| -> u8 { panic!("the test's panic") }), Progress::Died));
+    }
+
+    #[test]
+    fn nobody_waits_for_work_under_way() {
+        let bell = Arc::new(Doorbell::new().unwrap());
+        let (release, released) = mpsc::channel::<()>();
+        let job = Job::start(&bell, move || released.recv().is_ok()).unwrap();
+        assert!(matches!(job.poll(), Progress::Running));
+        release.send(()).unwrap();
+        assert!(poll(&mut [readable(bell.fd())], Some(Duration::from_secs(60))).unwrap());
+        assert!(matches!(job.poll(), Progress::Done(true)));
+    }
+}
