@@ -472,10 +472,10 @@ impl<M: Meter> Graph<M> {
                 continue;
             };
             if self.handoff.give(owner, frame.data()) {
-                count.handoff_out_packets.add(1);
+                self.counters.outbound_handoff.handoff_out_packets.add(1);
                 self.handed |= 1 << owner;
             } else {
-                count.handoff_out_drops.add(1);
+                self.counters.outbound_handoff.handoff_out_drops.add(1);
                 count.rxerrors.add(1);
             }
         }
@@ -508,7 +508,7 @@ impl<M: Meter> Graph<M> {
             senders &= senders - 1;
             let ([mut packets, mut too_big, mut answers], mut aside) = (batches(), Aside::empty());
             let lost = mailbox.take(sender, &self.pool, |frame| packets.push(frame));
-            count.private_router.handoff_out_drops.add(lost);
+            count.outbound_handoff.handoff_out_drops.add(lost);
             count.private_router.rxerrors.add(lost);
             work += packets.len();
             let (router, tunnels) = (&self.private_router, &self.outbound.tunnels);

@@ -174,7 +174,7 @@ fn a_worker_without_an_sa_hands_packets_to_the_one_that_has_it() {
         assert_eq!(only(tokyo.sent_private())[14..], expected[14..], "as if one worker had done it all");
         other.graph.handed = 0;
     }
-    other.counted(&[("private-router/handoff-out-packets", 4)]);
+    other.counted(&[("outbound-handoff/handoff-out-packets", 4)]);
     owner.counted(&[]);
     assert_eq!(owner.route.counters.outbound.packets.value(), 4);
 
@@ -207,7 +207,7 @@ fn packets_that_nobody_can_seal_are_dropped_where_they_are() {
     // From now on it is known.
     other.arrive_private(&udp(HOST, FAR_HOST, 64, b"nobody has an SA"));
     other.counted(&[
-        ("private-router/handoff-out-packets", 1),
+        ("outbound-handoff/handoff-out-packets", 1),
         ("private-router/sa-errors", 1),
         ("private-router/rxerrors", 1),
     ]);
@@ -258,8 +258,8 @@ fn a_flood_from_another_worker_takes_no_more_than_its_share_of_a_round() {
     assert_eq!(rounds, [32; 8]);
     assert_eq!(owner.sent_public().len(), 256);
     other.counted(&[
-        ("private-router/handoff-out-packets", 256),
-        ("private-router/handoff-out-drops", 44),
+        ("outbound-handoff/handoff-out-packets", 256),
+        ("outbound-handoff/handoff-out-drops", 44),
         ("private-router/rxerrors", 44),
     ]);
     owner.leaked_nothing();
@@ -292,14 +292,14 @@ fn all_flows_pass_between_two_workers_and_one() {
         assert!(start.elapsed() < Duration::from_secs(60), "not all flows pass");
     }
     let counter = |leaf: &str| -> u64 { sites.state(31, &format!("/gateway-state/{leaf}")).parse().unwrap() };
-    let handed = counter("private-router/handoff-out-packets");
+    let handed = counter("outbound-handoff/handoff-out-packets");
     assert!(handed > 0, "all flows came to one worker");
     for (from, to) in [(31, 32), (32, 31)] {
         let passed = flows(&sites, from, to, address(to));
         assert_eq!(passed.len(), FLOWS.len(), "from {from} to {to}: {passed:?}");
     }
-    assert!(counter("private-router/handoff-out-packets") > handed);
-    assert_eq!(counter("private-router/handoff-out-drops"), 0);
+    assert!(counter("outbound-handoff/handoff-out-packets") > handed);
+    assert_eq!(counter("outbound-handoff/handoff-out-drops"), 0);
 }
 
 /// The source ports whose packets arrive, of 16 flows.

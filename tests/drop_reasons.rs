@@ -646,10 +646,10 @@ fn handoff() -> Vec<Driver> {
         (0..count).for_each(|_| site.arrive_private(&udp(HOST, FAR_HOST, 64, b"handed over")));
         assert!(site.sent_public().is_empty());
     };
-    let full = "private-router/handoff-out-packets*256 private-router/handoff-out-drops*3 \
+    let full = "outbound-handoff/handoff-out-packets*256 outbound-handoff/handoff-out-drops*3 \
                 private-router/rxerrors*3";
     vec![
-        driver_of("private-router/handoff-out-packets", beside_an_owner, move |site| stray(site, 1)),
+        driver_of("outbound-handoff/handoff-out-packets", beside_an_owner, move |site| stray(site, 1)),
         driver_of(full, beside_an_owner, move |site| stray(site, 259)),
     ]
 }

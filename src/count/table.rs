@@ -54,6 +54,7 @@ counters! {
         outbound_ttl: Ttl,
         inbound_ttl: Ttl,
         private_router: PrivateRouter,
+        outbound_handoff: OutboundHandoff,
         public_router: PublicRouter,
         private_icmp4: Icmp4,
         private_icmp6: Icmp6,
@@ -94,9 +95,9 @@ groups! {
     /// TTL and header checks of forwarded packets.
     Ttl { protocol_errors checksum_errors }
     /// From destination to route; what stops a packet before it is sealed.
-    PrivateRouter {
-        rxerrors route_errors mtu_errors sa_errors sequence_errors handoff_out_packets handoff_out_drops
-    }
+    PrivateRouter { rxerrors route_errors mtu_errors sa_errors sequence_errors }
+    /// From a worker without an SA of the route to one that has it.
+    OutboundHandoff { handoff_out_packets handoff_out_drops }
     /// From SPI to inbound SA.
     PublicRouter { route_errors protocol_errors }
     /// One inbound SA. Dummy packets are no errors.
