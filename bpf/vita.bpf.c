@@ -307,8 +307,10 @@ INLINE void look4(const struct ipv4 *ip, const void *end, const struct filter *f
 	length = (ip->version_and_length & 15) * 4;
 	if (ip->version_and_length >> 4 != 4 || length < sizeof *ip)
 		return;
-	facts->is_kernels = is_kernels(ip->protocol, (ip->fragment & BIG_ENDIAN_16(0x3fff)) != 0,
-				       (const void *)((const u8 *)ip + length), end, filter);
+	/* Options are seen as a fragment is: without CAP_PERFMON no register can be added to a pointer into a packet. */
+	facts->is_kernels = is_kernels(ip->protocol,
+				       length != sizeof *ip || (ip->fragment & BIG_ENDIAN_16(0x3fff)) != 0,
+				       (const void *)(ip + 1), end, filter);
 }
 
 INLINE void look6(const struct ipv6 *ip, const void *end, const struct filter *filter, struct facts *facts)
@@ -353,18 +355,24 @@ __attribute__((noinline)) int vita_fail_closed(struct xdp_md *context, u32 ether
 	const struct ethernet *ethernet = (const void *)(u64)context->data;
 	const void *end = (const void *)(u64)context->data_end;
 	u32 place = context->rx_queue_index < QUEUES ? context->rx_queue_index : QUEUES - 1;
-	const void *payload = (const u8 *)(ethernet + 1) + (tags & 8) + (tags & 4);
+	const void *payload = ethernet + 1;
 	const struct filters *filters = current_filters();
 	struct facts facts = {};
 	u64 *count;
 
 	if ((const void *)(ethernet + 1) > end || !filters || !carries_ip(ethertype))
 		return XDP_PASS;
+	if (tags == 4)
+		payload = (const u8 *)(ethernet + 1) + 4;
+	else if (tags == 8)
+		payload = (const u8 *)(ethernet + 1) + 8;
 	/* All addresses of an interface have the same port. */
 	if (ethertype == ETHERTYPE_IPV4)
 		look4(payload, end, &filters->of[0], &facts);
 	else if (ethertype == ETHERTYPE_IPV6)
 		look6(payload, end, &filters->of[0], &facts);
+	/* Without CAP_PERFMON the kernel refuses to add a register to a pointer that is different in each round. */
+#pragma unroll
 	for (int i = 0; i < ADDRESSES; i++) {
 		const struct filter *filter = &filters->of[i];
 
