@@ -12,7 +12,7 @@
 //!           ◄── └──────────────────────────────────┘ ◄──
 //! ```
 //!
-//! The rooms from the bottom up: [`wire`], [`frame`], [`count`]; [`aead`], [`route`], [`esp`]; [`exchange`]; [`xdp`];
+//! The rooms from the bottom up: [`process`], [`wire`], [`frame`], [`count`]; [`aead`], [`route`], [`esp`]; [`exchange`]; [`xdp`];
 //! [`stage`], [`graph`], [`worker`]; [`yang`], [`config`]; [`control`], [`leader`], [`cli`]. Each knows only rooms below
 //! it and begins with an essay of its own. The program is [`cli::run`]. As a library Vita is for its own tests and
 //! benches; its interface may change with any version.
@@ -54,7 +54,9 @@
 //! # Attacks that do not apply, and why
 //!
 //! * *Nonce reuse.* A key belongs to one [`esp::OutboundSa`], which counts upwards, stops at the last number, and is never
-//!   stored: a gateway that restarts negotiates new keys. Each direction has its own key.
+//!   stored: a gateway that restarts negotiates new keys. What a configured key has used is on disk before it is used
+//!   ([`control::ledger`]). Each direction has its own key.
+//! * *A worker that is broken into* has no capability and no system call but those of its loop ([`process`]).
 //! * *Replay.* A number is accepted once. The window moves only after the ICV was right, so forged packets cannot push it.
 //! * *Downgrade.* There is one version and one AEAD, and both sides hash them into the handshake.
 //! * *Replayed handshakes.* A proposal answers a nonce of the responder that is spent with it.
@@ -87,9 +89,14 @@ pub mod exchange;
 pub mod frame;
 pub mod graph;
 pub mod leader;
+pub mod process;
 pub mod route;
 pub mod stage;
 pub mod wire;
 pub mod worker;
 pub mod xdp;
 pub mod yang;
+
+/// In the tests and benches, too: what it costs is in all figures.
+#[global_allocator]
+static ALLOCATOR: process::Erasing = process::Erasing;

@@ -22,6 +22,7 @@ use crate::count::{Counters, Interface as InterfaceCount};
 use crate::esp::OutboundSa;
 use crate::frame::{Batch, Pool, Port};
 use crate::graph::{Graph, Leftover, Plan, Reroute};
+use crate::process;
 use crate::stage::{Datagram, Event, Inbound, Overheard};
 use crate::xdp::{self, BindError, Device, Doorbell, KernelStatistics, Mode, Options, Socket, Umem};
 use crossbeam::queue::ArrayQueue;
@@ -188,6 +189,11 @@ impl Worker {
             .name(format!("vita-queue{queue}"))
             .spawn(move || match Running::prepare(seat, plan, shared, patience) {
                 Ok((running, sockets)) => {
+                    if let Err(error) = process::confine() {
+                        tracing::warn!(
+                            "worker of queue {queue}: runs with the rights of the process: {error}"
+                        );
+                    }
                     // A control thread that no longer waits for this has ended; so will the worker.
                     let _ = report.send(Ok(sockets));
                     running.run();

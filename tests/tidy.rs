@@ -25,6 +25,7 @@ struct Room {
 
 const ROOMS: &[Room] = &[
     Room { name: "clock", uses: &[], below: false },
+    Room { name: "process", uses: &[], below: false },
     Room { name: "wire", uses: &[], below: false },
     Room { name: "frame", uses: &[], below: false },
     Room { name: "count", uses: &[], below: false },
@@ -37,7 +38,7 @@ const ROOMS: &[Room] = &[
     Room { name: "config", uses: &["yang", "wire"], below: false },
     Room { name: "stage", uses: &["wire", "frame", "count", "route", "esp"], below: false },
     Room { name: "graph", uses: &["stage"], below: true },
-    Room { name: "worker", uses: &["clock", "graph", "xdp"], below: true },
+    Room { name: "worker", uses: &["clock", "process", "graph", "xdp"], below: true },
     Room { name: "control", uses: &["clock", "config", "worker", "exchange", "count"], below: true },
     Room { name: "leader", uses: &["clock", "yang", "control"], below: false },
 ];
@@ -441,7 +442,7 @@ fn report(complaints: impl IntoIterator<Item = String>) {
 }
 
 /// Rooms that touch kernel memory, share memory with other processes, or speak to the CPU directly.
-const MAY_BE_UNSAFE: &[&str] = &["xdp", "frame", "aead", "count"];
+const MAY_BE_UNSAFE: &[&str] = &["xdp", "frame", "aead", "count", "process"];
 
 /// Rooms where bad input is data, so that nothing may assume it away.
 const NEVER_UNWRAP: &[&str] = &["wire", "esp", "stage", "yang"];

@@ -223,7 +223,7 @@ fn read_value(value: Value) -> Result<Given, ConfigError> {
     }
     let stdin = io::stdin();
     if stdin.is_terminal() {
-        eprintln!("Type the value and end it with Ctrl-D.");
+        super::complain(&"Type the value and end it with Ctrl-D.");
     }
     let text = read_bounded(&mut stdin.lock(), "standard input")?;
     Ok(Given { text, name: "<stdin>".to_owned(), input })

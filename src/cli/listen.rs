@@ -71,7 +71,7 @@ pub fn run(
             listener.serve(input, stream)?;
         }
     }
-    eprintln!("Input pipe closed.");
+    super::complain(&"Input pipe closed.");
     Ok(())
 }
 

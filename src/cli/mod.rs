@@ -26,7 +26,7 @@ mod unpin;
 
 use std::ffi::OsString;
 use std::fmt::Display;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -34,6 +34,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use tracing_subscriber::EnvFilter;
 use zeroize::Zeroizing;
 
+use crate::process::{self, Log};
 use args::{Command, ConfigAction, Gateway, Vita};
 
 /// Does what the command line says.
@@ -51,7 +52,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             };
             result.unwrap_or_else(|error| {
                 // Bare: scripts compare these texts, and some point at a column.
-                eprintln!("{error}");
+                complain(&error);
                 ExitCode::FAILURE
             })
         }
@@ -76,19 +77,38 @@ fn run_gateway(gateway: Gateway) -> ExitCode {
     if let Some(Err(error)) = gateway.name.as_deref().map(crate::leader::rundir::check_name) {
         return fail(format_args!("--name: {error}"));
     }
-    if let Err(error) = start_logging() {
-        return fail(error);
+    // Before there is a second thread, that of the log.
+    let ungranted = process::harden();
+    let log = match start_logging() {
+        Ok(log) => log,
+        Err(error) => return fail(error),
+    };
+    ungranted.iter().for_each(|what| tracing::warn!("{what}"));
+    match daemon::run(gateway) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Behind what the log has to say, and as little waited for.
+            log.lines().push(format!("vita: {error}\n").into_bytes());
+            ExitCode::FAILURE
+        }
     }
-    daemon::run(gateway).map_or_else(fail, |()| ExitCode::SUCCESS)
 }
 
-fn start_logging() -> Result<(), String> {
+/// The log, which is flushed when it is dropped.
+fn start_logging() -> Result<Log, String> {
     let level = std::env::var(LOG_VARIABLE).unwrap_or_default();
     let filter = EnvFilter::try_new(if level.is_empty() { DEFAULT_LEVEL } else { &level })
         .map_err(|error| format!("{LOG_VARIABLE}={level}: {error}; use error, warn, info, debug or trace"))?;
     let colours = io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colours).init();
-    Ok(())
+    let log = Log::to_standard_error();
+    log.report_panics();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(log.lines())
+        .with_ansi(colours)
+        .log_internal_errors(false)
+        .init();
+    Ok(log)
 }
 
 /// Prints a fresh key in the form the leaf preshared-key takes.
@@ -109,8 +129,13 @@ fn print(text: &str) -> ExitCode {
 }
 
 fn fail(error: impl Display) -> ExitCode {
-    eprintln!("vita: {error}");
+    complain(&format_args!("vita: {error}"));
     ExitCode::FAILURE
+}
+
+/// A line on standard error; if it is closed, nobody is left to tell, and `eprintln!` would panic.
+fn complain(line: &dyn Display) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// Help and version succeed; everything else about the usage is an error with exit code 1.
@@ -130,7 +155,7 @@ fn explain_config(error: &clap::Error) -> ExitCode {
     let usage = || error.get(ContextKind::Usage).map(ToString::to_string).unwrap_or_default();
     match error.kind() {
         ErrorKind::UnknownArgument if word.starts_with('-') => {
-            eprintln!("Unknown option `{word}'");
+            complain(&format_args!("Unknown option `{word}'"));
         }
         ErrorKind::UnknownArgument => {
             print(&format!("error: too many arguments\n\n{}\n", usage()));

@@ -19,7 +19,8 @@ use crate::wire::ip::Family;
 pub struct KeyManager {
     shared: Shared,
     /// By route SPI.
-    tunnels: BTreeMap<u32, Entry>,
+    /// Boxed, so that one that goes leaves nothing behind in the tree.
+    tunnels: BTreeMap<u32, Box<Entry>>,
     /// One entry for each route that has a deadline.
     agenda: BTreeSet<(Instant, u32)>,
     /// By address.
@@ -111,9 +112,9 @@ impl KeyManager {
         let before = std::mem::replace(&mut self.shared.settings, settings);
 
         let routes: BTreeMap<u32, Route> = routes.into_iter().map(|route| (route.spi, route)).collect();
-        let stays = |(spi, entry): (&u32, &Entry)| routes.get(spi).is_some_and(|new| entry.tunnel.is_of(new));
+        let stays = |spi: &u32, entry: &Entry| routes.get(spi).is_some_and(|new| entry.tunnel.is_of(new));
         let gone: Vec<u32> =
-            self.tunnels.iter().filter(|tunnel| !stays(*tunnel)).map(|(spi, _)| *spi).collect();
+            self.tunnels.iter().filter(|(spi, entry)| !stays(spi, entry)).map(|(spi, _)| *spi).collect();
         self.remove(&gone);
         for route in routes.into_values() {
             let reset = before.own_for(route.gateway) != settings.own_for(route.gateway)
@@ -190,7 +191,12 @@ impl KeyManager {
 
     /// What to do next. To be called until it returns None after every call of `configure`, `handle` and `timeout`.
     pub fn poll(&mut self) -> Option<Output> {
-        self.shared.outputs.pop_front()
+        let output = self.shared.outputs.pop_front();
+        if output.is_none() && self.shared.outputs.capacity() > 0 {
+            // The keys of those that were there.
+            self.shared.outputs = VecDeque::new();
+        }
+        output
     }
 
     pub fn counters(&self) -> Counters {
@@ -311,7 +317,7 @@ impl KeyManager {
             None => {
                 let tunnel = Tunnel::new(route, &mut self.shared);
                 let budget = RouteBudget::new();
-                self.tunnels.insert(spi, Entry { tunnel, deadline: None, waits: false, budget });
+                self.tunnels.insert(spi, Box::new(Entry { tunnel, deadline: None, waits: false, budget }));
                 self.join(gateway);
                 self.settle(now, spi);
             }

@@ -156,13 +156,14 @@ pub struct Route {
     pub gateway: IpAddr,
 }
 
-/// A secret shared by two gateways. Erased when dropped, never shown.
+/// A secret shared by two gateways. Erased when dropped, never shown. Boxed, so that it leaves nothing behind where it is
+/// moved from.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct PresharedKey([u8; 32]);
+pub struct PresharedKey(Box<[u8; 32]>);
 
 impl PresharedKey {
     pub fn new(key: [u8; 32]) -> Self {
-        PresharedKey(key)
+        PresharedKey(Box::new(key))
     }
 
     fn as_bytes(&self) -> &[u8; 32] {
@@ -172,7 +173,7 @@ impl PresharedKey {
 
 impl PartialEq for PresharedKey {
     fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
+        self.0.ct_eq(&*other.0).into()
     }
 }
 

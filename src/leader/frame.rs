@@ -42,7 +42,7 @@ impl Decoder {
         let Some((header, length)) = self.complete()? else { return Ok(None) };
         let start = self.consumed + header;
         let end = start + length;
-        if self.buffer.len() == end && length > RETAINED {
+        if self.buffer.len() == end && length > LONG {
             // A document is not copied, only moved to the front of its buffer.
             let mut payload = std::mem::take(&mut self.buffer);
             payload.drain(..start);
@@ -72,13 +72,12 @@ impl Decoder {
     }
 
     /// Moves the rest to the front only once it is the smaller half: many small frames in one buffer
-    /// must not cost a copy of everything behind each of them. One large frame does not keep its
-    /// memory for the life of the connection either.
+    /// must not cost a copy of everything behind each of them. The old buffer goes, and is erased with that: neither the
+    /// memory nor the keys of a frame stay for the life of the connection.
     fn compact(&mut self) {
         if self.consumed * 2 >= self.buffer.len() {
-            self.buffer.drain(..self.consumed);
+            self.buffer = self.buffer[self.consumed..].to_vec();
             self.consumed = 0;
-            self.buffer.shrink_to(RETAINED);
         }
     }
 }
@@ -116,8 +115,8 @@ pub const MAX_REPLY: usize = 64 << 20;
 /// the same way, and beside it a path and the name of a schema.
 pub const MAX_REQUEST: usize = MAX_REPLY + (64 << 10);
 
-/// Buffer a connection may keep between requests: covers every request but whole documents.
-const RETAINED: usize = 64 << 10;
+/// A longer payload is handed over in its buffer, not copied.
+const LONG: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {

@@ -245,8 +245,13 @@ impl Lab {
         format!("{}{node}", self.prefix)
     }
 
-    /// What the daemons of a site have said so far.
+    /// What the daemons of a site have said so far. What they have on their lips is waited for: a thread of its own
+    /// writes it, and sleeps when it is done.
     pub fn log(&self, site: &str) -> String {
+        let writes = |gateway: &Gateway| writes_its_log(gateway.process.id());
+        eventually(START_WAIT, "what was logged is written", || {
+            !self.gateways.iter().any(|gateway| gateway.site == site && writes(gateway))
+        });
         fs::read_to_string(self.log_file(site)).unwrap_or_default()
     }
 
@@ -279,7 +284,7 @@ impl Drop for Lab {
     fn drop(&mut self) {
         if thread::panicking() {
             for site in SITES {
-                let log = self.log(site);
+                let log = fs::read_to_string(self.log_file(site)).unwrap_or_default();
                 let lines: Vec<&str> = log.lines().collect();
                 let end = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
                 eprintln!("--- the end of the log of vita-{site}:\n{end}");
@@ -350,6 +355,14 @@ impl Drop for Turn {
         *STANDING.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
         ONE_LESS.notify_one();
     }
+}
+
+/// Whether the thread that writes a daemon's log is awake.
+fn writes_its_log(pid: u32) -> bool {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let stats = tasks.filter_map(|task| fs::read_to_string(task.path().join("stat")).ok());
+    let mut of_log = stats.filter(|stat| stat.contains("(vita-log)"));
+    of_log.any(|stat| !stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('S')))
 }
 
 /// Labs whose test process is gone.
