@@ -44,7 +44,7 @@ bench: packages
 	VITA_FIGURES=$(FIGURES) $(CARGO) bench --locked --bench report
 
 # The corpus in fuzz/corpus is replayed by `make test` as well, without any of this.
-FUZZ_TARGETS := text path framing leader json wire graph exchange
+FUZZ_TARGETS := text path framing leader json ledger wire graph exchange
 fuzz: packages
 	@$(CARGO) +nightly --version >/dev/null 2>&1 || { \
 	  echo "make fuzz: needs a nightly toolchain, which is not on this machine: rustup toolchain install nightly" >&2; exit 1; }

@@ -7,6 +7,8 @@ mod checks;
 mod exchange;
 #[path = "../fuzz/graph.rs"]
 mod graph;
+#[path = "../fuzz/ledger.rs"]
+mod ledger;
 #[path = "../fuzz/wire.rs"]
 mod wire;
 
@@ -60,6 +62,28 @@ fn the_corpus_of_connections_holds_no_surprise() {
 #[test]
 fn the_corpus_of_packets_holds_no_surprise() {
     replay("wire", wire::wire);
+}
+
+#[test]
+fn the_corpus_of_ledgers_holds_no_surprise() {
+    replay("ledger", ledger::ledger);
+}
+
+/// Histories of keys without end, from a fixed seed.
+#[test]
+fn no_history_of_a_ledger_draws_a_number_twice() {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut byte = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 32) as u8
+    };
+    for _ in 0..3000 {
+        let length = 2 * usize::from(byte());
+        let history: Vec<u8> = (0..length).map(|_| byte()).collect();
+        ledger::ledger(&history);
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use crate::config::{Document, Rejected};
 use crate::control::{self, Edit, History, Request, Supervisor, TransactionError, Transactions, history};
 use crate::leader::rundir::{self, RunDir, RunDirError};
 use crate::leader::{Change, Extension, Handler, Server};
+use crate::process::{self, Generation};
 use crate::xdp;
 use crate::yang::format::Format;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -65,18 +66,24 @@ pub fn run(gateway: Gateway) -> Result<(), DaemonError> {
     if let Some(name) = &gateway.name {
         run_dir.claim(name)?;
     }
-    let supervisor = Supervisor::new(control::Options {
+    let mut supervisor = Supervisor::new(control::Options {
         cpus: gateway.cpu.map(|list| list.0).unwrap_or_default(),
         busywait: gateway.busywait,
         realtime: gateway.realtime,
         name: id.to_string(),
     })?;
     let history = match &gateway.name {
-        Some(name) => History::open(&history::root().join(name)),
+        Some(name) => {
+            let state = history::root().join(name);
+            let history = History::open(&state);
+            supervisor.remember_in(&state);
+            history
+        }
         None => {
             tracing::info!(
                 "configurations end with this process: it has no name (--name) to keep them under"
             );
+            supervisor.remember_nowhere();
             History::in_memory()
         }
     };
@@ -100,9 +107,12 @@ pub fn run(gateway: Gateway) -> Result<(), DaemonError> {
     }
     tracing::info!("packets are sealed by {}", aead.name());
     tracing::info!("{id} runs; configure it with: vita config set {id} / < FILE");
+    // Where there is no such socket, nobody would say anything on it either.
+    let generation = Generation::listen().ok();
     let mut fds = Vec::new();
     loop {
         fds.clear();
+        fds.extend(generation.iter().map(|generation| xdp::readable(generation.fd())));
         fds.push(xdp::readable(signals.arrival.as_raw_fd()));
         fds.push(xdp::readable(transactions.supervisor.bell()));
         fds.extend(transactions.supervisor.neighbours().map(xdp::readable));
@@ -126,12 +136,18 @@ pub fn run(gateway: Gateway) -> Result<(), DaemonError> {
         if signals.takes_reload() {
             daemon.wants_reload = true;
         }
+        if generation.as_ref().is_some_and(Generation::has_changed) {
+            transactions.supervisor.renew(now);
+        }
         transactions.service(now);
         if is_open {
             let owner = &mut daemon.owner;
             server.service(now, &mut Requests { transactions: &mut transactions, now, owner });
         }
         daemon.service(&mut transactions, now)?;
+        // Requests and the key exchange leave keys on the stack.
+        process::erase_stack();
+        process::lock_again();
     }
 }
 

@@ -137,6 +137,7 @@ fn association(fields: &Fields) -> Result<Arc<Association>, Refusal> {
         key: fields.key(Aead::named(aead).ok_or_else(unsupported)?)?,
         salt: fields.secret("salt")?,
         sequence: fields.data.value("sequence-number").and_then(Value::as_number).unwrap_or(0),
+        is_sequence_given: fields.data.value("sequence-number").is_some(),
     }))
 }
 

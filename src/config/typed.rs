@@ -105,6 +105,8 @@ pub struct Association {
     pub salt: Secret<4>,
     /// The last sequence number that is used up.
     pub sequence: u64,
+    /// Whether the configuration says that number, be it 0.
+    pub is_sequence_given: bool,
 }
 
 /// The algorithms that associations can have. The key exchange agrees on the first one only.

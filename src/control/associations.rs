@@ -5,7 +5,7 @@
 //! the worker does not have is provided. In between the worker carries out the first, so that the last sequence number
 //! of a key is known before the key is used again. What is equal in both is not touched.
 
-use super::ledger::Ledger;
+use super::ledger::{Begin, Ledger};
 use super::plan::Numbers;
 use crate::aead::{self, Secret};
 use crate::config::{Aead, AeadKey, Association, Config, LiveAssociation};
@@ -33,11 +33,14 @@ pub struct Provided {
     pub first: usize,
     /// How many could not be given, because their keys are in use elsewhere.
     pub left_out: usize,
+    /// How many wait for the disk.
+    pub recording: usize,
 }
 
 struct Held {
     route: String,
-    sa: Parameters,
+    /// Boxed, so that it leaves no key behind where it is moved from.
+    sa: Box<Parameters>,
     /// The number that was configured to be used up.
     sequence: u64,
     /// Where it leaves its last number, unless the ledger has that.
@@ -62,7 +65,7 @@ impl Associations {
 
     /// Has the worker accept packets of this SA.
     pub fn install(&mut self, worker: &mut Worker, numbers: &Numbers, route: String, sa: SaParameters) {
-        let (sa, last) = (negotiated(&sa), LastNumber::default());
+        let (sa, last) = (Box::new(negotiated(&sa)), LastNumber::default());
         // A route that is no more has no number.
         let Some(count) = install(worker, numbers, (&route, self.queue), &sa, 0, &last) else { return };
         self.inbound.insert(sa.spi, (Held { route, sa, sequence: 0, last: Some(last) }, count));
@@ -81,7 +84,7 @@ impl Associations {
         route: String,
         sa: SaParameters,
     ) -> bool {
-        let (sa, last) = (negotiated(&sa), LastNumber::default());
+        let (sa, last) = (Box::new(negotiated(&sa)), LastNumber::default());
         if let Some(number) = numbers.of(&route) {
             activate(worker, number, &sa, 0, &last);
         }
@@ -138,11 +141,13 @@ impl Associations {
             if self.inbound.get(&wanted.spi).is_some_and(|(held, _)| held.is(wanted)) {
                 continue;
             }
-            let sa = parameters(wanted);
-            let Some(number) = known(Direction::Inbound, wanted, &sa, ledger) else {
+            let sa = Box::new(parameters(wanted));
+            let Some(number) = ledger.received(&sa) else {
+                in_use(Direction::Inbound, wanted);
                 provided.left_out += 1;
                 continue;
             };
+            let number = number.max(wanted.sequence);
             let last = LastNumber::default();
             let place = (&*wanted.route, queue);
             // Every configured association is of a route that is configured.
@@ -154,13 +159,23 @@ impl Associations {
             if self.outbound.get(&wanted.route).is_some_and(|held| held.is(wanted)) {
                 continue;
             }
-            let sa = parameters(wanted);
-            let Some(number) = known(Direction::Outbound, wanted, &sa, ledger) else {
-                provided.left_out += 1;
-                continue;
-            };
+            let sa = Box::new(parameters(wanted));
             let Some(route) = numbers.of(&wanted.route) else { continue };
-            let last = LastNumber::default();
+            let (number, ceiling) = match ledger.begin(&sa, given(wanted)) {
+                Begin::After { number, ceiling } => (number, ceiling),
+                Begin::Recording => {
+                    provided.recording += 1;
+                    continue;
+                }
+                Begin::InUse => {
+                    in_use(Direction::Outbound, wanted);
+                    provided.left_out += 1;
+                    continue;
+                }
+                // It has been told when it came to be so.
+                Begin::Unproven => continue,
+            };
+            let last = LastNumber::bounded(number, ceiling);
             activate(worker, route, &sa, number, &last);
             ledger.keep(Direction::Outbound, &sa, last);
             provided.first += usize::from(number == 0);
@@ -173,6 +188,17 @@ impl Associations {
         }
         worker.wake();
         provided
+    }
+
+    /// Stops sending through all associations, whose keys are not to be used any more as they are.
+    pub fn silence(&mut self, worker: &mut Worker, config: &Config, numbers: &Numbers, ledger: &mut Ledger) {
+        let keys = Keys::of(config);
+        for (route, mut held) in std::mem::take(&mut self.outbound) {
+            held.settle(Direction::Outbound, &keys, ledger);
+            if let Some(number) = numbers.of(&route) {
+                worker.command(Command::Activate { route: number, sa: None });
+            }
+        }
     }
 
     /// Hands over what tells where the numbers end that this configuration needs; the worker ends.
@@ -188,7 +214,7 @@ impl Associations {
 }
 
 impl Held {
-    fn configured(association: &Association, sa: Parameters) -> Held {
+    fn configured(association: &Association, sa: Box<Parameters>) -> Held {
         Held { route: association.route.clone(), sa, sequence: association.sequence, last: None }
     }
 
@@ -196,7 +222,7 @@ impl Held {
     fn is(&self, association: &Association) -> bool {
         let Association { spi, route, key, salt, sequence, .. } = association;
         let wanted = (*spi, route, key.aead(), key.bytes(), salt.bytes());
-        let Parameters { spi, key, salt } = &self.sa;
+        let Parameters { spi, key, salt } = &*self.sa;
         (*spi, &self.route, algorithm(key), key.bytes(), salt) == wanted && self.sequence >= *sequence
     }
 
@@ -211,7 +237,7 @@ impl Held {
     }
 
     fn shown(&self, is_inbound: bool, queue: u16) -> LiveAssociation<'_> {
-        let Parameters { spi, key, salt } = &self.sa;
+        let Parameters { spi, key, salt } = &*self.sa;
         let (aead, key) = (algorithm(key).name(), key.bytes());
         LiveAssociation { is_inbound, spi: *spi, queue, route: &self.route, aead, key, salt }
     }
@@ -242,23 +268,33 @@ fn wanted(list: &[Arc<Association>], queue: u16) -> impl Iterator<Item = &Associ
     list.iter().map(|association| &**association).filter(move |association| association.queue == queue)
 }
 
-/// The number after which a configured association begins.
-fn known(direction: Direction, wanted: &Association, sa: &Parameters, ledger: &mut Ledger) -> Option<u64> {
-    let number = ledger.number(direction, sa);
-    if number.is_none() {
-        let danger = match direction {
-            Direction::Inbound => "replays could pass",
-            Direction::Outbound => "nonces could repeat",
-        };
-        tracing::error!(
-            "route {}, queue {}: {direction} SA {} is not installed: its key is still in use elsewhere, so that \
-             {danger}; configure another key",
-            wanted.route,
-            wanted.queue,
-            wanted.spi
-        );
+/// Says that an association is left out.
+fn in_use(direction: Direction, wanted: &Association) {
+    let danger = match direction {
+        Direction::Inbound => "replays could pass",
+        Direction::Outbound => "nonces could repeat",
+    };
+    tracing::error!(
+        "route {}, queue {}: {direction} SA {} is not installed: its key is still in use elsewhere, so that \
+         {danger}; configure another key",
+        wanted.route,
+        wanted.queue,
+        wanted.spi
+    );
+}
+
+/// The sequence-number of an association, if the configuration says one.
+fn given(association: &Association) -> Option<u64> {
+    association.is_sequence_given.then_some(association.sequence)
+}
+
+/// Outbound associations whose keys cannot be shown to be fresh, by this configuration.
+pub fn unproven<'a>(config: &'a Config, ledger: &mut Ledger) -> Vec<&'a Association> {
+    if !config.data_plane || !ledger.may_refuse() {
+        return Vec::new();
     }
-    number.map(|number| number.max(wanted.sequence))
+    let mut is_unproven = |one: &&Association| ledger.is_unproven(&parameters(one), given(one));
+    config.outbound.iter().map(|one| &**one).filter(|one| is_unproven(one)).collect()
 }
 
 fn parameters(association: &Association) -> Parameters {

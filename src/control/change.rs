@@ -102,7 +102,10 @@ impl Supervisor {
     /// Begins to make `candidate` the configuration that runs. [`Supervisor::outcome`] says when it is, or why everything
     /// is as it was.
     pub fn begin(&mut self, now: Instant, candidate: Document) {
-        self.outcome = None;
+        self.outcome = self.refuse_unproven(candidate.config()).err().map(Err);
+        if self.outcome.is_some() {
+            return;
+        }
         if self.reroute(now, candidate.config()) {
             let stage = Stage::Withdraw(Instant::now() + PATIENCE);
             self.change = Some(Change::new(candidate, Purpose::Change, stage));
@@ -114,6 +117,10 @@ impl Supervisor {
 
     /// Begins to run the first configuration. What cannot run now is waited for.
     pub fn begin_first(&mut self, now: Instant, document: Document) {
+        // Such SAs are left out, and the rest runs.
+        if let Err(error) = self.refuse_unproven(document.config()) {
+            tracing::error!("not installed: {error}");
+        }
         (self.outcome, self.document) = (None, document.clone());
         self.survey(now, document, Purpose::Start, None);
         self.advance(now);
@@ -260,7 +267,7 @@ impl Supervisor {
         for queue in queues {
             let number = queue.seat().queue;
             self.handoffs.leave(number);
-            queue.end(config, &mut self.past, &mut self.ledger);
+            queue.end(config, &mut self.past, self.memory.ledger());
             self.ran = true;
             tracing::info!("worker of queue {number} stops");
         }
@@ -377,7 +384,7 @@ impl Supervisor {
             self.discarded.push(program);
         }
         for queue in self.queues.values_mut() {
-            queue.configure(now, config, &self.numbers, &mut self.log, &mut self.ledger);
+            queue.configure(now, config, &self.numbers, &mut self.log, self.memory.ledger());
         }
         let mtu = mtus.least(config);
         if mtu < config.mtu && mtu != self.mtu && !self.queues.is_empty() {
@@ -403,7 +410,7 @@ impl Supervisor {
             }
             self.queues.values_mut().for_each(Queue::free);
             // What is still in use then is not used again.
-            if let Err(error) = self.associate(config) {
+            if let Err(error) = self.provide(config) {
                 change.failed = Some(error);
             }
         }

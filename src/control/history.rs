@@ -263,7 +263,7 @@ fn prepare(directory: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let metadata = fs::symlink_metadata(directory)?;
     // What others own or can write to, they could make us load.
-    let owner = fs::metadata("/proc/self")?.uid();
+    let owner = rustix::process::geteuid().as_raw();
     if !metadata.is_dir() || metadata.uid() != owner {
         return Err(io::Error::other(format!("it has to be a directory of user {owner}")));
     }
@@ -369,7 +369,7 @@ const COMMENT: &str = "// ";
 const DAY: u64 = 86_400;
 /// The writer rests this many times as long as it has worked, but no longer than that.
 const REST: u32 = 9;
-const LONGEST_REST: Duration = Duration::from_secs(5);
+const LONGEST_REST: Duration = Duration::from_secs(1);
 /// A disk that was full may have room again.
 const RETRY: Duration = Duration::from_secs(5);
 /// How long the end of the process waits for the disk.

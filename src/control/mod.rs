@@ -27,6 +27,7 @@
 //! negotiated anew (configured ones go on where they were).
 
 mod associations;
+pub mod ceilings;
 mod change;
 mod guard;
 mod handoffs;
@@ -34,9 +35,10 @@ pub mod history;
 mod impact;
 mod job;
 mod layout;
-mod ledger;
+pub mod ledger;
 mod listeners;
 mod log;
+mod memory;
 mod plan;
 mod queue;
 mod repair;
@@ -61,15 +63,16 @@ use change::Change;
 use guard::Guard;
 use handoffs::Handoffs;
 use layout::{Layout, Mtus, Place};
-use ledger::Ledger;
 use listeners::Listeners;
 use log::Log;
+use memory::Memory;
 use plan::{Neighbours, Numbers};
 use queue::Queue;
 use repair::Repair;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::RawFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use watch::Watch;
@@ -114,7 +117,7 @@ pub struct Supervisor {
     /// What was gone over to, until devices have been told.
     switched: Option<Layout>,
     bell: Arc<Doorbell>,
-    ledger: Ledger,
+    memory: Memory,
     /// What workers and key managers counted that are no more.
     past: Totals,
     /// Whether there was a worker before those that run.
@@ -152,6 +155,12 @@ pub enum ApplyError {
     /// The text of another error.
     #[error("{0}")]
     Waits(String),
+    #[error(
+        "/outbound-sa[queue={queue}][spi={spi}] of route {route}: its key cannot be shown to be fresh, and sealing under a \
+         used one from the start would repeat nonces ({count} such SAs in all); give it a new key, or, as sequence-number, \
+         the last number sent under it (0 if there is none)"
+    )]
+    Unproven { route: String, queue: u16, spi: u32, count: usize },
 }
 
 impl ApplyError {
@@ -192,13 +201,23 @@ impl Supervisor {
             switched: None,
             listeners: Listeners::default(),
             bell,
-            ledger: Ledger::default(),
+            memory: Memory::default(),
             past: Totals::default(),
             ran: false,
             log: Log::default(),
             repair: Repair::default(),
             look_at: None,
         })
+    }
+
+    /// Keeps in this directory, beside the history, which sequence numbers of configured keys are used.
+    pub fn remember_in(&mut self, directory: &Path) {
+        self.memory = Memory::in_directory(directory, self.bell.clone());
+    }
+
+    /// Keeps no such thing, because there is nowhere to keep it: configured keys need a sequence-number.
+    pub fn remember_nowhere(&mut self) {
+        self.memory = Memory::nowhere();
     }
 
     /// The configuration that runs.
@@ -232,23 +251,6 @@ impl Supervisor {
         warn_of_stranded(before.config(), config);
         warn_of(&document, before);
         self.document = document;
-    }
-
-    /// Gives the workers the associations that are configured and that they do not have.
-    fn associate(&mut self, config: &Config) -> Result<(), ApplyError> {
-        self.ledger.make_room(config.outbound.len(), config.inbound.len());
-        let (mut first, mut left_out) = (0, 0);
-        for queue in self.queues.values_mut() {
-            let provided = queue.provide(config, &self.numbers, &mut self.ledger);
-            (first, left_out) = (first + provided.first, left_out + provided.left_out);
-        }
-        if first > 0 {
-            tracing::warn!(
-                "{first} outbound SAs with configured keys begin with sequence number 1: if packets were sealed under \
-                 these keys before this process began, nonces repeat; give new keys, or the sequence-number reached"
-            );
-        }
-        if left_out == 0 { Ok(()) } else { Err(ApplyError::LeftOut(left_out)) }
     }
 
     /// The associations that workers have, keys included.
@@ -312,6 +314,7 @@ impl Supervisor {
                 queue.hear(place, frame);
             }
         });
+        self.service_memory(now);
         self.advance(now);
     }
 

@@ -197,6 +197,24 @@ impl Queue {
         self.associations.withdraw(&mut self.worker, config, numbers, ledger);
     }
 
+    /// Forgets all that was negotiated, and negotiates anew; stops sending under configured keys.
+    pub fn renew(
+        &mut self,
+        now: Instant,
+        config: &Config,
+        numbers: &Numbers,
+        log: &mut Log,
+        ledger: &mut Ledger,
+    ) {
+        if config.data_plane {
+            self.associations.silence(&mut self.worker, config, numbers, ledger);
+            return self.worker.wake();
+        }
+        self.keys.configure(now, settings(config, self.seat.queue), Vec::new());
+        self.perform(now, numbers, log);
+        self.configure(now, config, numbers, log, ledger);
+    }
+
     /// Gives the worker the configured associations that it does not have.
     pub fn provide(&mut self, config: &Config, numbers: &Numbers, ledger: &mut Ledger) -> Provided {
         self.associations.provide(&mut self.worker, config, numbers, ledger)

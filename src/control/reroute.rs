@@ -51,7 +51,7 @@ impl Supervisor {
                 queue.reroute(Reroute { table: table.clone(), tunnels, gone, peers });
             }
             if config.data_plane {
-                queue.withdraw(config, &self.numbers, &mut self.ledger);
+                queue.withdraw(config, &self.numbers, self.memory.ledger());
                 continue;
             }
             let keys = present().filter_map(|route| plan::exchange_route(config, route, *number)).collect();

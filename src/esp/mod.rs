@@ -23,7 +23,7 @@ mod outbound;
 mod replay;
 
 pub use inbound::{InboundSa, Unopened};
-pub use last::LastNumber;
+pub use last::{LastNumber, STRIDE};
 pub use outbound::{OutboundSa, Unsealed};
 pub use replay::{WINDOW, Window};
 

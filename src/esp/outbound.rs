@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The sending end of a security association.
 
-use super::last::Will;
+use super::last::{STRIDE, Will};
 use super::{Cipher, LastNumber, Parameters};
 use crate::aead::{Aead, Job};
 use crate::frame::{self, Frame};
@@ -21,7 +21,7 @@ pub struct OutboundSa {
 /// Why a packet cannot be sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unsealed {
-    /// The sequence numbers are used up; only a new key helps.
+    /// The sequence numbers are used up, all or those that it may use as yet ([`LastNumber::allow`]).
     SequenceExhausted,
     /// The frame has no room for headers, padding and ICV.
     NoRoom,
@@ -34,8 +34,10 @@ impl OutboundSa {
 
     /// Continues behind `sequence`, and leaves its own last number there.
     pub fn after(mut self, sequence: u64, last: &LastNumber) -> OutboundSa {
+        let will = last.will();
+        will.begin(sequence);
         self.sequence.set(sequence);
-        self.will = Some(last.will());
+        self.will = Some(will);
         self
     }
 
@@ -69,7 +71,10 @@ impl OutboundSa {
         let confidentiality = padded.saturating_sub(inner);
         let trailer = Trailer::after(inner + confidentiality, next_header);
         //= RFC 4303 section 3.3.3: the sequence number must not cycle.
-        let sequence = self.sequence.get().checked_add(1).ok_or(Unsealed::SequenceExhausted)?;
+        let sequence = self.sequence.get().wrapping_add(1);
+        if sequence.is_multiple_of(STRIDE) && !self.may_go_on(sequence) {
+            return Err(Unsealed::SequenceExhausted);
+        }
         let iv = sequence.to_be_bytes();
         let all = frame.surround(LINK + IP + HEADER, confidentiality + trailer.len() + ICV);
         let (link, packet) = all.and_then(|all| all.split_first_chunk_mut()).ok_or(Unsealed::NoRoom)?;
@@ -84,6 +89,15 @@ impl OutboundSa {
         self.sequence.set(sequence);
         Header { spi: self.cipher.spi, sequence_low: sequence as u32, iv }.write(header);
         Ok((link, ip, self.cipher.job(sequence, iv, sealed)))
+    }
+}
+
+impl OutboundSa {
+    /// Whether this number, a multiple of the stride, and those up to the next may be drawn.
+    #[cold]
+    fn may_go_on(&self, sequence: u64) -> bool {
+        // It is 0 behind the last number of all.
+        sequence != 0 && self.will.as_ref().is_none_or(|will| will.may_draw(sequence))
     }
 }
 

@@ -217,6 +217,20 @@ fn the_last_sequence_number_is_the_end() {
 }
 
 #[test]
+fn an_association_stops_at_its_ceiling_until_that_is_raised() {
+    let pool = Pool::new(1).unwrap();
+    let last = LastNumber::bounded(STRIDE - 2, 2 * STRIDE - 2);
+    let mut outbound = pair().0.after(STRIDE - 2, &last);
+    let mut draw = || seal(&mut outbound, &mut pool.copy_of(b"inner").unwrap(), 0);
+    assert_eq!(draw(), Ok(()));
+    assert_eq!(draw(), Err(Unsealed::SequenceExhausted), "the next stride ends beyond the ceiling");
+    assert_eq!(draw(), Err(Unsealed::SequenceExhausted));
+    last.allow(2 * STRIDE - 1);
+    assert_eq!(draw(), Ok(()));
+    assert_eq!(outbound.last(), STRIDE);
+}
+
+#[test]
 fn a_frame_without_room_is_left_alone_and_costs_no_number() {
     let pool = Pool::new(1).unwrap();
     let (mut outbound, _) = pair();
