@@ -283,8 +283,7 @@ Examples:
   vita config get paris '/route4[id=tokyo]'
   vita config set paris /mtu 1440
   vita config set paris / < paris.conf
-  vita config add paris /route4 '{ id oslo; net \"10.3.0.0/16\"; spi 1003;
-                                   preshared-key 00..; gateway { ip 192.0.2.1; } }'
+  vita config add paris /route4 < oslo.conf    { id oslo; net \"10.3.0.0/16\"; .. }
   vita config remove paris '/route4[id=oslo]'
   vita config get-state paris /gateway-state
   vita config get --format json paris / | jq .
@@ -311,4 +310,6 @@ VALUE is what `get` prints for the same path:
   an entry    '/route4[id=tokyo]'   'net \"10.1.0.0/16\"; spi 1001; ..'
   a list      /route4               '{ id tokyo; .. } { id oslo; .. }'
   everything  /                     < paris.conf
-or the same in JSON (RFC 7951): '{ \"vita-esp-gateway:mtu\": 1440 }'";
+or the same in JSON (RFC 7951): '{ \"vita-esp-gateway:mtu\": 1440 }'
+Without VALUE it is read from standard input: do so if it holds a key, because
+everybody on the machine can read the arguments of a process.";
