@@ -105,6 +105,7 @@ pub fn run(gateway: Gateway) -> Result<(), DaemonError> {
             .begin(began, Request::Start { document, source })
             .map_err(|error| daemon.unusable(error))?;
     }
+    process::limit();
     tracing::info!("packets are sealed by {}", aead.name());
     tracing::info!("{id} runs; configure it with: vita config set {id} / < FILE");
     // Where there is no such socket, nobody would say anything on it either.

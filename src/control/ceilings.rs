@@ -12,6 +12,7 @@
 //! in the file unknown, not fresh.
 
 use super::ledger::{Found, Job, Name, Record};
+use crate::process;
 use crate::xdp::Doorbell;
 use blake2::{Blake2s256, Digest};
 use std::fmt::Write as _;
@@ -42,6 +43,7 @@ impl Ceilings {
         let mut store = Store { directory: directory.to_owned(), file: None, length: 0 };
         let is_stopped = stop.clone();
         let writer = thread::Builder::new().name("vita-ledger".to_owned()).spawn(move || {
+            process::limit();
             for job in jobs_of_writer {
                 if !store.write_until(&job, &is_stopped) || done_by_writer.send(()).is_err() {
                     return;

@@ -14,6 +14,7 @@
 
 use crate::clock::Instant;
 use crate::config::Document;
+use crate::process;
 use std::collections::VecDeque;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -88,7 +89,11 @@ impl History {
                 history.shared.lock().entries = entries;
                 let (shared, path) = (history.shared.clone(), directory.to_owned());
                 let writer = std::thread::Builder::new().name("vita-history".to_owned());
-                match writer.spawn(move || write_all(&shared, &path)) {
+                let write = move || {
+                    process::limit();
+                    write_all(&shared, &path);
+                };
+                match writer.spawn(write) {
                     Ok(writer) => history.writer = Some(writer),
                     Err(error) => tracing::warn!("configurations are not kept on disk: {error}"),
                 }

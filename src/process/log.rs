@@ -62,7 +62,11 @@ impl Log {
             Arc::new(Shared { queue: Mutex::default(), filled: Condvar::new(), drained: Condvar::new() });
         let of_writer = shared.clone();
         let writer = thread::Builder::new().name("vita-log".to_owned());
-        if writer.spawn(move || of_writer.write_all(output)).is_err() {
+        let write = move || {
+            super::limit();
+            of_writer.write_all(output);
+        };
+        if writer.spawn(write).is_err() {
             shared.lock().is_ended = true;
         }
         Log { shared }

@@ -2,8 +2,9 @@
 //! What the gateway's process may do, and what it leaves behind: its log, its privileges, its memory.
 //!
 //! ```text
-//!   start ──► harden      no core dump, not traceable, no_new_privs, memory locked, capabilities: the five
+//!   start ──► harden      no core dump, not traceable, no_new_privs, memory locked
 //!         ──► Log         standard error behind a bounded queue: nobody who logs waits
+//!   started ──► limit     capabilities: the five
 //!   worker, sockets bound ──► confine      no capability, a list of system calls
 //!   every free ──► Erasing                 memory is overwritten before it is given back
 //! ```
@@ -21,4 +22,4 @@ pub use confine::{ConfineError, confine};
 pub use erase::{Erasing, erase_stack};
 pub use generation::{Generation, is_new_generation};
 pub use log::{Lines, Log, dropped};
-pub use privileges::{harden, lock_again};
+pub use privileges::{harden, limit, lock_again};

@@ -10,8 +10,8 @@ use rustix::thread::{
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Has the process leave no core dump, be no target for a debugger, gain no privilege by exec, keep its memory out of swap,
-/// and hold the capabilities that a gateway needs and no others. Before the first thread is started: each inherits it.
+/// Has the process leave no core dump, be no target for a debugger, gain no privilege by exec, and keep its memory out of
+/// swap. Before the first thread is started: each inherits it.
 ///
 /// Gives what the system does not grant, for the log; the gateway runs without it.
 pub fn harden() -> Vec<String> {
@@ -22,7 +22,6 @@ pub fn harden() -> Vec<String> {
             "memory is not locked, so that keys may be swapped out (give the process CAP_IPC_LOCK, or do without swap)",
             lock_memory(),
         ),
-        ("capabilities cannot be dropped", drop_capabilities()),
     ];
     let failed = steps.into_iter().filter_map(|(what, result)| Some(format!("{what}: {}", result.err()?)));
     failed.collect()
@@ -57,7 +56,17 @@ pub fn lock_again() {
 
 static LOCKS_AGAIN: AtomicBool = AtomicBool::new(false);
 
-/// Keeps those of [`NEEDED`] that the process has.
+/// Takes from this thread, and from those that it starts, all capabilities but the ones that a gateway needs.
+///
+/// The first thread does it once the gateway has started: what holds an interface's program in the way, for a message, only
+/// CAP_SYS_ADMIN finds out.
+pub fn limit() {
+    if let Err(error) = drop_capabilities() {
+        tracing::warn!("capabilities cannot be dropped: {error}");
+    }
+}
+
+/// Keeps those of [`NEEDED`] that the thread has.
 fn drop_capabilities() -> io::Result<()> {
     let had = capabilities(None)?.permitted;
     let keep = kept(had, capability_is_in_bounding_set(CapabilitySet::BPF).is_ok());

@@ -65,12 +65,16 @@ pub fn remedy(interface: &str, index: u32, attached: Attached) -> String {
                 AttachedIn::Generic => "xdpgeneric",
                 AttachedIn::Hardware => "xdpoffload",
             };
-            format!("stop what attached it, or ip link set dev {interface} {off} off")
+            format!(
+                "stop what attached it, or ip link set dev {interface} {off} off; where that says that a link is in \
+                 the way: bpftool link list, and bpftool link detach id with its number"
+            )
         }
     }
 }
 
-/// The link that holds a program on an interface. None where it was attached without, or links cannot be listed.
+/// The link that holds a program on an interface. None where it was attached without, or links cannot be listed,
+/// which takes CAP_SYS_ADMIN.
 fn xdp_link_of(index: u32, program: u32) -> Option<LinkInfo> {
     let mut id = 0;
     loop {
