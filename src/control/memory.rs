@@ -162,13 +162,6 @@ impl Supervisor {
     }
 }
 
-impl Drop for Supervisor {
-    /// The numbers that the workers' associations leave are written down.
-    fn drop(&mut self) {
-        self.queues.clear();
-    }
-}
-
 /// The longest that the control thread waits for a disk: a request is mostly answered when its SAs are there.
 const DISK_PATIENCE: Duration = Duration::from_millis(40);
 const RAISE_EVERY: Duration = Duration::from_secs(1);

@@ -373,7 +373,7 @@ impl Supervisor {
 }
 
 impl Drop for Supervisor {
-    /// All workers end at the same time.
+    /// All workers end at the same time. They are dropped before the ledger, which records then what they have used.
     fn drop(&mut self) {
         self.queues.values().for_each(Queue::ask_to_stop);
     }

@@ -8,6 +8,7 @@
 
 use super::layout::Place;
 use crate::config::{Config, Link};
+use crate::process;
 use crate::wire::Mac;
 use crate::xdp::{Device, Doorbell, Program};
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,7 +49,11 @@ impl Watch {
     pub fn start(bell: Arc<Doorbell>) -> io::Result<Watch> {
         let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() });
         let watched = shared.clone();
-        std::thread::Builder::new().name(NAME.to_string()).spawn(move || watched.watch(&bell))?;
+        let watch = move || {
+            process::limit();
+            watched.watch(&bell);
+        };
+        std::thread::Builder::new().name(NAME.to_string()).spawn(watch)?;
         Ok(Watch { seen: Devices::new(), shared })
     }
 
