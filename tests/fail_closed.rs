@@ -135,6 +135,14 @@ impl Lab {
         self.keeper = Some(keeper);
     }
 
+    /// Interfaces with pins.
+    fn pinned(&self) -> String {
+        let keeper = self.keeper.as_ref().expect("there is a BPF file system").id().to_string();
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &keeper, "--mount", "find", "/sys/fs/bpf/vita/paris", "-name", "link"]);
+        String::from_utf8_lossy(&command.output().unwrap().stdout).trim().to_string()
+    }
+
     fn unpin(&self) -> (bool, String) {
         let output = self.command().args(["unpin", "paris"]).output().unwrap();
         let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).trim().to_string();
@@ -349,6 +357,7 @@ fn a_killed_gateway_lets_nothing_through_until_the_next_start_or_unpin() {
     let (done, text) = lab.unpin();
     assert!(!done && text.contains("paris runs"), "{text}");
     lab.keeps_in(&["private-router/sa-errors"]);
+    eventually("both interfaces are pinned", || lab.pinned().lines().count() == 2);
     lab.kill();
     lab.keeps_in_without_a_gateway();
 
@@ -390,6 +399,7 @@ fn a_killed_gateway_lets_nothing_through_until_the_next_start_or_unpin() {
     lab.start("fail-closed true;");
     lab.await_answer();
     lab.config("set paris /fail-closed false").unwrap();
+    eventually("nothing is pinned", || lab.pinned().is_empty());
     lab.kill();
     lab.show_that_the_kernel_forwards();
     assert!(!lab.unpin().0);
