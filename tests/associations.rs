@@ -279,7 +279,7 @@ fn gateway(near: u8, far: u8, more: &str) -> String {
 /// Site 31 has two workers with an address each, site 32 has one and knows only the first of these addresses.
 fn unequal(near: u8, far: u8) -> String {
     let second = "public-interface4 { queue 2; ifname wan; ip 192.0.2.131; nexthop-ip 192.0.2.32; }";
-    gateway(near, far, if near == 31 { second } else { "" })
+    gateway(near, far, &format!("negotiation-ttl 1; {}", if near == 31 { second } else { "" }))
 }
 
 #[test]
@@ -300,6 +300,15 @@ fn all_flows_pass_between_two_workers_and_one() {
     }
     assert!(counter("outbound-handoff/handoff-out-packets") > handed);
     assert_eq!(counter("outbound-handoff/handoff-out-drops"), 0);
+    // The second worker negotiates in vain, and the log says so once.
+    let start = Instant::now();
+    while counter("key-manager/negotiations-expired") < 3 {
+        assert!(start.elapsed() < Duration::from_secs(60), "it gave up");
+        thread::sleep(Duration::from_millis(100));
+    }
+    let log = sites.log(31);
+    let lines = log.lines().filter(|line| line.contains("queue 2") && line.contains("does not answer"));
+    assert_eq!(lines.count(), 1, "{log}");
 }
 
 /// The source ports whose packets arrive, of 16 flows.
