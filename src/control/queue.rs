@@ -465,6 +465,7 @@ fn key_counters(counted: &exchange::Counters) -> KeyCounters {
     table.inbound_sa_expired.set(counted.inbound_sa_expired);
     table.outbound_sa_expired.set(counted.outbound_sa_expired);
     table.outbound_sa_updated.set(counted.outbound_sa_updated);
+    table.source_errors.set(counted.source_errors);
     table.rate_errors.set(counted.rate_errors);
     table.spi_errors.set(counted.spi_errors);
     table

@@ -105,6 +105,8 @@ pub struct Counters {
     pub outbound_sa_expired: u64,
     /// Outbound SAs replaced by one with the same SPI.
     pub outbound_sa_updated: u64,
+    /// Beyond the leaves of deployed gateways: messages from elsewhere than the gateway of the route.
+    pub source_errors: u64,
     /// Beyond the leaves of deployed gateways: messages over the budget.
     pub rate_errors: u64,
     /// Beyond the leaves of deployed gateways: messages not acted on because no inbound SPI is free.
@@ -117,12 +119,12 @@ impl Counters {
         *match reason {
             Rejection::UnknownRoute(_) => &mut self.route_errors,
             Rejection::TooShort(_)
-            | Rejection::Source
             | Rejection::Token(_)
             | Rejection::Lane(_)
             | Rejection::UnknownType(_)
             | Rejection::Length { .. }
             | Rejection::OutOfState(_) => &mut self.protocol_errors,
+            Rejection::Source => &mut self.source_errors,
             Rejection::Version(_) => &mut self.version_errors,
             Rejection::Parameter => &mut self.parameter_errors,
             Rejection::Authentication(_) => &mut self.authentication_errors,

@@ -63,6 +63,7 @@ fn messages_from_elsewhere_than_the_gateway_of_the_route_are_not_answered() {
     }
     assert_eq!(pair.sent.len(), sent);
     assert_eq!(pair.gateways[B].rejections(), [Rejection::Source; 4]);
+    assert_eq!((pair.counters(B).source_errors, pair.counters(B).rxerrors), (4, 4));
 }
 
 #[test]
