@@ -6,12 +6,14 @@ SHELL := /bin/bash
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test bench bpf fuzz lint clippy clean packages
+.PHONY: help build demo test miri bench bpf fuzz lint clippy clean packages
 
 help:
 	@echo "make demo      two gateways, two sites and the internet on this machine: raise it, use it, check it, remove it"
 	@echo "               (make demo KEEP=1 leaves it up to look around)"
 	@echo "make test      everything: unit tests, device tests and end-to-end tests with the real daemon (as root)"
+	@echo "make miri      frames, rings and the packet path under Miri, which sees undefined behaviour (needs a nightly toolchain with it);"
+	@echo "               make test does it as well where it can"
 	@echo "make build     target/release/vita"
 	@echo "make bench     how fast it all is: a table, a document and a plot in target/bench (six minutes and the build; AF_XDP as root)"
 	@echo "make fuzz      one minute of random input for each parser and for the whole packet path (needs a nightly toolchain and cargo-fuzz)"
@@ -35,6 +37,24 @@ test:
 	@[ "$$(id -u)" -eq 0 ] || { echo "make test: needs root for AF_XDP sockets and network namespaces; try: sudo -E make test" >&2; exit 1; }
 	@$(MAKE) --no-print-directory packages
 	$(CARGO) test --locked
+	@if $(HAS_MIRI); then $(MAKE) --no-print-directory miri; else \
+	  echo "make test: Miri is not on this machine, so nothing was tested for undefined behaviour; to have it: $(INSTALL_MIRI)"; fi
+
+# Under both models of what pointers may do. Few cases, because Miri interprets: two minutes in all, and the build.
+HAS_MIRI := RUSTUP_AUTO_INSTALL=0 $(CARGO) +nightly miri --version >/dev/null 2>&1
+INSTALL_MIRI := rustup toolchain install nightly --component miri --component rust-src
+MIRI_CASES := PROPTEST_CASES=4 PROPTEST_DISABLE_FAILURE_PERSISTENCE=true $(CARGO) +nightly miri test --locked
+miri:
+	@$(HAS_MIRI) || { echo "make miri: Miri is not on this machine; to have it: $(INSTALL_MIRI)" >&2; exit 1; }
+	for model in "" -Zmiri-tree-borrows; do \
+	  export MIRIFLAGS="-Zmiri-disable-isolation $$model"; \
+	  $(MIRI_CASES) --lib -- frame::batch frame::pool xdp::ring && \
+	  $(MIRI_CASES) --test packet_path -- --exact $(MIRI_PATHS) || exit 1; \
+	done
+# One packet sealed and opened; two cut before.
+MIRI_PATHS := \
+	a_packet_arrives_at_the_other_site_two_hops_older_and_unreadable_on_the_way \
+	a_packet_beyond_the_mtu_that_may_be_fragmented_arrives_in_pieces
 
 FIGURES := $(CURDIR)/target/bench/figures.jsonl
 BENCHES := gateway aead tables exchange veth

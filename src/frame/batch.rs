@@ -24,13 +24,14 @@ impl Batch {
         mut except: impl FnMut(Finding, Frame),
     ) {
         let count = self.0.len();
-        let frames = self.0.as_mut_ptr();
         let mut kept = 0;
         // SAFETY: the batch counts as empty as long as not all frames are where they belong; should a closure panic, they
         // are lost, not doubled. Of the `count` frames each is looked at once, and then either given away or moved to
-        // the first place that is free by then, if that is not its own.
+        // the first place that is free by then, if that is not its own. `set_len` borrows the whole array, so the pointer
+        // is taken behind it, and not used any more at the second one.
         unsafe {
             self.0.set_len(0);
+            let frames = self.0.as_mut_ptr();
             for index in 0..count {
                 let frame = frames.add(index);
                 match judge(&mut *frame) {

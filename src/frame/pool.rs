@@ -133,6 +133,10 @@ impl Pool {
 /// Has the kernel back the mapping with memory now, in huge pages where it has them: each packet lies in a page of its own,
 /// and a worker's thousands of small pages are more than a CPU keeps translations of.
 fn populate(memory: NonNull<u8>, size: usize) -> io::Result<()> {
+    // Miri has neither the pages nor the system call.
+    if cfg!(miri) {
+        return Ok(());
+    }
     // SAFETY: advice about a mapping of ours changes none of its contents.
     let advise = |advice| unsafe { libc::madvise(memory.as_ptr().cast(), size, advice) };
     // A kernel without huge pages says so, and gives small ones.
