@@ -171,24 +171,36 @@ struct Leaves<'a> {
     of_code: Option<&'a Counter>,
 }
 
-/// An address that speaks ICMP, and how much.
+/// An address that speaks ICMP, and how much. Each kind of message has a budget of its own, so that a flood of one kind
+/// silences no other: path MTU discovery goes on while a traceroute, or a loop, uses up what there is of "time exceeded".
 struct Speaker<V: Version> {
     address: V::Address,
-    received: Budget,
-    sent: Budget,
-    /// Echo requests, apart from all else: whoever watches whether we are alive shall not be told otherwise because of
-    /// a flood of something else.
-    echoes: Budget,
+    received: Received,
+    sent: Sent,
+    /// What is logged.
     reported: Budget,
+}
+
+struct Received {
+    /// Whoever watches whether we are alive shall not be told otherwise because of a flood of something else.
+    echoes: Budget,
+    too_big: Budget,
+    others: Budget,
+}
+
+/// One budget for each [`Problem`].
+struct Sent {
+    unknown_protocol: Budget,
+    time_exceeded: Budget,
+    too_big: Budget,
 }
 
 impl<V: Version> Speaker<V> {
     fn new(address: V::Address) -> Speaker<V> {
         Speaker {
             address,
-            received: Budget::per_second(RATE, BURST),
-            sent: Budget::per_second(RATE, BURST),
-            echoes: Budget::per_second(RATE, BURST),
+            received: Received { echoes: usual(), too_big: usual(), others: usual() },
+            sent: Sent { unknown_protocol: usual(), time_exceeded: usual(), too_big: usual() },
             reported: Budget::per_second(REPORTS, REPORTS_AT_ONCE),
         }
     }
@@ -211,7 +223,11 @@ impl<V: Version> Speaker<V> {
             }
             Heard::Message { kind, code, source, sort } => (kind, code, source, sort),
         };
-        let budget = if let Sort::Question { .. } = sort { &mut self.echoes } else { &mut self.received };
+        let budget = match sort {
+            Sort::Question { .. } => &mut self.received.echoes,
+            Sort::Error { is_too_big: true, .. } => &mut self.received.too_big,
+            Sort::Error { .. } | Sort::Other => &mut self.received.others,
+        };
         if !budget.spend(now_ns) {
             common.rate_limited.add(1);
             return None;
@@ -246,7 +262,12 @@ impl<V: Version> Speaker<V> {
             common.answer_errors.add(1);
             return None;
         }
-        if !self.sent.spend(now_ns) {
+        let budget = match problem {
+            Problem::UnknownProtocol => &mut self.sent.unknown_protocol,
+            Problem::TimeExceeded => &mut self.sent.time_exceeded,
+            Problem::TooBig => &mut self.sent.too_big,
+        };
+        if !budget.spend(now_ns) {
             common.rate_limited.add(1);
             return None;
         }
@@ -265,6 +286,10 @@ impl IcmpCount<'_> {
     }
 }
 
+const fn usual() -> Budget {
+    Budget::per_second(RATE, BURST)
+}
+
 fn error(common: &Common<'_>, reason: &Counter) {
     reason.add(1);
     common.rxerrors.add(1);
@@ -272,7 +297,7 @@ fn error(common: &Common<'_>, reason: &Counter) {
 
 /// Of what this gateway says itself.
 const TTL: u8 = 64;
-/// Messages per second and direction, and how many may come at once.
+/// Messages per second, direction and kind, and how many may come at once.
 const RATE: u64 = 50;
 const BURST: u64 = 100;
 /// Received errors per second that go to the log, and how many at once.
