@@ -231,7 +231,7 @@ impl Run {
         let pool = &self.graph.pool;
         let waiting = pool.chunks() as usize - pool.available() - self.hoard.len() - arriving;
         assert!(waiting <= 2 * vita::frame::BATCH, "{waiting} wait");
-        let entered = pass.arrived + self.waiting;
+        let entered = pass.arrived + delta.pieces + self.waiting;
         let accounted = sent + waiting + pass.delivered + delta.dropped;
         self.waiting = waiting;
         // Neighbours that say nothing to us are not counted; and of these leaves some frames have two.
@@ -426,6 +426,8 @@ fn plan(config: u8, resolved: &[Arc<Resolved>; 4]) -> Plan {
         key_exchange: config & 0x80 == 0,
         table: table(true),
         check_inner_source: config & 0x40 == 0,
+        fragment_inner: config & 0x20 == 0,
+        mss_clamp: config & 0x10 == 0,
         tunnels: tunnels.collect(),
         associations: None,
         peers: peers(),

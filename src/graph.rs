@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! private rx ─► dispatch ─► ttl ─► private router ─► seal ─► public next hop ─► public tx
-//!                 │  └ arp, nd  └► private icmp ◄┘ (expired, too big)  ▲
+//!                 │  └ arp, nd  │               ├► fragment ┘          ▲
+//!                 │             └► private icmp ◄┘ (expired, too big)  │
 //!                                └ no SA here: to the worker that has one (hand-off)
 //! public rx ──► dispatch ─► public router ─► open ─► inbound dispatch ─┼► ttl ─► private next hop ─► private tx
 //!                 ├ arp, nd                                   │        │    │
@@ -33,6 +34,7 @@ use crate::wire::Mac;
 use crate::wire::class;
 use crate::wire::ethernet;
 use crate::wire::ip::{Addresses, Ip};
+use crate::wire::tcp;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -68,6 +70,10 @@ pub struct Plan {
     pub table: Arc<PrefixTable>,
     /// Whether what comes out of a tunnel has to come from its route's prefixes.
     pub check_inner_source: bool,
+    /// Whether IPv4 packets without DF that are too long for a tunnel are cut.
+    pub fragment_inner: bool,
+    /// Whether the segment size that TCP connections announce is lowered to what the tunnel takes.
+    pub mss_clamp: bool,
     /// By route number. Outbound associations move from the old plan to the new.
     pub tunnels: Vec<Option<Tunnel>>,
     /// Room for inbound associations, if there is to be more than before.
@@ -183,7 +189,7 @@ impl<M: Meter> Graph<M> {
             public_dispatch: plan.public_dispatch(),
             inbound_dispatch: InboundDispatch { own: inside },
             open: Open::new(inside, policy),
-            private_router: PrivateRouter { table: plan.table },
+            private_router: plan.router(),
             outbound: Outbound { tunnels: plan.tunnels },
             associations: plan.associations.unwrap_or_else(|| SpiTable::with_capacity(0)),
             exchange: ExchangeFilter::new(plan.peers),
@@ -214,8 +220,9 @@ impl<M: Meter> Graph<M> {
         }
         self.meter.lap("outbound receive");
         self.partial_checksums.complete(&mut packets, &count.private_dispatch, &mut self.events);
-        let [mut expired, mut too_big, mut answers, mut reports] = batches();
-        self.route(&mut packets, &mut local, &mut neighbours, &mut expired, &mut too_big);
+        let [mut expired, mut too_big, mut oversize, mut answers, mut reports] = batches();
+        let mut stopped = router::Stopped { too_big: &mut too_big, oversize: &mut oversize };
+        self.route(&mut packets, &mut local, &mut neighbours, &mut expired, &mut stopped);
         self.meter.lap("outbound dispatch to route");
         self.private_icmp.receive(
             now_ns,
@@ -229,6 +236,9 @@ impl<M: Meter> Graph<M> {
         self.path_mtu.learn(now_ns, &mut reports, &mut [], icmp_count, &mut self.events);
         self.private_icmp.report(now_ns, Problem::TimeExceeded, &mut expired, &mut answers, icmp_count);
         self.seal(now_ns, &mut packets, public);
+        if !oversize.is_empty() {
+            self.seal_in_pieces(now_ns, &mut oversize, public);
+        }
         self.private_icmp.report(now_ns, Problem::TooBig, &mut too_big, &mut answers, icmp_count);
         self.private_next_hop.send(now_ns, &mut answers, private, &count.private_next_hop);
         self.private_next_hop.learn(
@@ -312,7 +322,7 @@ impl<M: Meter> Graph<M> {
         local: &mut Batch,
         neighbours: &mut Batch,
         expired: &mut Batch,
-        too_big: &mut Batch,
+        stopped: &mut router::Stopped<'_>,
     ) {
         let count = &self.counters;
         let (dispatch, router, tunnels) =
@@ -321,10 +331,17 @@ impl<M: Meter> Graph<M> {
             |frame| {
                 let packet = dispatch.judge(frame).map_err(Stop::Dispatch)?;
                 let (aged, route) = (ttl::check(&packet), router.pick(&packet, tunnels));
-                let len = packet.total_len();
+                let (len, syn) = (packet.total_len(), tcp::find_syn(&packet));
                 frame.cut(ethernet::HEADER, len);
-                ttl::decrement(frame.data_mut(), aged.map_err(Stop::Ttl)?);
+                let family = aged.map_err(Stop::Ttl)?;
+                ttl::decrement(frame.data_mut(), family);
                 frame.mark = route.map_err(Stop::Route)?;
+                if let Some(offset) = syn
+                    && router.mss_clamp
+                {
+                    let (route, clamped) = (frame.mark, &count.packet_size.outbound_mss_clamped);
+                    PrivateRouter::clamp(frame, offset, family, route, tunnels, clamped);
+                }
                 Ok(())
             },
             |stop, frame| match stop {
@@ -333,9 +350,7 @@ impl<M: Meter> Graph<M> {
                     PrivateDispatch::divert(other, frame, local, neighbours, count, of_ttl);
                 }
                 Stop::Ttl(stop) => ttl::divert(stop, frame, expired, &count.outbound_ttl),
-                Stop::Route(stop) => {
-                    PrivateRouter::divert(stop, frame, too_big, tunnels, &count.private_router);
-                }
+                Stop::Route(stop) => router.divert(stop, frame, stopped, tunnels, &count.private_router),
             },
         );
     }
@@ -377,6 +392,7 @@ impl<M: Meter> Graph<M> {
     ) {
         let count = &self.counters;
         let ways = self.private_next_hop.ways();
+        let (tunnels, clamps) = (&self.outbound.tunnels, self.private_router.mss_clamp);
         packets.sift(
             |frame| {
                 let verdict = verdicts.of_next();
@@ -394,6 +410,7 @@ impl<M: Meter> Graph<M> {
                 let packet = &opened.packet;
                 let (dispatched, aged) = (self.inbound_dispatch.judge(packet), ttl::check(packet));
                 let (start, len, class) = (opened.start, packet.total_len(), opened.class);
+                let (syn, route) = (tcp::find_syn(packet), inbound.route);
                 frame.cut(start, len);
                 if let Some(class) = class {
                     class::set(frame.data_mut(), class);
@@ -401,6 +418,12 @@ impl<M: Meter> Graph<M> {
                 dispatched.map_err(Kept::Dispatch)?;
                 let family = aged.map_err(Kept::Ttl)?;
                 ttl::decrement(frame.data_mut(), family);
+                if let Some(offset) = syn
+                    && clamps
+                {
+                    let clamped = &count.packet_size.inbound_mss_clamped;
+                    PrivateRouter::clamp(frame, offset, family, route, tunnels, clamped);
+                }
                 ways.take(frame, family).map_err(Kept::NextHop)
             },
             |kept, frame| match kept {
@@ -430,9 +453,10 @@ impl<M: Meter> Graph<M> {
                 frame.mark = router.pick(&packet, tunnels)?;
                 Ok(())
             },
-            // One that is too big for the tunnel is not worth an error to ourselves.
+            // One that is too big for the tunnel is not worth an error to ourselves. None is cut: answers have DF.
             |stop, frame| {
-                PrivateRouter::divert(stop, frame, &mut Batch::new(), tunnels, &count.private_router);
+                let mut stopped = router::Stopped { too_big: &mut Batch::new(), oversize: &mut Batch::new() };
+                router.divert(stop, frame, &mut stopped, tunnels, &count.private_router);
             },
         );
         self.seal(now_ns, packets, public);
@@ -506,7 +530,9 @@ impl<M: Meter> Graph<M> {
         while senders != 0 {
             let sender = senders.trailing_zeros() as u8;
             senders &= senders - 1;
-            let ([mut packets, mut too_big, mut answers], mut aside) = (batches(), Aside::empty());
+            let ([mut packets, mut too_big, mut oversize, mut answers], mut aside) =
+                (batches(), Aside::empty());
+            let mut stopped = router::Stopped { too_big: &mut too_big, oversize: &mut oversize };
             let lost = mailbox.take(sender, &self.pool, |frame| packets.push(frame));
             count.outbound_handoff.handoff_out_drops.add(lost);
             count.private_router.rxerrors.add(lost);
@@ -518,14 +544,21 @@ impl<M: Meter> Graph<M> {
                     frame.mark = router.pick(&packet, tunnels)?;
                     Ok(())
                 },
-                |stop, frame| {
-                    PrivateRouter::divert(stop, frame, &mut too_big, tunnels, &count.private_router);
-                },
+                |stop, frame| router.divert(stop, frame, &mut stopped, tunnels, &count.private_router),
             );
-            self.seal_own(now_ns, &mut packets, &mut aside, public);
-            // They are not handed on: two workers without an SA must not play ball.
-            for frame in aside.stray.drain(..) {
-                self.outbound.count_stray(frame.mark, &count.private_router);
+            oversize.reverse();
+            loop {
+                self.seal_own(now_ns, &mut packets, &mut aside, public);
+                // They are not handed on: two workers without an SA must not play ball.
+                for frame in aside.stray.drain(..) {
+                    self.outbound.count_stray(frame.mark, &count.private_router);
+                }
+                if oversize.is_empty() {
+                    break;
+                }
+                let tunnels = &self.outbound.tunnels;
+                let (count, sizes) = (&count.private_router, &count.packet_size);
+                router::fragment(&mut oversize, &self.pool, tunnels, count, sizes, &mut packets);
             }
             let icmp_count = IcmpCount { v4: &count.private_icmp4, v6: &count.private_icmp6 };
             self.private_icmp.report(now_ns, Problem::TooBig, &mut too_big, &mut answers, icmp_count);
@@ -557,6 +590,21 @@ impl<M: Meter> Graph<M> {
             self.public_next_hop.send(now_ns, &mut batch, public, &self.counters.public_next_hop);
         } else {
             public.transmit(&mut batch);
+        }
+    }
+
+    /// Packets that are longer than their tunnels take, cut.
+    #[cold]
+    #[inline(never)]
+    fn seal_in_pieces(&mut self, now_ns: u64, oversize: &mut Batch, public: &mut impl Port) {
+        // The first to come is the first to go.
+        oversize.reverse();
+        let mut pieces = Batch::new();
+        while !oversize.is_empty() {
+            let (tunnels, count) = (&self.outbound.tunnels, &self.counters);
+            let (count, sizes) = (&count.private_router, &count.packet_size);
+            router::fragment(oversize, &self.pool, tunnels, count, sizes, &mut pieces);
+            self.seal(now_ns, &mut pieces, public);
         }
     }
 
@@ -616,7 +664,7 @@ impl<M: Meter> Graph<M> {
             let Some(new) = new else { continue };
             new.take_over(self.outbound.tunnels.get_mut(number).and_then(Option::as_mut));
         }
-        let policy = plan.policy();
+        let (policy, router) = (plan.policy(), plan.router());
         let old_table = plan.associations.map(|mut roomier| {
             for (spi, inbound) in self.associations.drain() {
                 // The control thread makes the table large enough for all there can be.
@@ -645,7 +693,6 @@ impl<M: Meter> Graph<M> {
         for (tunnel, number) in plan.tunnels.iter().zip(0..) {
             self.handoff.tell(number, tunnel.as_ref().is_some_and(Tunnel::has_association));
         }
-        let router = PrivateRouter { table: plan.table };
         Leftover {
             _router: std::mem::replace(&mut self.private_router, router),
             _tunnels: std::mem::replace(&mut self.outbound.tunnels, plan.tunnels),
@@ -705,6 +752,11 @@ impl Plan {
             protocol_port: self.protocol_port,
             key_exchange: self.key_exchange,
         }
+    }
+
+    fn router(&self) -> PrivateRouter {
+        let (fragment_inner, mss_clamp) = (self.fragment_inner, self.mss_clamp);
+        PrivateRouter { table: self.table.clone(), fragment_inner, mss_clamp }
     }
 
     fn policy(&self) -> Option<Arc<PrefixTable>> {

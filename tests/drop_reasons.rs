@@ -339,6 +339,21 @@ fn dispatch() -> Vec<Driver> {
             site.arrive_public(&to(private, sealed));
             assert!(site.sent_private().is_empty());
         }),
+        driver("private-dispatch/address-errors*4", |site| {
+            for martian in ["::ffff:10.0.0.1", "fec0::1", "::10.0.0.1"] {
+                site.arrive_private(&udp6(martian, FAR_HOST6, 64, b"nobody's"));
+            }
+            site.arrive_private(&udp("240.0.0.1", FAR_HOST, 64, b"nobody's"));
+        }),
+        driver("public-dispatch/address-errors public-dispatch/rxerrors", |site| {
+            site.arrive_public(&packet4("192.0.2.32", "192.0.2.30", 50, &[1; 64]));
+        }),
+        driver("inbound-dispatch/protocol-errors*2", |site| {
+            site.graph.replan(Plan { check_inner_source: false, ..both_families() });
+            let mut far = Far::new();
+            far.send(site, &udp6("::ffff:10.0.0.1", HOST6, 64, b"nobody's")[14..], 41);
+            far.send(site, &echo("169.254.1.1", "172.31.1.20", 64)[14..], 4);
+        }),
         driver("public-dispatch/ethertype-errors public-dispatch/rxerrors", move |site| {
             site.arrive_public(&lldp())
         }),
@@ -421,7 +436,22 @@ fn routers() -> Vec<Driver> {
             site.arrive_private(&udp(HOST, "172.33.1.50", 64, b"no route"));
         }),
         driver("private-router/mtu-errors private-router/rxerrors", move |site| {
+            site.graph.replan(Plan { fragment_inner: false, ..both_families() });
             site.arrive_private(&fragmentable(usize::from(MTU) + 1));
+        }),
+        driver("packet-size/fragmented-packets packet-size/fragments-created*2", move |site| {
+            site.arrive_private(&fragmentable(usize::from(MTU) + 1));
+        }),
+        driver("packet-size/fragment-errors private-router/rxerrors", move |site| {
+            let frame = site.graph.pool.copy_of(&fragmentable(usize::from(MTU) + 1)).unwrap();
+            site.private.arriving.push_back(frame);
+            let all_others: Vec<_> = std::iter::from_fn(|| site.graph.pool.take()).collect();
+            site.run();
+            drop(all_others);
+        }),
+        driver("packet-size/outbound-mss-clamped", |site| site.arrive_private(&syn(HOST, FAR_HOST))),
+        driver("packet-size/inbound-mss-clamped", |site| {
+            Far::new().send(site, &syn(FAR_HOST, HOST)[14..], 4)
         }),
         driver("private-router/sa-errors private-router/rxerrors", |site| {
             site.graph.activate(0, None);
@@ -443,6 +473,20 @@ fn routers() -> Vec<Driver> {
             site.arrive_public(&packet4("192.0.2.32", "192.0.2.31", 50, &[0; 16]));
         }),
     ]
+}
+
+/// The start of a TCP connection with segments of an Ethernet's size.
+fn syn(source: &str, destination: &str) -> Vec<u8> {
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2(HOST_MAC, [2, 0, 0, 0, 0, 1])
+        .ipv4(address(source), address(destination), 64)
+        .tcp(4000, 22, 7, 1024)
+        .syn()
+        .options(&[etherparse::TcpOptionElement::MaximumSegmentSize(1460)])
+        .unwrap()
+        .write(&mut frame, b"")
+        .unwrap();
+    frame
 }
 
 fn associations() -> Vec<Driver> {

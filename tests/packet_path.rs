@@ -5,12 +5,15 @@ mod support {
     pub mod site;
 }
 
+use etherparse::defrag::IpDefragPool;
 use etherparse::{Icmpv4Type, IpNumber, NetSlice, SlicedPacket, TransportSlice, icmpv4};
 use proptest::prelude::*;
 use std::sync::Arc;
 use support::site::*;
+use vita::graph::Plan;
 use vita::stage::Event;
 use vita::wire::checksum;
+use vita::wire::ip::Family;
 
 /// Checks an ICMP error: who sent it, to whom, what it says, and which packet it quotes.
 #[track_caller]
@@ -149,6 +152,7 @@ fn a_traceroute_meets_exactly_two_gateways() {
 #[test]
 fn a_packet_beyond_the_mtu_is_told_so_if_it_must_not_be_fragmented() {
     let (mut paris, _) = pair();
+    paris.graph.replan(Plan { fragment_inner: false, ..plan(31, 32) });
     let large = udp("172.31.1.50", "172.32.1.50", 64, &[0; MTU as usize - 27]);
     paris.arrive_private(&with_header_byte(large.clone(), 6, 0));
     assert!(paris.sent_private().is_empty());
@@ -160,6 +164,108 @@ fn a_packet_beyond_the_mtu_is_told_so_if_it_must_not_be_fragmented() {
     let quoted = with_header_byte(large, 8, 63);
     assert_error(&only(paris.sent_private()), "172.31.1.20", "172.31.1.50", needed, &quoted[14..42]);
     paris.counted(&[("private-router/mtu-errors", 2), ("private-router/rxerrors", 2)]);
+}
+
+/// Frames of the private side, put together by a host that shares no code with the gateway.
+fn reassembled(frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let mut pool = IpDefragPool::<(), ()>::new();
+    let pieces = frames.iter().filter_map(|frame| {
+        let sliced = SlicedPacket::from_ethernet(frame).unwrap();
+        pool.process_sliced_packet(&sliced, (), ()).unwrap()
+    });
+    pieces.map(|whole| whole.payload).collect()
+}
+
+#[test]
+fn a_packet_beyond_the_mtu_that_may_be_fragmented_arrives_in_pieces() {
+    let (mut paris, mut tokyo) = pair();
+    let text = |number: usize| (0..1472).map(|i| (i * 7 + number) as u8).collect::<Vec<u8>>();
+    let count = if cfg!(miri) { 2 } else { 50 };
+    for number in 0..count {
+        let mut frame = with_header_byte(udp("172.31.1.50", "172.32.1.50", 64, &text(number)), 6, 0);
+        frame = with_header_byte(frame, 5, number as u8);
+        paris.private.arriving.push_back(paris.graph.pool.copy_of(&frame).unwrap());
+    }
+    paris.run();
+    let sealed = paris.sent_public();
+    assert_eq!(sealed.len(), 2 * count);
+    sealed.iter().for_each(|frame| tokyo.arrive_public(frame));
+    let arrived = tokyo.sent_private();
+    assert!(arrived.iter().all(|frame| frame.len() <= 14 + usize::from(MTU)));
+    let expected: Vec<_> = (0..count).map(text).collect();
+    let whole: Vec<_> = reassembled(&arrived).iter().map(|datagram| datagram[8..].to_vec()).collect();
+    assert_eq!(whole, expected);
+    let count = count as u64;
+    paris.counted(&[("packet-size/fragmented-packets", count), ("packet-size/fragments-created", 2 * count)]);
+    tokyo.counted(&[]);
+    paris.leaked_nothing();
+    tokyo.leaked_nothing();
+}
+
+#[test]
+fn fragments_need_memory_and_there_may_be_none_for_all() {
+    let (mut paris, _) = pair();
+    let large = with_header_byte(udp("172.31.1.50", "172.32.1.50", 64, &[7; 1472]), 6, 0);
+    for _ in 0..2 {
+        paris.private.arriving.push_back(paris.graph.pool.copy_of(&large).unwrap());
+    }
+    // Three chunks are free: enough for one packet, and its own is free again when it has been cut.
+    let taken: Vec<_> = (3..paris.graph.pool.available()).map(|_| paris.graph.pool.take().unwrap()).collect();
+    paris.run();
+    assert_eq!(paris.public.sent.len(), 4);
+    paris.public.sent.truncate(3);
+    assert_eq!(paris.graph.pool.available(), 2);
+    let _one = paris.graph.pool.take().unwrap();
+    paris.private.arriving.push_back(paris.graph.pool.take().unwrap());
+    paris.private.arriving[0].append(large.len()).unwrap().copy_from_slice(&large);
+    paris.run();
+    assert_eq!(paris.public.sent.len(), 3);
+    paris.counted(&[
+        ("packet-size/fragmented-packets", 2),
+        ("packet-size/fragments-created", 4),
+        ("packet-size/fragment-errors", 1),
+        ("private-router/rxerrors", 1),
+    ]);
+    drop((taken, _one));
+    paris.leaked_nothing();
+}
+
+#[test]
+fn what_cannot_be_cut_is_counted_as_too_long() {
+    let (mut paris, _) = pair();
+    let mut narrow = plan(31, 32);
+    narrow.tunnels = tunnels(Family::V4, 31, 32, 27, false);
+    narrow.tunnels.iter_mut().flatten().for_each(|tunnel| tunnel.told = paris.route.clone());
+    paris.graph.replan(narrow);
+    paris.arrive_private(&with_header_byte(udp("172.31.1.50", "172.32.1.50", 64, &[7; 100]), 6, 0));
+    assert!(paris.sent_public().is_empty() && paris.sent_private().is_empty());
+    paris.counted(&[("private-router/mtu-errors", 1), ("private-router/rxerrors", 1)]);
+    paris.counted_of_route(&[("outbound/mtu-errors", 1)]);
+    paris.leaked_nothing();
+}
+
+#[test]
+fn a_flood_of_one_kind_of_message_silences_no_other() {
+    let (mut paris, _) = pair();
+    let expired = udp("172.31.1.50", "172.32.1.50", 1, b"too old");
+    let too_big = with_header_byte(udp("172.31.1.50", "172.32.1.50", 64, &[0; MTU as usize]), 6, 0x40);
+    let unknown = udp("172.31.1.50", "172.31.1.20", 64, b"anyone there?");
+    let question = echo("172.31.1.50", "172.31.1.20", 64);
+    let kinds = [expired, too_big, unknown, question];
+    for (flood, frame) in kinds.iter().enumerate() {
+        paris.now += 10 * SECOND;
+        (0..150).for_each(|_| paris.arrive_private(frame));
+        assert_eq!(paris.sent_private().len(), 100, "kind {flood}: a burst");
+        for (kind, other) in kinds.iter().enumerate() {
+            paris.arrive_private(other);
+            let answers = paris.sent_private().len();
+            assert_eq!(answers, usize::from(kind != flood), "kind {kind} after a flood of kind {flood}");
+        }
+        // Half of a second is 25 more.
+        paris.now += SECOND / 2;
+        (0..50).for_each(|_| paris.arrive_private(frame));
+        assert_eq!(paris.sent_private().len(), 25, "kind {flood}: the rate");
+    }
 }
 
 #[test]
@@ -240,12 +346,13 @@ fn the_public_side_takes_nothing_but_what_is_meant_for_it() {
     paris.arrive_public(&broadcast);
     let short_esp = with_header_byte(elsewhere, 9, 50);
     paris.arrive_public(&short_esp);
+    paris.arrive_public(&packet4("198.51.100.7", "192.0.2.31", 50, &[0; 16]));
     paris.counted(&[
         ("public-dispatch/protocol-errors", 1),
         ("public-dispatch/fragment-errors", 2),
         ("public-dispatch/ethertype-errors", 1),
-        ("public-dispatch/address-errors", 1),
-        ("public-dispatch/rxerrors", 5),
+        ("public-dispatch/address-errors", 2),
+        ("public-dispatch/rxerrors", 6),
         ("public-router/protocol-errors", 1),
     ]);
     assert!(paris.sent_public().is_empty());

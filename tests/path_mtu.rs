@@ -114,14 +114,16 @@ fn a_router_on_the_way_lowers_what_fits_and_senders_are_told() {
             assert!(paris.sent_public().is_empty());
             assert_eq!(paris.sent_private().len(), 1);
         }
-        // What may be fragmented is dropped: nothing is fragmented here.
+        // What may be fragmented is, to what the path carries.
         let mut fragmentable = inner(MTU);
         fragmentable[20] = 0;
         fragmentable[24..26].fill(0);
         let sum = checksum::internet(&fragmentable[14..34]);
         fragmentable[24..26].copy_from_slice(&sum.to_be_bytes());
         paris.arrive_private(&fragmentable);
-        assert!(paris.sent_private().is_empty() && paris.sent_public().is_empty());
+        assert!(paris.sent_private().is_empty());
+        let pieces = paris.sent_public();
+        assert!(pieces.len() == 2 && pieces.iter().all(|piece| piece.len() <= 14 + 1301));
         let version = if outer == Family::V4 { 4 } else { 6 };
         let leaves: &[&str] = match outer {
             Family::V4 => &["destination-unreachable", "fragmentation-needed"],
@@ -129,7 +131,9 @@ fn a_router_on_the_way_lowers_what_fits_and_senders_are_told() {
         };
         let mut expected: Vec<_> =
             leaves.iter().map(|leaf| (format!("public-icmp{version}/{leaf}"), 3)).collect();
-        expected.extend(["mtu-errors", "rxerrors"].map(|leaf| (format!("private-router/{leaf}"), 7)));
+        expected.extend(["mtu-errors", "rxerrors"].map(|leaf| (format!("private-router/{leaf}"), 6)));
+        expected.push(("packet-size/fragmented-packets".into(), 1));
+        expected.push(("packet-size/fragments-created".into(), 2));
         let expected: Vec<_> = expected.iter().map(|(leaf, count)| (leaf.as_str(), *count)).collect();
         paris.counted(&expected);
         let lowered = paris.graph.events.iter().filter_map(|event| match event {

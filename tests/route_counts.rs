@@ -47,7 +47,8 @@ fn what_is_dropped_is_counted_with_its_reason() {
     paris.arrive_private(&udp("172.31.1.50", "172.33.1.50", 64, b"of no route"));
     let [seal, open] = keys();
     let mut paris = paris.with_keys(&seal, &open);
-    paris.arrive_private(&udp("172.31.1.50", "172.32.1.50", 64, &[0; MTU as usize]));
+    let too_big = with_header_byte(udp("172.31.1.50", "172.32.1.50", 64, &[0; MTU as usize]), 6, 0x40);
+    paris.arrive_private(&too_big);
     paris.counted_of_route(&[("outbound/mtu-errors", 1), ("outbound/sa-errors", 1)]);
     paris.leaked_nothing();
 

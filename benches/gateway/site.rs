@@ -169,6 +169,8 @@ fn plan(family: Family, routes: usize) -> Plan {
         key_exchange: true,
         table: Arc::new(PrefixTable::build((0..routes).map(|route| (prefix(route), route as u32)))),
         check_inner_source: true,
+        fragment_inner: true,
+        mss_clamp: true,
         tunnels: (0..routes).map(|_| Tunnel::new(outer, outer, 1500, false)).collect(),
         associations: Some(SpiTable::with_capacity(routes.max(4))),
         peers: SpiTable::with_capacity(routes),

@@ -228,6 +228,8 @@ fn plan(private: [[u8; 6]; 2], public: [[u8; 6]; 2]) -> Plan {
         key_exchange: true,
         table: Arc::new(PrefixTable::build([("10.1.0.0/16".parse().expect("a prefix"), 0)])),
         check_inner_source: true,
+        fragment_inner: true,
+        mss_clamp: true,
         tunnels: vec![tunnel],
         associations: Some(SpiTable::with_capacity(4)),
         peers: SpiTable::with_capacity(0),

@@ -18,6 +18,8 @@ pub struct Verdicts {
     pub neighbours: usize,
     /// Frames that the gateway made on its own.
     pub questions: usize,
+    /// Frames that became of others which were cut, those not counted.
+    pub pieces: usize,
     /// Each `rxerrors`, and the sum of the leaves that it accompanies.
     companions: [(u64, u64); 10],
 }
@@ -32,7 +34,12 @@ impl Verdicts {
             &dispatch.address_errors,
         ]);
         let router = &count.private_router;
-        let routed = sum([&router.route_errors, &router.sa_errors, &router.sequence_errors]);
+        let routed = sum([
+            &router.route_errors,
+            &count.packet_size.fragment_errors,
+            &router.sa_errors,
+            &router.sequence_errors,
+        ]);
         let opened = sum([&sa.protocol_errors, &sa.decrypt_errors, &sa.inner_source_errors, &sa.ecn_errors]);
         let keys = &count.key_manager;
         let exchange =
@@ -80,6 +87,8 @@ impl Verdicts {
             ambiguous: (router.mtu_errors.value() + unknown_codes) as usize,
             neighbours: (nonsense + answered) as usize,
             questions: questions as usize,
+            pieces: (count.packet_size.fragments_created.value()
+                - count.packet_size.fragmented_packets.value()) as usize,
             companions: [
                 (dispatch.rxerrors.value(), public),
                 (router.rxerrors.value(), routed + router.mtu_errors.value()),
@@ -142,6 +151,7 @@ impl Sub for Verdicts {
             ambiguous: self.ambiguous - before.ambiguous,
             neighbours: self.neighbours - before.neighbours,
             questions: self.questions - before.questions,
+            pieces: self.pieces - before.pieces,
             companions: self.companions,
         }
     }

@@ -52,6 +52,8 @@ pub(super) fn convert(root: &Container, before: Option<(&Container, &Config)>) -
         ecn: top.flag("ecn"),
         check_inner_source: top.flag("check-inner-source"),
         fail_closed: top.flag("fail-closed"),
+        fragment_inner: top.flag("fragment-inner"),
+        mss_clamp: top.flag("mss-clamp"),
         protocol_port: top.number("protocol-port")?,
         negotiation_ttl: top.number("negotiation-ttl")?,
         sa_ttl: top.number("sa-ttl")?,

@@ -49,6 +49,8 @@ impl Difference<'_> {
         change(&mut leaves, "ecn", &old.ecn, &new.ecn);
         change(&mut leaves, "check-inner-source", &old.check_inner_source, &new.check_inner_source);
         change(&mut leaves, "fail-closed", &old.fail_closed, &new.fail_closed);
+        change(&mut leaves, "fragment-inner", &old.fragment_inner, &new.fragment_inner);
+        change(&mut leaves, "mss-clamp", &old.mss_clamp, &new.mss_clamp);
         change(&mut leaves, "protocol-port", &old.protocol_port, &new.protocol_port);
         change(&mut leaves, "negotiation-ttl", &old.negotiation_ttl, &new.negotiation_ttl);
         change(&mut leaves, "sa-ttl", &old.sa_ttl, &new.sa_ttl);
@@ -253,7 +255,8 @@ mod tests {
             .replace("spi 1234", "spi 1235")
             .replace("ACAB1;", "ACAB2;")
             .replace("203.0.113.5;", "203.0.113.6; queue 2;")
-            + "mtu 1440; tfc true; dscp 46; ecn false; check-inner-source false;";
+            + "mtu 1440; tfc true; dscp 46; ecn false; check-inner-source false;\
+               fragment-inner false; mss-clamp false;";
         let (lines, summary) = told(&after);
         let expected = "\
 ~ mtu 8923 -> 1440
@@ -261,6 +264,8 @@ mod tests {
 ~ dscp none -> 46
 ~ ecn true -> false
 ~ check-inner-source true -> false
+~ fragment-inner true -> false
+~ mss-clamp true -> false
 ~ private-interface4: ip 172.31.1.20 -> 172.31.1.21
 - public-interface4[ip=172.31.1.30]: queue 1, eth2 queue 1, nexthop-ip 172.31.0.1
 + public-interface4[ip=172.31.1.30]: queue 2, eth3 queue 2, nexthop-ip 172.31.0.1
@@ -269,7 +274,7 @@ gateway 203.0.113.5 (queue 1) -> 203.0.113.6 (queue 2)
 ";
         assert_eq!(lines, expected);
         let expected = "mtu 8923 -> 1440, tfc false -> true, dscp none -> 46, ecn true -> false, \
-            check-inner-source true -> false, \
+            check-inner-source true -> false, fragment-inner true -> false, mss-clamp true -> false, \
             1 private interface changed (172.31.1.21), 1 public interface added (172.31.1.30), 1 public interface removed (172.31.1.30), 1 route changed (tokyo)";
         assert_eq!(summary, expected);
         assert!(!lines.contains("ACAB"));

@@ -84,7 +84,7 @@ fn an_empty_document_has_the_defaults() {
     assert_eq!(empty.get("/", false).unwrap(), "");
     assert_eq!(
         empty.get("/", true).unwrap(),
-        "check-inner-source true;\ndscp none;\necn true;\nfail-closed false;\nmtu 8923;\nnegotiation-ttl 5;\nprotocol-port 303;\nsa-ttl 600;\n"
+        "check-inner-source true;\ndscp none;\necn true;\nfail-closed false;\nfragment-inner true;\nmss-clamp true;\nmtu 8923;\nnegotiation-ttl 5;\nprotocol-port 303;\nsa-ttl 600;\n"
     );
     let config = empty.config();
     assert_eq!((config.mtu, config.negotiation_ttl, config.sa_ttl), (8923, 5, 600));

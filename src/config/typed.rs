@@ -30,6 +30,10 @@ pub struct Config {
     pub check_inner_source: bool,
     /// Whether XDP programs outlive the process.
     pub fail_closed: bool,
+    /// Whether IPv4 packets without DF that are too long for a tunnel are cut.
+    pub fragment_inner: bool,
+    /// Whether the segment size that TCP connections announce is lowered to what a tunnel takes.
+    pub mss_clamp: bool,
     pub protocol_port: u16,
     /// In seconds.
     pub negotiation_ttl: u32,

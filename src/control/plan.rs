@@ -169,6 +169,8 @@ impl Making<'_> {
             key_exchange: !self.config.data_plane,
             table: self.table.clone(),
             check_inner_source: self.config.check_inner_source,
+            fragment_inner: self.config.fragment_inner,
+            mss_clamp: self.config.mss_clamp,
             tunnels,
             associations: (!is_room).then(|| SpiTable::with_capacity(capacity)),
             peers: self.peers(room_for_tunnels),

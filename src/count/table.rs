@@ -54,6 +54,7 @@ counters! {
         outbound_ttl: Ttl,
         inbound_ttl: Ttl,
         private_router: PrivateRouter,
+        packet_size: PacketSize,
         outbound_handoff: OutboundHandoff,
         public_router: PublicRouter,
         private_icmp4: Icmp4,
@@ -98,6 +99,8 @@ groups! {
     PrivateRouter { rxerrors route_errors mtu_errors sa_errors sequence_errors }
     /// From a worker without an SA of the route to one that has it.
     OutboundHandoff { handoff_out_packets handoff_out_drops }
+    /// What is done about packets and TCP segments that are too long for a tunnel.
+    PacketSize { fragment_errors fragmented_packets fragments_created outbound_mss_clamped inbound_mss_clamped }
     /// From SPI to inbound SA.
     PublicRouter { route_errors protocol_errors }
     /// One inbound SA. Dummy packets are no errors.

@@ -9,7 +9,7 @@ use crate::frame::{Batch, Frame};
 use crate::wire::ethernet::{self, Ethernet};
 use crate::wire::ip::{Addresses, Ip};
 use crate::wire::ipv4::{Ipv4, PROTOCOL_ESP, PROTOCOL_UDP};
-use crate::wire::ipv6::{self, Ipv6};
+use crate::wire::ipv6::Ipv6;
 use crate::wire::mld;
 use crate::wire::nd;
 use crate::wire::udp::Udp;
@@ -42,7 +42,7 @@ impl PrivateDispatch {
         let packet = uncover(frame.data(), self.mac, &self.own)?;
         if self.own.contain_destination(&packet) {
             Err(Other::Local)
-        } else if may_leave_link(&packet) {
+        } else if packet.is_forwardable() {
             Ok(packet)
         } else {
             Err(Other::Address)
@@ -96,6 +96,10 @@ impl PublicDispatch {
         if protocol != PROTOCOL_ESP {
             return Err(self.not_esp(&ip, protocol, offset));
         }
+        // An SPI means something only at the address that it was chosen for (RFC 4301 section 4.1).
+        if !self.own.contain_destination(&ip) {
+            return Err(NotEsp::Other(Other::Address));
+        }
         Ok((ip, offset))
     }
 
@@ -133,10 +137,10 @@ impl PublicDispatch {
             udp.is_ok_and(|udp| udp.destination_port() == self.protocol_port)
         };
         match protocol {
+            _ if !self.own.contain_destination(ip) => NotEsp::Protocol,
             PROTOCOL_UDP if to_port() && self.key_exchange => NotEsp::Exchange,
             PROTOCOL_UDP if to_port() => NotEsp::Protocol,
-            _ if self.own.contain_destination(ip) => NotEsp::Other(Other::Local),
-            _ => NotEsp::Protocol,
+            _ => NotEsp::Other(Other::Local),
         }
     }
 }
@@ -146,8 +150,9 @@ impl InboundDispatch {
     #[inline(always)]
     pub fn judge(&self, packet: &Ip<'_>) -> Result<(), Inner> {
         if self.own.contain_destination(packet) {
-            Err(Inner::Local)
-        } else if may_leave_link(packet) {
+            // Behind a tunnel there is no link.
+            if packet.is_from_link() { Err(Inner::Unfit) } else { Err(Inner::Local) }
+        } else if packet.is_forwardable() {
             Ok(())
         } else {
             Err(Inner::Unfit)
@@ -220,32 +225,5 @@ fn of_group(packet: &Result<Ip<'_>, Malformed>) -> Other {
     match packet {
         Ok(Ip::V6(packet)) if mld::is_query(packet) => Other::Neighbour,
         _ => Other::Address,
-    }
-}
-
-/// Whether a packet between these addresses may be forwarded. Groups are not routed here; the rest stays on its link or
-/// host: RFC 1812 sections 5.3.5.1 and 5.3.7, RFC 4291 sections 2.5.2, 2.5.3 and 2.5.6.
-#[inline(always)]
-fn may_leave_link(packet: &Ip<'_>) -> bool {
-    match packet {
-        Ip::V4(packet) => {
-            [packet.source(), packet.destination()].iter().all(|address| match address.octets() {
-                [1..=126 | 128..=223, ..] => true,
-                [0 | 127, ..] => false,
-                _ => !(address.is_multicast() || address.is_broadcast()),
-            })
-        }
-        Ip::V6(packet) => [packet.source(), packet.destination()].iter().all(|address| {
-            match address.octets() {
-                // Neither all zeros or a loopback, nor link-local or a group.
-                [1..=0xfd, ..] => true,
-                _ => {
-                    !(address.is_unspecified()
-                        || address.is_loopback()
-                        || address.is_multicast()
-                        || ipv6::is_link_local(address))
-                }
-            }
-        }),
     }
 }

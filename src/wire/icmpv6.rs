@@ -147,7 +147,8 @@ pub fn may_answer(packet: &Ipv6<'_>) -> bool {
 /// Whether a source address belongs to one node that an answer can reach.
 #[inline]
 pub fn is_single_host(source: Ipv6Addr) -> bool {
-    !(source.is_unspecified() || source.is_loopback() || source.is_multicast())
+    // Those that are unspecified or loopback are among the first.
+    !(ipv6::is_of_ipv4(&source) || source.is_multicast())
 }
 
 /// RFC 4443 section 2.1: types from 128 on are informational. Redirects are among them, but about them there is to be

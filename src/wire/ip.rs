@@ -2,8 +2,8 @@
 //! A packet of either version, where the version does not matter.
 
 use super::Malformed;
-use super::ipv4::Ipv4;
-use super::ipv6::Ipv6;
+use super::ipv4::{self, Ipv4};
+use super::ipv6::{self, Ipv6};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The two versions of the Internet protocol.
@@ -80,6 +80,24 @@ impl<'a> Ip<'a> {
         match self {
             Ip::V4(ip) => ip.tos(),
             Ip::V6(ip) => ip.traffic_class(),
+        }
+    }
+
+    /// Whether both addresses may be those of a packet that a router forwards.
+    #[inline(always)]
+    pub fn is_forwardable(&self) -> bool {
+        match self {
+            Ip::V4(ip) => ipv4::is_forwardable(ip.source()) && ipv4::is_forwardable(ip.destination()),
+            Ip::V6(ip) => ipv6::is_forwardable(&ip.source()) && ipv6::is_forwardable(&ip.destination()),
+        }
+    }
+
+    /// Whether the source has no meaning beyond its link.
+    #[inline]
+    pub fn is_from_link(&self) -> bool {
+        match self {
+            Ip::V4(ip) => ip.source().is_link_local(),
+            Ip::V6(ip) => ipv6::is_link_local(&ip.source()),
         }
     }
 

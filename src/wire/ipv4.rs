@@ -161,6 +161,17 @@ impl Header {
     }
 }
 
+/// Whether packets from or to an address are forwarded: not if it is a group, broadcast or reserved (240/4), unspecified
+/// (0/8), loopback, or link-local (RFC 1812 sections 5.3.5.1 and 5.3.7, RFC 3927 section 2.7).
+#[inline(always)]
+pub const fn is_forwardable(address: Ipv4Addr) -> bool {
+    match address.octets() {
+        [169, 254, ..] => false,
+        [1..=126 | 128..=223, ..] => true,
+        _ => false,
+    }
+}
+
 #[inline]
 fn header_len(first: u8) -> Result<usize, Malformed> {
     if first >> 4 != VERSION {
@@ -208,7 +219,7 @@ const VERSION: u8 = 4;
 /// The first byte of a header without options.
 const PLAIN: u8 = VERSION << 4 | (HEADER / 4) as u8;
 const DONT_FRAGMENT: u16 = 0x4000;
-const MORE_FRAGMENTS: u16 = 0x2000;
+pub(super) const MORE_FRAGMENTS: u16 = 0x2000;
 const FRAGMENT_OFFSET: u16 = 0x1fff;
 
 #[cfg(test)]
@@ -271,6 +282,33 @@ mod tests {
             }
             bytes
         })
+    }
+
+    #[test]
+    fn what_is_forwarded_ends_at_the_borders_of_the_special_blocks() {
+        for (address, forwarded) in [
+            ("0.0.0.0", false),
+            ("0.255.255.255", false),
+            ("1.0.0.0", true),
+            ("10.0.0.1", true),
+            ("126.255.255.255", true),
+            ("127.0.0.0", false),
+            ("127.255.255.255", false),
+            ("128.0.0.0", true),
+            ("169.253.255.255", true),
+            ("169.254.0.0", false),
+            ("169.254.255.255", false),
+            ("169.255.0.0", true),
+            ("192.168.0.1", true),
+            ("223.255.255.255", true),
+            ("224.0.0.0", false),
+            ("239.255.255.255", false),
+            ("240.0.0.0", false),
+            ("255.255.255.254", false),
+            ("255.255.255.255", false),
+        ] {
+            assert_eq!(is_forwardable(address.parse().unwrap()), forwarded, "{address}");
+        }
     }
 
     #[test]

@@ -191,8 +191,29 @@ pub const fn is_link_local(address: &Ipv6Addr) -> bool {
     address.segments()[0] & 0xffc0 == 0xfe80
 }
 
+/// Whether packets from or to an address are forwarded: not if it is unspecified, loopback, IPv4-compatible (`::/96`) or
+/// IPv4-mapped (`::ffff:0:0/96`), link-local, site-local (`fec0::/10`, of old), or a group (RFC 4291 sections 2.5 to 2.7).
+#[inline(always)]
+pub const fn is_forwardable(address: &Ipv6Addr) -> bool {
+    // Nearly every address.
+    matches!(address.octets()[0], 1..=0xfd) || is_forwardable_though_special(address)
+}
+
+#[cold]
+const fn is_forwardable_though_special(address: &Ipv6Addr) -> bool {
+    // What is left of fe00::/8 belongs to nobody yet.
+    !is_of_ipv4(address) && address.segments()[0] < 0xfe80
+}
+
+/// Whether the address is IPv4-compatible or IPv4-mapped (RFC 4291 section 2.5.5): no packet on the wire has one. Loopback
+/// and unspecified addresses are among them.
 #[inline]
-const fn is_extension(protocol: u8) -> bool {
+pub const fn is_of_ipv4(address: &Ipv6Addr) -> bool {
+    matches!(address.segments(), [0, 0, 0, 0, 0, 0 | 0xffff, ..])
+}
+
+#[inline]
+pub(super) const fn is_extension(protocol: u8) -> bool {
     matches!(protocol, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION_OPTIONS)
 }
 
@@ -293,6 +314,37 @@ mod tests {
                 }
             },
         )
+    }
+
+    #[test]
+    fn what_is_forwarded_ends_at_the_borders_of_the_special_blocks() {
+        for (address, forwarded) in [
+            ("::", false),
+            ("::1", false),
+            ("::2", false),
+            ("::10.0.0.1", false),
+            ("::ffff:ffff", false),
+            ("::1:0:0", true),
+            ("::fffe:10.0.0.1", true),
+            ("::ffff:10.0.0.1", false),
+            ("::ffff:255.255.255.255", false),
+            ("::1:0:10.0.0.1", true),
+            ("64:ff9b::10.0.0.1", true), // NAT64 (RFC 6052)
+            ("100::1", true),
+            ("2001:db8::1", true),
+            ("fc00::1", true),
+            ("fd00::1", true),
+            ("fdff:ffff::", true),
+            ("fe7f:ffff::", true),
+            ("fe80::1", false),
+            ("febf:ffff::", false),
+            ("fec0::1", false),
+            ("feff:ffff::", false),
+            ("ff00::", false),
+            ("ff0e::1", false),
+        ] {
+            assert_eq!(is_forwardable(&address.parse().unwrap()), forwarded, "{address}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@
 //! Limits: nothing here allocates, reads a clock or keeps state, and nothing judges policy. `parse`
 //! does not verify checksums, because a gateway that forwards a packet and a gateway that answers it
 //! need different ones: ask `checksum_ok`. Neighbour and listener discovery are the exceptions, because their checks
-//! are one list. IPv4 options and IPv6 extension headers are carried, never interpreted. VLAN tags are an Ethernet
+//! are one list. IPv4 options and IPv6 extension headers are carried, never acted on. VLAN tags are an Ethernet
 //! type like any other.
 
 use std::fmt;
@@ -27,6 +27,7 @@ pub mod checksum;
 pub mod class;
 pub mod esp;
 pub mod ethernet;
+pub mod fragment;
 pub mod icmpv4;
 pub mod icmpv6;
 pub mod ip;
@@ -34,6 +35,7 @@ pub mod ipv4;
 pub mod ipv6;
 pub mod mld;
 pub mod nd;
+pub mod tcp;
 #[cfg(test)]
 mod testing;
 pub mod udp;

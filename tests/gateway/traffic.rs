@@ -113,6 +113,61 @@ fn a_packet_too_big_for_the_tunnel_is_answered_with_the_mtu() {
     assert!(path.contains("Resume: pmtu 1440 hops 3"), "{path}");
 }
 
+/// Between hosts and gateways no ICMP passes, so that nobody is told what fits.
+#[test]
+fn connections_and_long_datagrams_pass_though_nobody_is_told_what_fits() {
+    let mut lab = Lab::with_tunnel("");
+    for (site, far) in [("paris", "172.32.0.0/16"), ("tokyo", "172.31.0.0/16")] {
+        let node = format!("kube-node-{site}");
+        let gateway = if site == "paris" { "172.31.1.20" } else { "172.32.1.20" };
+        // Their route has the MTU of Ethernet.
+        lab.must(&node, &["ip", "route", "replace", far, "via", gateway, "dev", "eth0"]);
+        lab.must(&node, &["sysctl", "-q", "-w", "net.ipv4.tcp_mtu_probing=0"]);
+        for statement in [
+            "add table ip test",
+            "add chain ip test chosen { type filter hook input priority -150 ; }",
+            "add rule ip test chosen ip protocol icmp drop",
+        ] {
+            lab.must(&node, &["nft", statement]);
+        }
+    }
+    start_iperf_server(&mut lab);
+    let tcp = iperf(&lab, &["-n", "8M"]);
+    // What is still on its way when the sender ends is not counted.
+    assert!(tcp["end"]["sum_received"]["bytes"].as_u64().unwrap_or(0) >= 4 << 20, "{tcp}");
+    assert!(lab.counter("paris", "packet-size/outbound-mss-clamped") > 0);
+    assert!(lab.counter("paris", "packet-size/inbound-mss-clamped") > 0);
+
+    // UDP without DF: 1500 bytes with its headers, both ways.
+    let fragments = |value: &str| {
+        for node in ["kube-node-paris", "kube-node-tokyo"] {
+            lab.must(node, &["sysctl", "-q", "-w", &format!("net.ipv4.ip_no_pmtu_disc={value}")]);
+        }
+    };
+    fragments("1");
+    for (direction, receiver) in [(&[][..], "kube-node-tokyo"), (&["-R"], "kube-node-paris")] {
+        let reassembled = || {
+            let text = lab.must(receiver, &["nstat", "-a", "-z", "-s", "IpReasmOKs"]);
+            let count = text.lines().find_map(|line| line.strip_prefix("IpReasmOKs"));
+            count.and_then(|count| count.split_whitespace().next()?.parse::<u64>().ok()).expect("a count")
+        };
+        let before = reassembled();
+        let udp = iperf(&lab, &[&["-u", "-b", "4M", "-l", "1472", "-n", "736000"], direction].concat());
+        assert_eq!(udp["end"]["sum"]["lost_packets"].as_u64(), Some(0), "{udp}");
+        assert!(reassembled() >= before + 500, "{} to {}", before, reassembled());
+    }
+    assert!(lab.counter("paris", "packet-size/fragmented-packets") >= 500);
+    fragments("0");
+
+    // It is the gateways' doing that connections pass.
+    for site in ["paris", "tokyo"] {
+        let said = lab.set(site, "/mss-clamp", "false");
+        assert!(said.status.success(), "{}", said.text);
+    }
+    let stalled = lab.run("kube-node-paris", &["timeout", "8", "iperf3", "-c", KUBE_TOKYO, "-n", "8M"]);
+    assert!(!stalled.status.success(), "{}", stalled.text);
+}
+
 fn start_iperf_server(lab: &mut Lab) {
     lab.background("kube-node-tokyo", &["iperf3", "-s"]);
     eventually(Duration::from_secs(20), "the iperf3 server listens", || {

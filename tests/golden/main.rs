@@ -86,6 +86,8 @@ struct Case {
     tfc: bool,
     /// Whether there are security associations.
     keyless: bool,
+    /// Leaves of the configuration that are `false`.
+    off: Vec<String>,
     /// Sides whose next hop has to be asked for.
     asks: Vec<Side>,
     /// In order of time.
@@ -210,6 +212,7 @@ impl Case {
             mtu: MTU,
             tfc: false,
             keyless: false,
+            off: Vec::new(),
             asks: Vec::new(),
             arriving,
             private_out: pcap::read(&directory.join("private-out.pcap")),
@@ -226,6 +229,7 @@ impl Case {
                 ["mtu", size] => case.mtu = size.parse().unwrap(),
                 ["tfc"] => case.tfc = true,
                 ["keyless"] => case.keyless = true,
+                [leaf, "false"] => case.off.push(leaf.into()),
                 ["asks", "private"] => case.asks.push(Side::Private),
                 ["asks", "public"] => case.asks.push(Side::Public),
                 ["key-exchange", peer, payload] => case.exchange.push((peer.into(), payload.into())),
@@ -251,6 +255,14 @@ impl Case {
             interface.v6.iter_mut().for_each(|face| face.next_hop_mac = None);
         }
         plan.tunnels = tunnels(outer, 31, 32, self.mtu, self.tfc);
+        for leaf in &self.off {
+            match leaf.as_str() {
+                "check-inner-source" => plan.check_inner_source = false,
+                "fragment-inner" => plan.fragment_inner = false,
+                "mss-clamp" => plan.mss_clamp = false,
+                _ => panic!("{}: what is {leaf}?", self.name),
+            }
+        }
         plan
     }
 

@@ -16,7 +16,7 @@ import pathlib
 import shutil
 import struct
 
-from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet import ICMP, IP, TCP, UDP, fragment
 from scapy.layers.inet6 import (
     ICMPv6DestUnreach, ICMPv6EchoReply, ICMPv6EchoRequest, ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6NDOptDstLLAddr,
     ICMPv6NDOptSrcLLAddr, ICMPv6PacketTooBig, ICMPv6ParamProblem, ICMPv6TimeExceeded, ICMPv6Unknown, IPv6,
@@ -103,7 +103,7 @@ class Family:
 
     def fragments(self, source, destination, protocol=17, step=24):
         """First, middle and last of a datagram of three."""
-        payload = raw(self.ip(source, destination) / UDP(sport=4000, dport=5000) / Raw(bytes(range(3 * step - 8))))
+        payload = raw(self.ip(source, destination) / UDP(sport=4000, dport=5000) / Raw(bytes(i % 256 for i in range(3 * step - 8))))
         payload = payload[self.header:]
         parts = []
         for i in range(3):
@@ -350,13 +350,66 @@ def ages(f):
         packet = f.sized(MTU + 1, flags="DF")
         case.from_host(packet).to_host(f.error(f.inside, "too big", older(packet), mtu=MTU))
         case.count(private_router="mtu-errors rxerrors")
-        case = Case(f, "outbound-too-big", "Longer than the MTU without DF: dropped, as the gateway does not fragment.")
+        case = Case(f, "outbound-too-big", "Longer than the MTU without DF: cut, then sealed (RFC 4301 section 8.2).")
+        cut(case, f.sized(MTU + 1), 1)
+        case.count(packet_size="fragmented-packets fragments-created*2")
+        case = Case(f, "outbound-too-big-whole", "Longer than the MTU without DF: dropped, if it is not to be cut.")
+        case.say("fragment-inner false")
         case.from_host(f.sized(MTU + 1)).count(private_router="mtu-errors rxerrors")
+        case = Case(f, "outbound-too-big-fragment", "A fragment is cut like a packet; what is the last stays the last.")
+        case.say("mtu 200")
+        parts, number = f.fragments(f.host, f.far_host, step=400), 1
+        for part in parts:
+            number = cut(case, part, number, 200)
+        case.count(packet_size=f"fragmented-packets*{len(parts)} fragments-created*{number - 1}")
     else:
         case = Case(f, "outbound-too-big", "Longer than the MTU: told so; the error is as long as the smallest MTU.")
         packet = f.sized(MTU + 1)
         case.from_host(packet).to_host(f.error(f.inside, "too big", older(packet), mtu=MTU))
         case.count(private_router="mtu-errors rxerrors")
+
+
+def cut(case, packet, number, mtu=MTU):
+    """The packet is sent in the fragments that scapy makes of it. Gives the number of the next."""
+    case.from_host(packet)
+    for piece in fragment(IP(older(packet)), (mtu - 20) // 8 * 8):
+        case.to_internet(sealed(V4, number, raw(piece)))
+        number += 1
+    return number
+
+
+def sizes(f):
+    """What connections say about their segments. The largest is 40 or 60 bytes less than the MTU."""
+    most = MTU - f.header - 20
+
+    def syn(flags, mss, before=(), inner=f, back=False):
+        options = [*before, ("MSS", mss)] if mss is not None else [*before]
+        source, destination = (inner.far_host, inner.host) if back else (inner.host, inner.far_host)
+        return raw(inner.ip(source, destination) / TCP(sport=4000, dport=22, flags=flags, options=options))
+
+    window, stamp = ("WScale", 7), ("Timestamp", (1, 0))
+    case = Case(f, "outbound-mss", "SYN and its answer announce what the tunnel takes, wherever the option is.")
+    offers = [("S", ()), ("SA", ()), ("S", (window,)), ("S", (stamp, window, ("NOP", None)))]
+    for number, (flags, before) in enumerate(offers, 1):
+        case.from_host(syn(flags, 1460, before))
+        case.to_internet(sealed(f, number, older(syn(flags, most, before))))
+    case.count(packet_size=f"outbound-mss-clamped*{len(offers)}")
+
+    case = Case(f, "inbound-mss", "What comes out of a tunnel announces no more than it takes, either.")
+    for number, (flags, before) in enumerate(offers, 1):
+        case.from_internet(coming(f, number, syn(flags, 8900, before, back=True)))
+        case.to_host(older(syn(flags, most, before, back=True)))
+    case.count(packet_size=f"inbound-mss-clamped*{len(offers)}")
+
+    case = Case(f, "mss-kept", "Never raised; no SYN, or no option: as it was.")
+    kept = [syn("S", most), syn("S", 536), syn("S", None), syn("S", None, (window,)), syn("A", 1460), syn("R", 1460)]
+    for number, packet in enumerate(kept, 1):
+        case.from_host(packet).to_internet(sealed(f, number, older(packet)))
+
+    case = Case(f, "mss-clamp-off", "Nothing is lowered if it is not wanted.").say("mss-clamp false")
+    packet, back = syn("S", 1460), syn("S", 1460, back=True)
+    case.from_host(packet).to_internet(sealed(f, 1, older(packet)))
+    case.from_internet(coming(f, 1, back)).to_host(older(back))
 
 
 def pieces(f):
@@ -485,6 +538,13 @@ def own_addresses(f):
     case.from_internet(f.udp(f.stranger, f.host)).from_internet(f.ask(f.stranger, f.inside))
     case.count(public_dispatch="protocol-errors*2 rxerrors*2")
 
+    case = Case(f, "public-other-destination", "Neither ESP nor the key exchange is taken from an address that is not ours.")
+    packet = esp("in", 1, f.udp(f.far_host, f.host))
+    protocol = {("proto" if f is V4 else "nh"): 50}
+    case.from_internet(raw(f.outer(f.far_outside, f.far_outside, **protocol) / Raw(packet)))
+    case.from_internet(f.udp(f.far_outside, f.far_outside, text=b"knock", port=303))
+    case.count(public_dispatch="address-errors protocol-errors rxerrors*2")
+
     case = Case(f, "key-exchange", "UDP to the port of the exchange is delivered; without or with a wrong checksum not.")
     packet = f.udp(f.far_outside, f.outside, text=b"knock", port=303)
     case.from_internet(packet).say(f"key-exchange {f.far_outside} {b'knock'.hex()}")
@@ -543,6 +603,11 @@ def links(f):
     else:
         sources, destinations = ("fe80::1", "::", "::1", "ff02::1"), ("fe80::1", "ff02::1", "ff0e::1", "::1")
     case = Case(f, "outbound-not-to-be-forwarded", "From or to groups, and what must stay on its link: dropped, not answered.")
+    if f is V4:
+        martians = ("0.1.2.3", "127.255.255.254", "169.254.1.1", "240.0.0.1", "255.255.255.254")
+    else:
+        martians = ("::10.0.0.1", "::ffff:10.0.0.1", "fec0::1", "febf::1")
+    sources, destinations = (*sources, *martians), (*destinations, *martians)
     pairs = [(source, f.far_host) for source in sources] + [(f.host, destination) for destination in destinations]
     for source, destination in pairs:
         case.from_host(f.udp(source, destination)).from_host(f.udp(source, destination, ttl=1))
@@ -551,6 +616,13 @@ def links(f):
     for number, destination in enumerate(destinations, 1):
         case.from_internet(coming(f, number, f.udp(f.far_host, destination)))
     case.count(inbound_dispatch=f"protocol-errors*{len(destinations)}")
+    case = Case(f, "inbound-martian-sources", "From nobody's address: dropped, whatever the policy; nor answered from a link.")
+    case.say("check-inner-source false")
+    for number, source in enumerate(sources, 1):
+        case.from_internet(coming(f, number, f.udp(source, f.host)))
+    link = "169.254.1.1" if f is V4 else "fe80::1"
+    case.from_internet(coming(f, len(sources) + 1, f.ask(link, f.inside)))
+    case.count(inbound_dispatch=f"protocol-errors*{len(sources) + 1}")
     # What is meant for the gateway itself is its own business, but a group or nobody gets no answer.
     case = Case(f, "own-address-unanswerable", "An echo request of a group or of nobody gets no reply.")
     sources = ("224.0.0.5", "0.0.0.0", "127.0.0.1", "255.255.255.255") if f is V4 else ("::", "ff02::1")
@@ -801,7 +873,7 @@ def neighbours():
 
 
 for family in (V4, V6):
-    for group in (forwarding, ages, pieces, own_addresses, links, headers, tunnels):
+    for group in (forwarding, ages, pieces, sizes, own_addresses, links, headers, tunnels):
         group(family)
 arp()
 neighbours()

@@ -504,6 +504,16 @@ fn dscp_ecn_and_the_check_of_inner_sources_are_carried_into_the_configuration() 
 }
 
 #[test]
+fn what_is_done_about_the_size_of_packets_is_carried_into_the_configuration() {
+    let defaults = paris();
+    assert!(defaults.config().fragment_inner && defaults.config().mss_clamp);
+    let changed = paris().set("/fragment-inner", "false").unwrap();
+    assert!(!changed.config().fragment_inner && changed.config().mss_clamp);
+    let changed = paris().set("/mss-clamp", "false").unwrap();
+    assert!(changed.config().fragment_inner && !changed.config().mss_clamp);
+}
+
+#[test]
 fn tfc_is_carried_into_the_configuration() {
     assert!(paris().set("/tfc", "true").unwrap().config().tfc);
 }

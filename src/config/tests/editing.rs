@@ -45,7 +45,7 @@ fn paths_that_lead_nowhere_are_errors() {
     for (path, expected) in [
         (
             "/foo",
-            "Invalid path: Struct has no field named 'foo'.\n/ has check-inner-source, data-plane, dscp, ecn, fail-closed, gateway-state, ",
+            "Invalid path: Struct has no field named 'foo'.\n/ has check-inner-source, data-plane, dscp, ecn, fail-closed, fragment-inner, gateway-state, ",
         ),
         ("/mtu/foo", "Invalid path: Invalid path.\n/mtu is a leaf"),
         ("/link", "no field named 'link'"),

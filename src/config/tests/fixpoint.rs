@@ -35,12 +35,14 @@ fn configuration() -> impl Strategy<Value = String> {
             "dscp \"copy\";",
             "ecn false;",
             "check-inner-source false;",
+            "fragment-inner false;",
+            "mss-clamp false;",
             "protocol-port 0x100;",
             "sa-ttl 600;",
             "negotiation-ttl 010;",
             "data-plane false;",
         ],
-        0..=9,
+        0..=11,
     );
     (publics, routes, leaves)
         .prop_map(|(mut parts, routes, leaves)| {
