@@ -28,7 +28,7 @@ use vita::esp::{InboundSa, OutboundSa, Parameters};
 use vita::frame::{Frame, Memory, Pool};
 use vita::graph::{Face, Graph, Interface, Plan, Reroute};
 use vita::route::{PrefixTable, SpiTable};
-use vita::stage::{Datagram, Handoff, Inbound, Resolved, Tunnel};
+use vita::stage::{Datagram, Handoff, Inbound, Overheard, Resolved, Side, Tunnel};
 use vita::wire::Mac;
 use vita::wire::class::{Dscp, Marking};
 use vita::wire::ip::Ip;
@@ -180,6 +180,14 @@ impl Run {
                 self.hoard.clear();
                 if how & 2 != 0 {
                     self.hoard.extend(std::iter::from_fn(|| self.graph.pool.take()));
+                }
+                if how & 4 != 0 {
+                    self.graph.announce();
+                }
+                if how & 8 != 0 {
+                    let side = if how & 16 != 0 { Side::Private } else { Side::Public };
+                    let frame = framed(input, packet);
+                    self.hear(side, &frame);
                 }
             }
         }
@@ -347,6 +355,16 @@ impl Run {
         // There are fewer steps than keys.
         self.keys += 1;
         Parameters { spi, key: [self.keys; 16].into(), salt: [3; 4] }
+    }
+
+    /// A frame that the kernel has received.
+    fn hear(&mut self, side: Side, frame: &[u8]) {
+        let Some(heard) = Overheard::new(side, frame) else { return };
+        let before = self.verdicts();
+        let arrived = usize::from(self.graph.pool.available() > 0);
+        self.graph.hear(self.now_ns, &heard, &mut self.private, &mut self.public);
+        // Whatever is of no interest is passed over.
+        self.account(Pass { arrived, delivered: 0, neighbours: arrived }, before);
     }
 
     fn send_datagram(&mut self, input: &mut Input<'_>) {

@@ -27,6 +27,7 @@ use vita::wire::icmpv6::{self, Icmpv6};
 use vita::wire::ip::{Family, Ip};
 use vita::wire::ipv4::{self, Ipv4};
 use vita::wire::ipv6::{self, Ipv6};
+use vita::wire::mld::{self, Query};
 use vita::wire::nd::{self, Message};
 use vita::wire::udp::{self, Udp};
 use vita::wire::{Mac, Malformed, checksum, class, ethernet};
@@ -261,6 +262,7 @@ fn neighbour_discovery(bytes: &[u8]) {
         repair_icmpv6(&mut bytes);
     }
     let Ok(packet) = Ipv6::parse(&bytes) else { return };
+    listener_discovery(&packet);
     let Ok(message) = Message::parse(&packet) else { return };
     assert!(nd::is_neighbour_discovery(&packet) || packet.next_header() != ipv6::PROTOCOL_ICMPV6);
     assert_eq!(packet.hop_limit(), 255);
@@ -296,6 +298,18 @@ fn neighbour_discovery(bytes: &[u8]) {
     if let Some(theirs) = options.find(|address| address.len() == 6) {
         assert_eq!(mac.map(|mac| mac.0.to_vec()), Some(theirs));
     }
+}
+
+/// A query that is accepted is one: etherparse has no more than the header of ICMPv6 to say about it.
+fn listener_discovery(packet: &Ipv6<'_>) {
+    let Ok(query) = Query::parse(packet) else { return };
+    assert!(mld::is_query(packet));
+    assert_eq!((packet.hop_limit(), packet.source().segments()[0] & 0xffc0), (1, 0xfe80));
+    assert!(query.group.is_none_or(|group| group.is_multicast()));
+    let upper = packet.upper().expect("options that were accepted");
+    let message = &packet.packet()[upper.offset..];
+    assert_eq!((upper.protocol, message[0]), (58, 130));
+    assert_eq!(their_sum6([packet.source(), packet.destination()], 58, message), 0);
 }
 
 fn repair_icmpv6(packet: &mut [u8]) {

@@ -120,7 +120,15 @@ pub fn frame(how: u8, packet: &[u8]) -> Vec<u8> {
 pub fn is_of_neighbours(frame: &[u8]) -> bool {
     match frame.get(12..14) {
         Some([0x08, 0x06]) => true,
-        Some([0x86, 0xdd]) => frame.get(20) == Some(&58) && matches!(frame.get(54), Some(135 | 136)),
+        Some([0x86, 0xdd]) => match frame.get(20) {
+            Some(58) => matches!(frame.get(54), Some(135 | 136)),
+            // To a group, behind hop-by-hop options: queries and reports of multicast listener discovery.
+            Some(0) if frame[0] & 1 != 0 && frame.get(54) == Some(&58) => {
+                let options = frame.get(55).map_or(0, |eights| (usize::from(*eights) + 1) * 8);
+                matches!(frame.get(54 + options), Some(130 | 131 | 143))
+            }
+            _ => false,
+        },
         _ => false,
     }
 }

@@ -59,10 +59,14 @@ impl Verdicts {
             &count.public_router.protocol_errors,
             &count.inbound_dispatch.protocol_errors,
         ]);
-        let nonsense: u64 = hops.iter().map(|hop| sum([&hop.arp_errors, &hop.nd_errors])).sum();
+        let nonsense: u64 =
+            hops.iter().map(|hop| sum([&hop.arp_errors, &hop.nd_errors, &hop.mld_errors])).sum();
         let unresolved: u64 = hops.iter().map(|hop| hop.unresolved_errors.value()).sum();
         let answered: u64 = hops.iter().map(|hop| sum([&hop.arp_replies, &hop.na_replies])).sum();
-        let questions: u64 = hops.iter().map(|hop| sum([&hop.arp_requests, &hop.ns_requests])).sum();
+        let asked: u64 = hops.iter().map(|hop| sum([&hop.arp_requests, &hop.ns_requests])).sum();
+        let announced =
+            hops.iter().map(|hop| sum([&hop.arp_announcements, &hop.na_announcements, &hop.mld_reports]));
+        let questions = asked + announced.sum::<u64>();
         let heard = icmp4.map(heard4).iter().sum::<u64>() + icmp6.map(heard6).iter().sum::<u64>();
         let unknown_codes = icmp4.iter().map(|icmp| icmp.code_not_implemented_errors.value()).sum::<u64>()
             + icmp6.iter().map(|icmp| icmp.code_not_implemented_errors.value()).sum::<u64>();
