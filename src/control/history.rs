@@ -232,6 +232,8 @@ fn write_all(shared: &Shared, directory: &Path) {
     let mut failing = false;
     while let Some(entry) = shared.next() {
         let start = Instant::now();
+        // Asked before the attempt, so that there is one after it was time to stop.
+        let is_last = shared.is_stopped();
         match write(directory, &entry) {
             Ok(()) => {
                 if std::mem::take(&mut failing) {
@@ -248,7 +250,6 @@ fn write_all(shared: &Shared, directory: &Path) {
             }
             Err(error) => {
                 let directory = directory.display();
-                let is_last = shared.is_stopped();
                 if is_last {
                     let lost = shared.lock().entries.iter().filter(|entry| entry.document.is_some()).count();
                     tracing::warn!("{lost} configurations are not kept in {directory}: {error}");

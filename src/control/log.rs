@@ -142,7 +142,8 @@ impl Log {
                 tracing::debug!("queue {queue}: key exchange: {event}");
             }
             (exchange::Event::NegotiationExpired { route, .. }, Some(SilentNextHop { ip, interface })) => {
-                if is_news(&mut self.silent.next_hops, (queue, ip), now) && self.may_write(now) {
+                let is_news = is_news(&mut self.silent.next_hops, (queue, ip), now);
+                if is_news && self.may_write(now) {
                     let protocol = match Family::of(ip) {
                         Family::V4 => "ARP",
                         Family::V6 => "neighbour discovery",
