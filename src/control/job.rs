@@ -2,6 +2,7 @@
 //! Work that a device, a disk or another thread may hold up, done by a thread of its own. The control thread asks for
 //! the result and never waits for it.
 
+use crate::process;
 use crate::xdp::Doorbell;
 use std::io;
 use std::sync::Arc;
@@ -29,8 +30,11 @@ impl<T: Send + 'static> Job<T> {
             // Dropped after the sender, so that the listener also finds out about a panic.
             let _ring = ring;
             let sender = sender;
+            let result = work();
+            // The stack is given to another thread later, with the keys that went over it.
+            process::erase_stack();
             // Nobody may want it any more.
-            let _ = sender.send(work());
+            let _ = sender.send(result);
         })?;
         Ok(Job { result })
     }
