@@ -132,6 +132,12 @@ fn connections_and_long_datagrams_pass_though_nobody_is_told_what_fits() {
         }
     }
     start_iperf_server(&mut lab);
+    // One gateway is enough for both directions of a connection.
+    let unclamped = |site| {
+        let said = lab.set(site, "/mss-clamp", "false");
+        assert!(said.status.success(), "{}", said.text);
+    };
+    unclamped("tokyo");
     let tcp = iperf(&lab, &["-n", "8M"]);
     // What is still on its way when the sender ends is not counted.
     assert!(tcp["end"]["sum_received"]["bytes"].as_u64().unwrap_or(0) >= 4 << 20, "{tcp}");
@@ -159,11 +165,8 @@ fn connections_and_long_datagrams_pass_though_nobody_is_told_what_fits() {
     assert!(lab.counter("paris", "packet-size/fragmented-packets") >= 500);
     fragments("0");
 
-    // It is the gateways' doing that connections pass.
-    for site in ["paris", "tokyo"] {
-        let said = lab.set(site, "/mss-clamp", "false");
-        assert!(said.status.success(), "{}", said.text);
-    }
+    // It is the gateway's doing that connections pass.
+    unclamped("paris");
     let stalled = lab.run("kube-node-paris", &["timeout", "8", "iperf3", "-c", KUBE_TOKYO, "-n", "8M"]);
     assert!(!stalled.status.success(), "{}", stalled.text);
 }
@@ -178,5 +181,7 @@ fn start_iperf_server(lab: &mut Lab) {
 fn iperf(lab: &Lab, options: &[&str]) -> serde_json::Value {
     let words = [&["timeout", "120", "iperf3", "-J", "-c", KUBE_TOKYO], options].concat();
     let text = lab.must("kube-node-paris", &words);
-    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    // Warnings may follow.
+    let mut values = serde_json::Deserializer::from_str(&text).into_iter();
+    values.next().and_then(Result::ok).unwrap_or_else(|| panic!("no figures: {text}"))
 }
