@@ -59,7 +59,8 @@ impl Iterator for Pieces {
         let is_last = left <= room;
         // All but the last carry whole units.
         let len = if is_last { left } else { room - room % UNIT };
-        let word = self.word + (self.done / UNIT) as u16 | if is_last { 0 } else { ipv4::MORE_FRAGMENTS };
+        let more = if is_last { 0 } else { ipv4::MORE_FRAGMENTS };
+        let word = (self.word + (self.done / UNIT) as u16) | more;
         let total = (header.len() + len) as u16;
         header.get_mut(2..4)?.copy_from_slice(&total.to_be_bytes());
         header.get_mut(6..8)?.copy_from_slice(&word.to_be_bytes());

@@ -321,7 +321,7 @@ impl World {
         let how = self.dice();
         // What was just sent is not replayed: that is what duplicates are for.
         let old = self.recorded.len().saturating_sub(8);
-        if how % 4 == 0 || old == 0 {
+        if how.is_multiple_of(4) || old == 0 {
             let kind = [KNOCK, CHALLENGE, PROPOSAL, AGREEMENT][how as usize / 4 % 4];
             let mut message = match kind {
                 KNOCK => 5_u32.to_be_bytes().to_vec(),
