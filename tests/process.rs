@@ -343,6 +343,31 @@ fn a_key_that_cannot_be_shown_to_be_fresh_is_refused_without_a_sequence_number()
 }
 
 #[test]
+fn a_key_carries_nothing_before_the_disk_has_it_and_nobody_waits_for_the_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    // In the way of the file that is written first.
+    let obstacle = directory.path().join("ledger.new");
+    fs::create_dir(&obstacle).unwrap();
+    let mut supervisor = Supervisor::new(Options::default()).unwrap();
+    supervisor.remember_in(directory.path());
+    let sa = association(&key("7e")[..32], "sequence-number 0;");
+    let document = |mtu: u32| Document::parse(&format!("{}{sa}mtu {mtu};", gateway(&key("a1")))).unwrap();
+    let now = vita::clock::Instant::now;
+    let sends = |supervisor: &Supervisor| supervisor.associations().iter().any(|sa| !sa.is_inbound);
+    for mtu in [1300, 1400] {
+        supervisor.apply(now(), document(mtu)).unwrap();
+        supervisor.service(now());
+        assert!(!sends(&supervisor));
+    }
+    fs::remove_dir(&obstacle).unwrap();
+    eventually("the disk has it", || {
+        supervisor.service(now());
+        sends(&supervisor)
+    });
+    assert!(directory.path().join("ledger").exists());
+}
+
+#[test]
 fn a_machine_resumed_from_a_snapshot_sends_nothing_under_a_configured_key_before_it_is_told_to() {
     let directory = tempfile::tempdir().unwrap();
     let mut supervisor = Supervisor::new(Options::default()).unwrap();

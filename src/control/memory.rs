@@ -20,13 +20,21 @@ pub struct Memory {
     ceilings: Option<Ceilings>,
     /// Whether SAs wait for the disk.
     is_awaited: bool,
+    /// Whether the disk has done something since they were tried last.
+    has_news: bool,
     raise_at: Option<Instant>,
 }
 
 impl Default for Memory {
     /// One that ends with the process.
     fn default() -> Memory {
-        Memory { ledger: Ledger::in_memory(), ceilings: None, is_awaited: false, raise_at: None }
+        Memory {
+            ledger: Ledger::in_memory(),
+            ceilings: None,
+            is_awaited: false,
+            has_news: false,
+            raise_at: None,
+        }
     }
 }
 
@@ -132,8 +140,10 @@ impl Supervisor {
             self.memory.raise_at = Some(now + RAISE_EVERY);
             self.memory.ledger.raise();
         }
-        let is_written = self.memory.take_written(Duration::ZERO);
-        if is_written && self.memory.is_awaited {
+        self.memory.has_news |= self.memory.take_written(Duration::ZERO);
+        // A change that is under way is of another configuration than the one that runs.
+        if self.memory.has_news && self.memory.is_awaited && !self.is_busy() {
+            self.memory.has_news = false;
             let document = self.document.clone();
             if let Err(error) = self.provide(document.config()) {
                 tracing::error!("not all configured SAs are there: {error}");

@@ -314,8 +314,8 @@ impl Supervisor {
                 queue.hear(place, frame);
             }
         });
-        self.service_memory(now);
         self.advance(now);
+        self.service_memory(now);
     }
 
     /// Starts workers anew that died, and follows what happens to the interfaces. Apart from [`Supervisor::service`], so that
