@@ -81,6 +81,7 @@ fn what_is_dropped_is_counted_with_its_reason() {
         ("inbound-sa/rxerrors", 3),
     ]);
     tokyo.leaked_nothing();
+    paris.leaked_nothing();
 }
 
 #[test]

@@ -59,7 +59,8 @@ fn play(story: &str, more: &str, last: u64) {
     // Dies with the test, however that ends.
     let mut daemon = gateway.command("setpriv");
     daemon.args(["--pdeathsig", "KILL", VITA, "--name", "scapy", "--config"]).arg(&file);
-    daemon.env("SNABB_SHM_ROOT", &run).stdin(Stdio::null());
+    daemon.env("SNABB_SHM_ROOT", &run).env("VITA_STATE_DIR", directory.path().join("state"));
+    daemon.stdin(Stdio::null());
     daemon.stdout(output.try_clone().expect("a descriptor is free")).stderr(output);
     let daemon = Daemon(daemon.spawn().expect("setpriv is installed"));
 

@@ -66,8 +66,8 @@ pub fn remedy(interface: &str, index: u32, attached: Attached) -> String {
                 AttachedIn::Hardware => "xdpoffload",
             };
             format!(
-                "stop what attached it, or ip link set dev {interface} {off} off; where that says that a link is in \
-                 the way: bpftool link list, and bpftool link detach id with its number"
+                "where a link holds it, find that with bpftool link list and detach it by its number; otherwise \
+                 stop what attached it, or ip link set dev {interface} {off} off"
             )
         }
     }

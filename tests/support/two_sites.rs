@@ -93,6 +93,7 @@ impl TwoSites {
             .args(["--pdeathsig", "KILL", VITA, "--name", &format!("v{number}"), "--config"])
             .arg(self.directory.path().join(format!("{number}.conf")))
             .env("SNABB_SHM_ROOT", self.directory.path().join("run"))
+            .env("VITA_STATE_DIR", self.directory.path().join("state"))
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a descriptor is free"))
             .stderr(log);
