@@ -6,6 +6,7 @@
 
 use crate::count;
 use crate::frame::{Batch, Frame};
+use crate::wire::Mac;
 use crate::wire::ethernet::{self, Ethernet};
 use crate::wire::ip::{Addresses, Ip};
 use crate::wire::ipv4::{Ipv4, PROTOCOL_ESP, PROTOCOL_UDP};
@@ -13,7 +14,6 @@ use crate::wire::ipv6::Ipv6;
 use crate::wire::mld;
 use crate::wire::nd;
 use crate::wire::udp::Udp;
-use crate::wire::{Mac, Malformed};
 
 /// Frames from the private interface.
 pub struct PrivateDispatch {
@@ -214,16 +214,17 @@ fn uncover<'a>(frame: &'a [u8], mac: Mac, own: &Addresses) -> Result<Ip<'a>, Oth
     // RFC 1812 section 5.3.4: a router must not forward what was sent to a link-layer group address; and RFC 1122
     // section 3.2.2 forbids an error about it.
     if !is_to_us {
-        return Err(of_group(&packet));
+        return Err(of_group(header.payload()));
     }
     packet.map_err(|_| Other::Malformed)
 }
 
 /// What a packet to a group is: a query for our solicited-node group is sent to that group (RFC 3810 section 5.1.15).
 #[cold]
-fn of_group(packet: &Result<Ip<'_>, Malformed>) -> Other {
-    match packet {
-        Ok(Ip::V6(packet)) if mld::is_query(packet) => Other::Neighbour,
+fn of_group(packet: &[u8]) -> Other {
+    // Read once more: nothing may point to what the fast path has read, or it would have to be in memory.
+    match Ipv6::parse(packet) {
+        Ok(packet) if mld::is_query(&packet) => Other::Neighbour,
         _ => Other::Address,
     }
 }

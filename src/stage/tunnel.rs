@@ -193,19 +193,7 @@ impl Tunnel {
     /// whether there is no way to send the packet.
     #[inline(always)]
     pub(super) fn prepare<'a>(&'a self, frame: &'a mut Frame, ways: &Ways) -> Result<(Job<'a>, bool), Stop> {
-        let len = frame.len();
-        let next_header = match Family::of_packet(frame.data()) {
-            Some(Family::V6) => PROTOCOL_IPV6,
-            // The router has parsed it: it is one or the other.
-            _ => PROTOCOL_IPIP,
-        };
-        // The inner one cannot be read any more once it is sealed.
-        let class = self.marking.outer(class::of(frame.data()));
-        let prepared = self.surround(frame, next_header, class, ways)?;
-        let of_route = &self.told.counters.outbound;
-        of_route.packets.add(1);
-        of_route.bytes.add(len as u64);
-        Ok(prepared)
+        self.surround::<false>(frame, ways)
     }
 
     /// As [`Tunnel::prepare`], for a dummy packet: a frame without data, which the peer throws away (RFC 4303 section 2.6).
@@ -215,19 +203,26 @@ impl Tunnel {
         frame: &'a mut Frame,
         ways: &Ways,
     ) -> Result<(Job<'a>, bool), Stop> {
-        self.surround(frame, esp::DUMMY, self.marking.outer(0), ways)
+        self.surround::<true>(frame, ways)
     }
 
     #[inline(always)]
-    fn surround<'a>(
+    fn surround<'a, const IS_DUMMY: bool>(
         &'a self,
         frame: &'a mut Frame,
-        next_header: u8,
-        class: u8,
         ways: &Ways,
     ) -> Result<(Job<'a>, bool), Stop> {
         let sa = self.sa.as_deref().ok_or(Stop::NoAssociation)?;
         let padded = if self.tfc { self.mtu.into() } else { 0 };
+        let len = frame.len();
+        let next_header = match Family::of_packet(frame.data()) {
+            _ if IS_DUMMY => esp::DUMMY,
+            Some(Family::V6) => PROTOCOL_IPV6,
+            // The router has parsed it: it is one or the other.
+            _ => PROTOCOL_IPIP,
+        };
+        // The inner one cannot be read any more once it is sealed.
+        let class = self.marking.outer(if IS_DUMMY { 0 } else { class::of(frame.data()) });
         // Headroom is never short: a frame starts with 256 bytes of it.
         let (link, job, family) = match &self.outer {
             Outer::V4 { header, sum } => {
@@ -255,6 +250,11 @@ impl Tunnel {
         let way = ways.of(family);
         if let Some(way) = way {
             *link = *way;
+        }
+        if !IS_DUMMY {
+            let of_route = &self.told.counters.outbound;
+            of_route.packets.add(1);
+            of_route.bytes.add(len as u64);
         }
         Ok((job, way.is_none()))
     }
