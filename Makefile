@@ -12,8 +12,8 @@ help:
 	@echo "make demo      two gateways, two sites and the internet on this machine: raise it, use it, check it, remove it"
 	@echo "               (make demo KEEP=1 leaves it up to look around)"
 	@echo "make test      everything: unit tests, device tests and end-to-end tests with the real daemon (as root)"
-	@echo "make miri      frames, rings and the packet path under Miri, which sees undefined behaviour (needs a nightly toolchain with it);"
-	@echo "               make test does it as well where it can"
+	@echo "make miri      frames, rings and the packet path under Miri, which sees undefined behaviour (needs a nightly"
+	@echo "               toolchain with it); CI does it where there is one"
 	@echo "make build     target/release/vita"
 	@echo "make bench     how fast it all is: a table, a document and a plot in target/bench (six minutes and the build; AF_XDP as root)"
 	@echo "make fuzz      one minute of random input for each parser and for the whole packet path (needs a nightly toolchain and cargo-fuzz)"
@@ -37,8 +37,6 @@ test:
 	@[ "$$(id -u)" -eq 0 ] || { echo "make test: needs root for AF_XDP sockets and network namespaces; try: sudo -E make test" >&2; exit 1; }
 	@$(MAKE) --no-print-directory packages
 	$(CARGO) test --locked
-	@if $(HAS_MIRI); then $(MAKE) --no-print-directory miri; else \
-	  echo "make test: Miri is not on this machine, so nothing was tested for undefined behaviour; to have it: $(INSTALL_MIRI)"; fi
 
 # Under both models of what pointers may do. Few cases, because Miri interprets: two minutes in all, and the build.
 HAS_MIRI := RUSTUP_AUTO_INSTALL=0 $(CARGO) +nightly miri --version >/dev/null 2>&1
