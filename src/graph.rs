@@ -106,6 +106,13 @@ pub struct Leftover {
     _handoff: Handoff,
 }
 
+/// Which worker received a packet.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Here,
+    OtherWorker,
+}
+
 /// Why a packet from inside goes no further.
 enum Stop {
     Dispatch(dispatch::Other),
@@ -235,9 +242,9 @@ impl<M: Meter> Graph<M> {
         // Inside, nobody sees our ESP packets.
         self.path_mtu.learn(now_ns, &mut reports, &mut [], icmp_count, &mut self.events);
         self.private_icmp.report(now_ns, Problem::TimeExceeded, &mut expired, &mut answers, icmp_count);
-        self.seal(now_ns, &mut packets, public);
+        self.seal(now_ns, &mut packets, Origin::Here, public);
         if !oversize.is_empty() {
-            self.seal_in_pieces(now_ns, &mut oversize, public);
+            self.seal_in_pieces(now_ns, &mut oversize, Origin::Here, public);
         }
         self.private_icmp.report(now_ns, Problem::TooBig, &mut too_big, &mut answers, icmp_count);
         self.private_next_hop.send(now_ns, &mut answers, private, &count.private_next_hop);
@@ -445,7 +452,14 @@ impl<M: Meter> Graph<M> {
         if packets.is_empty() {
             return;
         }
-        let count = &self.counters;
+        // One that is too big for the tunnel is not worth an error to ourselves. None is cut: answers have DF.
+        let mut stopped = router::Stopped { too_big: &mut Batch::new(), oversize: &mut Batch::new() };
+        self.route_again(packets, &mut stopped);
+        self.seal(now_ns, packets, Origin::Here, public);
+    }
+
+    /// From a packet without Ethernet header to one that is marked with its route.
+    fn route_again(&self, packets: &mut Batch, stopped: &mut router::Stopped<'_>) {
         let (router, tunnels) = (&self.private_router, &self.outbound.tunnels);
         packets.sift(
             |frame| {
@@ -453,45 +467,35 @@ impl<M: Meter> Graph<M> {
                 frame.mark = router.pick(&packet, tunnels)?;
                 Ok(())
             },
-            // One that is too big for the tunnel is not worth an error to ourselves. None is cut: answers have DF.
-            |stop, frame| {
-                let mut stopped = router::Stopped { too_big: &mut Batch::new(), oversize: &mut Batch::new() };
-                router.divert(stop, frame, &mut stopped, tunnels, &count.private_router);
-            },
+            |stop, frame| router.divert(stop, frame, stopped, tunnels, &self.counters.private_router),
         );
-        self.seal(now_ns, packets, public);
     }
 
     /// Packets that have a route into their tunnels, or to a worker that has an SA of the route.
-    fn seal(&mut self, now_ns: u64, packets: &mut Batch, public: &mut impl Port) {
-        let mut aside = Aside::empty();
-        self.seal_own(now_ns, packets, &mut aside, public);
-        if !aside.stray.is_empty() {
-            self.hand_over(&mut aside.stray);
-        }
-    }
-
-    /// Packets of routes without an SA stay aside.
-    #[inline(always)]
-    fn seal_own(&mut self, now_ns: u64, packets: &mut Batch, aside: &mut Aside, public: &mut impl Port) {
+    fn seal(&mut self, now_ns: u64, packets: &mut Batch, origin: Origin, public: &mut impl Port) {
         if packets.is_empty() {
             return;
         }
         self.path_mtu.sending(now_ns, &mut self.outbound.tunnels);
         let count = self.counters.clone();
-        let ways = self.public_next_hop.ways();
-        self.outbound.run(packets, aside, &ways, self.aead, &count.private_router, &mut self.meter);
+        let (ways, mut aside) = (self.public_next_hop.ways(), Aside::empty());
+        self.outbound.run(packets, &mut aside, &ways, self.aead, &count.private_router, &mut self.meter);
         public.transmit(packets);
         self.public_next_hop.send(now_ns, &mut aside.bare, public, &count.public_next_hop);
         self.meter.lap("outbound next hop");
+        if !aside.stray.is_empty() {
+            self.hand_over(&mut aside.stray, origin);
+        }
     }
 
     /// Gives packets of routes without an SA to workers that have one.
     #[cold]
-    fn hand_over(&mut self, stray: &mut Batch) {
+    fn hand_over(&mut self, stray: &mut Batch, origin: Origin) {
         let count = &self.counters.private_router;
         for frame in stray.drain(..) {
-            let Some(owner) = self.handoff.owner(frame.mark) else {
+            // They are not handed on: two workers without an SA must not play ball.
+            let owner = if origin == Origin::Here { self.handoff.owner(frame.mark) } else { None };
+            let Some(owner) = owner else {
                 self.outbound.count_stray(frame.mark, count);
                 continue;
             };
@@ -530,35 +534,16 @@ impl<M: Meter> Graph<M> {
         while senders != 0 {
             let sender = senders.trailing_zeros() as u8;
             senders &= senders - 1;
-            let ([mut packets, mut too_big, mut oversize, mut answers], mut aside) =
-                (batches(), Aside::empty());
-            let mut stopped = router::Stopped { too_big: &mut too_big, oversize: &mut oversize };
+            let [mut packets, mut too_big, mut oversize, mut answers] = batches();
             let lost = mailbox.take(sender, &self.pool, |frame| packets.push(frame));
             count.outbound_handoff.handoff_out_drops.add(lost);
             count.private_router.rxerrors.add(lost);
             work += packets.len();
-            let (router, tunnels) = (&self.private_router, &self.outbound.tunnels);
-            packets.sift(
-                |frame| {
-                    let packet = Ip::parse(frame.data()).map_err(|_| router::Stop::NoRoute)?;
-                    frame.mark = router.pick(&packet, tunnels)?;
-                    Ok(())
-                },
-                |stop, frame| router.divert(stop, frame, &mut stopped, tunnels, &count.private_router),
-            );
-            oversize.reverse();
-            loop {
-                self.seal_own(now_ns, &mut packets, &mut aside, public);
-                // They are not handed on: two workers without an SA must not play ball.
-                for frame in aside.stray.drain(..) {
-                    self.outbound.count_stray(frame.mark, &count.private_router);
-                }
-                if oversize.is_empty() {
-                    break;
-                }
-                let tunnels = &self.outbound.tunnels;
-                let (count, sizes) = (&count.private_router, &count.packet_size);
-                router::fragment(&mut oversize, &self.pool, tunnels, count, sizes, &mut packets);
+            let mut stopped = router::Stopped { too_big: &mut too_big, oversize: &mut oversize };
+            self.route_again(&mut packets, &mut stopped);
+            self.seal(now_ns, &mut packets, Origin::OtherWorker, public);
+            if !oversize.is_empty() {
+                self.seal_in_pieces(now_ns, &mut oversize, Origin::OtherWorker, public);
             }
             let icmp_count = IcmpCount { v4: &count.private_icmp4, v6: &count.private_icmp6 };
             self.private_icmp.report(now_ns, Problem::TooBig, &mut too_big, &mut answers, icmp_count);
@@ -596,7 +581,7 @@ impl<M: Meter> Graph<M> {
     /// Packets that are longer than their tunnels take, cut.
     #[cold]
     #[inline(never)]
-    fn seal_in_pieces(&mut self, now_ns: u64, oversize: &mut Batch, public: &mut impl Port) {
+    fn seal_in_pieces(&mut self, now_ns: u64, oversize: &mut Batch, origin: Origin, public: &mut impl Port) {
         // The first to come is the first to go.
         oversize.reverse();
         let mut pieces = Batch::new();
@@ -604,7 +589,7 @@ impl<M: Meter> Graph<M> {
             let (tunnels, count) = (&self.outbound.tunnels, &self.counters);
             let (count, sizes) = (&count.private_router, &count.packet_size);
             router::fragment(oversize, &self.pool, tunnels, count, sizes, &mut pieces);
-            self.seal(now_ns, &mut pieces, public);
+            self.seal(now_ns, &mut pieces, origin, public);
         }
     }
 

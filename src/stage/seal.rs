@@ -44,7 +44,6 @@ impl Outbound {
         let mut jobs: ArrayVec<Job<'_>, BATCH> = ArrayVec::new();
         let mut refused: Marks = 0;
         let mut wayless: Marks = 0;
-        let mut homeless: Marks = 0;
         for (index, frame) in packets.iter_mut().enumerate() {
             let route = frame.mark;
             let tunnel = self.tunnels.get(route as usize).and_then(Option::as_ref);
@@ -54,31 +53,31 @@ impl Outbound {
                     wayless |= Marks::from(is_wayless) << index;
                     jobs.push(job);
                 }
-                Err(Stop::NoAssociation) => homeless |= 1 << index,
-                Err(Stop::Unsealed(reason)) => {
+                Err(stop) => {
                     refused |= 1 << index;
-                    self.count_unsealed(reason, route, count);
+                    if let Stop::Unsealed(reason) = stop {
+                        self.count_unsealed(reason, route, count);
+                    }
                 }
             }
         }
         meter.lap("outbound prepare");
         aead.seal(&mut jobs);
         drop(jobs);
-        if refused | wayless | homeless != 0 {
+        if refused | wayless != 0 {
             let mut indices = 0..BATCH;
             packets.sift(
                 |_| {
                     let index = indices.next().unwrap_or_default();
-                    let is = |marks: Marks| marks >> index & 1 != 0;
-                    let all = [is(refused), is(wayless), is(homeless)];
-                    if all.contains(&true) { Err(all) } else { Ok(()) }
+                    let (is_refused, is_wayless) = (refused >> index & 1 != 0, wayless >> index & 1 != 0);
+                    if is_refused || is_wayless { Err(is_refused) } else { Ok(()) }
                 },
-                |[is_refused, _, is_homeless], mut frame| {
-                    if is_homeless {
-                        aside.stray.push(frame);
-                    } else if !is_refused {
+                |is_refused, mut frame| {
+                    if !is_refused {
                         frame.trim_front(ethernet::HEADER);
                         aside.bare.push(frame);
+                    } else if !self.has_association(frame.mark) {
+                        aside.stray.push(frame);
                     }
                 },
             );
@@ -86,8 +85,8 @@ impl Outbound {
         meter.lap("outbound seal");
     }
 
-    /// Turns an empty frame into a sealed dummy packet of a route. True if there is no way to send it yet: it has no Ethernet header then; `None` if the route has
-    /// no SA, or its numbers are used up.
+    /// Turns an empty frame into a sealed dummy packet of a route. True if there is no way to send it yet: it has no Ethernet
+    /// header then. `None` if the route has no SA, or its numbers are used up.
     pub fn seal_dummy(&self, route: u32, frame: &mut Frame, ways: &Ways, aead: &dyn Aead) -> Option<bool> {
         let tunnel = self.tunnels.get(route as usize)?.as_ref()?;
         let (job, is_wayless) = tunnel.prepare_dummy(frame, ways).ok()?;
@@ -122,6 +121,10 @@ impl Outbound {
         if let Some(leaf) = of_route {
             leaf.add(1);
         }
+    }
+
+    fn has_association(&self, route: u32) -> bool {
+        self.tunnels.get(route as usize).and_then(Option::as_ref).is_some_and(Tunnel::has_association)
     }
 
     fn of_route(&self, route: u32) -> Option<&count::RouteOutbound> {
