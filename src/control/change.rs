@@ -30,7 +30,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// A change that is under way.
-pub(super) struct Change {
+pub(super) struct UnderWay {
+    change: Change,
+    stage: Stage,
+}
+
+/// What is to run, and what came of it so far.
+struct Change {
     document: Document,
     purpose: Purpose,
     /// Why the change has to be given up.
@@ -39,11 +45,10 @@ pub(super) struct Change {
     fault: Option<ApplyError>,
     /// Why the change was given up that this one takes back.
     given_up: Option<ApplyError>,
-    stage: Stage,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Purpose {
+enum Purpose {
     /// Everything or nothing, but for what does not run already.
     Change,
     /// The first configuration: as much as can be.
@@ -108,7 +113,8 @@ impl Supervisor {
         }
         if self.reroute(now, candidate.config()) {
             let stage = Stage::Withdraw(Instant::now() + PATIENCE);
-            self.change = Some(Change::new(candidate, Purpose::Change, stage));
+            let change = Change::new(candidate, Purpose::Change);
+            self.change = Some(UnderWay { change, stage });
         } else {
             self.survey(now, candidate, Purpose::Change, None);
         }
@@ -148,22 +154,19 @@ impl Supervisor {
         let known = self.known().lenient(purpose != Purpose::Change);
         let is_first = purpose == Purpose::Start;
         let survey = move || Survey::of(candidate.config(), &options, &known, is_first, programs);
+        let change = Change { given_up, ..Change::new(document, purpose) };
         match Job::start(&self.bell, survey) {
-            Ok(job) => {
-                let change = Change::new(document, purpose, Stage::Survey(job));
-                self.change = Some(Change { given_up, ..change });
-            }
+            Ok(job) => self.change = Some(UnderWay { change, stage: Stage::Survey(job) }),
             Err(error) => {
-                let ended = Ended { document, purpose, failed: Some(error.into()), fault: None, given_up };
-                self.end(now, ended, End::Untouched);
+                let change = Change { failed: Some(error.into()), ..change };
+                self.end(now, change, End::Untouched);
             }
         }
     }
 
     /// Goes on with the change as far as that goes without waiting.
     pub(super) fn advance(&mut self, now: Instant) {
-        while let Some(mut change) = self.change.take() {
-            let stage = std::mem::replace(&mut change.stage, Stage::Settle(now));
+        while let Some(UnderWay { mut change, stage }) = self.change.take() {
             let step = match stage {
                 Stage::Survey(job) => self.prepare(&mut change, job),
                 Stage::Stop(job, prepared) => self.start(&mut change, job, prepared),
@@ -185,20 +188,20 @@ impl Supervisor {
                             self.listeners = listeners;
                             pinned.unwrap_or_else(|error| _ = change.failed.get_or_insert(error.into()));
                         }
-                        self.end(now, change.into(), end);
+                        self.end(now, change, end);
                         continue;
                     }
                 },
             };
             match step {
                 Step::Stay(stage) => {
-                    self.change = Some(Change { stage, ..change });
+                    self.change = Some(UnderWay { change, stage });
                     return;
                 }
-                Step::Next(stage) => self.change = Some(Change { stage, ..change }),
+                Step::Next(stage) => self.change = Some(UnderWay { change, stage }),
                 Step::End(end) => match self.release(&change.document) {
-                    Some(job) => self.change = Some(Change { stage: Stage::Release(job, end), ..change }),
-                    None => self.end(now, change.into(), end),
+                    Some(job) => self.change = Some(UnderWay { change, stage: Stage::Release(job, end) }),
+                    None => self.end(now, change, end),
                 },
             }
         }
@@ -409,7 +412,7 @@ impl Supervisor {
                 return Step::Stay(Stage::Withdraw(until));
             }
             self.queues.values_mut().for_each(Queue::free);
-            // What is still in use then is not used again.
+            // Keys that are still in use are not used again.
             if let Err(error) = self.provide(config) {
                 change.failed = Some(error);
             }
@@ -441,8 +444,7 @@ impl Supervisor {
 
     /// Whether the change waits for something that no bell tells of.
     pub(super) fn is_settling(&self) -> bool {
-        let stage = self.change.as_ref().map(|change| &change.stage);
-        matches!(stage, Some(Stage::Withdraw(_) | Stage::Settle(_)))
+        matches!(&self.change, Some(UnderWay { stage: Stage::Withdraw(_) | Stage::Settle(_), .. }))
     }
 
     fn discard(&mut self, prepared: &Prepared) {
@@ -478,8 +480,8 @@ impl Supervisor {
         Job::start(&self.bell, work).ok()
     }
 
-    fn end(&mut self, now: Instant, ended: Ended, end: End) {
-        let Ended { document, purpose, failed, fault, given_up } = ended;
+    fn end(&mut self, now: Instant, change: Change, end: End) {
+        let Change { document, purpose, failed, fault, given_up } = change;
         match (purpose, failed) {
             (Purpose::Change, Some(error)) if end == End::Touched => {
                 tracing::error!("going back to the configuration before: {error}");
@@ -503,18 +505,9 @@ impl Supervisor {
     }
 }
 
-/// What is left of a change at its end.
-struct Ended {
-    document: Document,
-    purpose: Purpose,
-    failed: Option<ApplyError>,
-    fault: Option<ApplyError>,
-    given_up: Option<ApplyError>,
-}
-
 impl Change {
-    fn new(document: Document, purpose: Purpose, stage: Stage) -> Change {
-        Change { document, purpose, failed: None, fault: None, given_up: None, stage }
+    fn new(document: Document, purpose: Purpose) -> Change {
+        Change { document, purpose, failed: None, fault: None, given_up: None }
     }
 
     fn refused(&mut self, error: ApplyError) -> Step {
@@ -534,13 +527,6 @@ impl Change {
             Purpose::Start => !error.is_of_the_process(),
             Purpose::Repair => true,
         }
-    }
-}
-
-impl From<Change> for Ended {
-    fn from(change: Change) -> Ended {
-        let Change { document, purpose, failed, fault, given_up, .. } = change;
-        Ended { document, purpose, failed, fault, given_up }
     }
 }
 

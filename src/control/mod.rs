@@ -59,7 +59,7 @@ use crate::count::{Counters, KeyManager as KeyCounters, Totals};
 use crate::wire::ip::Family;
 use crate::worker::StartError;
 use crate::xdp::{BindError, DeviceError, Doorbell, PinError, Program, ProgramError, poll, readable};
-use change::Change;
+use change::UnderWay;
 use guard::Guard;
 use handoffs::Handoffs;
 use layout::{Layout, Mtus, Place};
@@ -108,7 +108,7 @@ pub struct Supervisor {
     listeners: Listeners,
     /// Queues whose worker waits for an interface, and why.
     waiting: BTreeMap<u16, String>,
-    change: Option<Change>,
+    change: Option<UnderWay>,
     outcome: Option<Result<(), ApplyError>>,
     /// What workers counted that are about to end.
     leaving: Vec<(Arc<Counters>, KeyCounters)>,
