@@ -50,7 +50,7 @@ impl Generation {
 
 /// Whether an event of the kernel says that the machine has another generation id: `ACTION@PATH`, then variables, each
 /// ended by a zero.
-pub fn is_new_generation(event: &[u8]) -> bool {
+fn is_new_generation(event: &[u8]) -> bool {
     let mut parts = event.split(|byte| *byte == 0);
     let is_change = parts.next().is_some_and(|head| head.starts_with(b"change@"));
     is_change && parts.any(|variable| variable == b"NEW_VMGENID=1")

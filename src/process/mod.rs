@@ -20,6 +20,6 @@ mod privileges;
 
 pub use confine::{ConfineError, confine};
 pub use erase::{Erasing, erase_stack};
-pub use generation::{Generation, is_new_generation};
-pub use log::{Lines, Log, dropped};
+pub use generation::Generation;
+pub use log::{Log, dropped};
 pub use privileges::{harden, limit, lock_again};

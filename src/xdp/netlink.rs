@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Questions about an interface that only netlink answers. Each is one request and one answer of the kernel.
 
+use rustix::net::netlink;
+use rustix::net::{
+    AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with,
+};
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// Whether the driver tells XDP programs of VLAN tags that the device took off (netdev family, Linux 6.8). False where the
 /// kernel does not know the question.
@@ -34,7 +37,7 @@ pub struct Lower {
 pub fn lower(index: u32) -> Option<Lower> {
     let mut request = vec![0; IFINFOMSG];
     request[4..8].copy_from_slice(&index.to_ne_bytes());
-    let reply = ask(libc::NETLINK_ROUTE, libc::RTM_GETLINK, &request).ok()?;
+    let reply = ask(NETLINK_ROUTE, libc::RTM_GETLINK, &request).ok()?;
     let attributes = reply.get(IFINFOMSG..)?;
     let lower = find(attributes, libc::IFLA_LINK)?.first_chunk()?;
     let is_elsewhere = find(attributes, libc::IFLA_LINK_NETNSID).is_some();
@@ -45,19 +48,13 @@ pub fn lower(index: u32) -> Option<Lower> {
 fn generic(family: u16, command: u8, attributes: &[u8]) -> io::Result<Vec<u8>> {
     // struct genlmsghdr: command, version, reserved.
     let request = [&[command, 1, 0, 0], attributes].concat();
-    let reply = ask(libc::NETLINK_GENERIC, family, &request)?;
+    let reply = ask(Some(netlink::GENERIC), family, &request)?;
     Ok(reply.get(GENLMSGHDR..).unwrap_or_default().to_vec())
 }
 
 /// Sends a request and gives what follows the header of the answer.
-fn ask(protocol: libc::c_int, kind: u16, request: &[u8]) -> io::Result<Vec<u8>> {
-    // SAFETY: no memory is involved.
-    let fd = unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, protocol) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the descriptor was just made and belongs to nobody else.
-    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+fn ask(protocol: Option<Protocol>, kind: u16, request: &[u8]) -> io::Result<Vec<u8>> {
+    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)?;
     // struct nlmsghdr: length, type, flags, sequence number, port.
     let length = (NLMSGHDR + request.len()) as u32;
     let message = [
@@ -68,16 +65,10 @@ fn ask(protocol: libc::c_int, kind: u16, request: &[u8]) -> io::Result<Vec<u8>> 
         request,
     ]
     .concat();
-    // SAFETY: `message` is readable for the length given. The kernel answers before this returns.
-    let sent = unsafe { libc::send(socket.as_raw_fd(), message.as_ptr().cast(), message.len(), 0) };
-    if sent < 0 {
-        return Err(io::Error::last_os_error());
-    }
+    // The kernel answers before this returns.
+    send(&socket, &message, SendFlags::empty())?;
     let mut reply = vec![0; REPLY];
-    // SAFETY: `reply` is writable for the length given.
-    let received =
-        unsafe { libc::recv(socket.as_raw_fd(), reply.as_mut_ptr().cast(), reply.len(), libc::MSG_DONTWAIT) };
-    let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+    let (received, _) = recv(&socket, &mut reply[..], RecvFlags::DONTWAIT)?;
     reply.truncate(received);
     let [a, b, c, d, e, f] = *reply.first_chunk().ok_or(io::ErrorKind::UnexpectedEof)?;
     if u16::from_ne_bytes([e, f]) == libc::NLMSG_ERROR as u16 {
@@ -108,6 +99,8 @@ fn find(mut attributes: &[u8], kind: u16) -> Option<&[u8]> {
     }
 }
 
+/// It has the number 0, which a socket has without naming a protocol.
+const NETLINK_ROUTE: Option<Protocol> = None;
 const NLMSGHDR: usize = 16;
 const NLATTR: usize = 4;
 const GENLMSGHDR: usize = 4;
