@@ -50,7 +50,8 @@ pub enum DaemonError {
     System(#[from] io::Error),
 }
 
-/// Runs a gateway until SIGINT or SIGTERM; SIGHUP has it read its configuration file again. On the way out programs are detached, sockets closed, names removed.
+/// Runs a gateway until SIGINT or SIGTERM; SIGHUP has it read its configuration file again. On the way out programs are
+/// detached, sockets closed, names removed.
 pub fn run(gateway: Gateway) -> Result<(), DaemonError> {
     // Without a name it is found by its process id.
     let id = gateway.name.clone().unwrap_or_else(|| std::process::id().to_string());

@@ -415,5 +415,5 @@ fn digit(ip: IpAddr) -> u8 {
 
 /// Every link that carries IPv6 takes packets of this size (RFC 8200, section 5).
 const IPV6_MINIMUM_MTU: u16 = 1280;
-/// Of the first byte of an Ethernet address.
+/// The group bit in the first byte of an Ethernet address.
 const GROUP: u8 = 1;

@@ -14,8 +14,8 @@
 //! document, so a rejected one leaves nothing behind. Documents share what they have in common; to copy one is
 //! cheap, whatever its size.
 //!
-//! What is valid and does not work, such as a gateway for a worker that is not there yet, is accepted:
-//! [`Document::warnings`] names it.
+//! A valid document may have entries that do not work yet, such as a gateway of a queue without a worker.
+//! [`Document::warnings`] names them.
 //!
 //! [`Config`] is what the rest of the program sees: addresses, networks, keys, with the defaults of the model filled
 //! in. [`Difference`] tells what a change touches. [`State`] is the other way: counters to text.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What is accepted and an operator should know of all the same: documented orders of changes pass through it.
+//! Warnings: a configuration is accepted, but parts of it do not work yet. Documented orders of changes pass through such
+//! configurations.
 
 use super::check::{association_path, route_path};
 use super::typed::{Association, Config, Gateway, Route};

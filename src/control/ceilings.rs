@@ -86,7 +86,7 @@ struct Store {
     directory: PathBuf,
     /// To append to, once it has been written by this process.
     file: Option<File>,
-    /// Of what holds of it.
+    /// The valid part of the file, in bytes.
     length: u64,
 }
 

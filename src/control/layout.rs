@@ -277,7 +277,7 @@ impl OwnAddresses {
         OwnAddresses::of(configured, device, DERIVED_PRIVATE)
     }
 
-    /// Those of the worker of a queue.
+    /// The public addresses of a queue's worker.
     pub fn public(config: &Config, queue: u16, device: Option<&Device>) -> Option<OwnAddresses> {
         let of_queue = config.public.iter().filter(|public| public.queue == queue);
         let configured = of_queue.map(|public| (public.mac, public.ip));
