@@ -291,7 +291,8 @@ impl Run {
         let padded = if how & 0x40 != 0 { 600 } else { 0 };
         let peer = self.peers[usize::from(how & 0x0f) % PEERS].as_mut()?;
         let mut frame = self.graph.pool.copy_of(&inner)?;
-        let (_, _, job) = peer.encapsulate::<0, 0>(&mut frame, next_header, padded).ok()?;
+        let (_, _, job) =
+            peer.encapsulate::<0, 0>(peer.draw().ok()?, &mut frame, next_header, padded).ok()?;
         vita::aead::preferred().seal(&mut [job]);
         let outer =
             if how & 0x80 != 0 { packets::outer6(frame.data()) } else { packets::outer4(frame.data()) };

@@ -96,7 +96,8 @@ impl Model {
         let Some(sa) = sa else { return };
         for _ in 0..count {
             let mut frame = self.pool.copy_of(b"inner").expect("a frame is free");
-            let drawn = sa.encapsulate::<0, 0>(&mut frame, 4, 0).is_ok();
+            let drawn =
+                sa.draw().is_ok_and(|number| sa.encapsulate::<0, 0>(number, &mut frame, 4, 0).is_ok());
             if !drawn {
                 assert_eq!(sa.last().wrapping_add(1) % STRIDE, 0, "stops in the middle of a stride");
                 return;

@@ -97,7 +97,7 @@ fn reports_that_find_no_room_are_not_lost() {
         assert!(tokyo.graph.install(inbound(&parameters, 0)).is_none());
         let sa = OutboundSa::new(&parameters, vita::aead::preferred());
         let mut frame = tokyo.graph.pool.copy_of(&udp(HOST, FAR_HOST, 64, b"hello")[14..]).unwrap();
-        let (_, _, job) = sa.encapsulate::<0, 0>(&mut frame, 4, 0).unwrap();
+        let (_, _, job) = sa.encapsulate::<0, 0>(sa.draw().unwrap(), &mut frame, 4, 0).unwrap();
         vita::aead::preferred().seal(&mut [job]);
         let packet = packet4("192.0.2.31", "192.0.2.32", 50, frame.data());
         drop(frame);

@@ -739,7 +739,8 @@ impl Far {
 
     fn sealed(&mut self, site: &Site, inner: &[u8], next_header: u8) -> Vec<u8> {
         let mut frame = site.graph.pool.copy_of(inner).unwrap();
-        let (_, _, job) = self.0.encapsulate::<0, 0>(&mut frame, next_header, 0).unwrap();
+        let (_, _, job) =
+            self.0.encapsulate::<0, 0>(self.0.draw().unwrap(), &mut frame, next_header, 0).unwrap();
         vita::aead::preferred().seal(&mut [job]);
         packet4("192.0.2.32", "192.0.2.31", 50, frame.data())
     }

@@ -680,7 +680,7 @@ fn inner_packets_of_another_family_or_none_do_not_come_out() {
         [(&b"this is no packet at all"[..], 4), (&[0x60; 40][..], 41), (&[0; 8][..], 59)]
     {
         let mut frame = paris.graph.pool.copy_of(inner).unwrap();
-        let (_, _, job) = sa.encapsulate::<0, 0>(&mut frame, next_header, 0).unwrap();
+        let (_, _, job) = sa.encapsulate::<0, 0>(sa.draw().unwrap(), &mut frame, next_header, 0).unwrap();
         vita::aead::preferred().seal(&mut [job]);
         let mut sealed = Vec::new();
         etherparse::PacketBuilder::ethernet2(HOST_MAC, [2, 0, 0, 0, 0, 1])

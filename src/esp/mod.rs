@@ -24,7 +24,7 @@ mod replay;
 
 pub use inbound::{InboundSa, Unopened};
 pub use last::{LastNumber, STRIDE};
-pub use outbound::{OutboundSa, Unsealed};
+pub use outbound::{Number, OutboundSa, Unsealed};
 pub use replay::{WINDOW, Window};
 
 use crate::aead::Key;

@@ -13,10 +13,13 @@ use std::cell::Cell;
 #[repr(align(64))]
 pub struct OutboundSa {
     pub(super) cipher: Cipher,
-    /// The number of the last packet sealed; 0 before the first.
+    /// The number drawn last; 0 before the first.
     sequence: Cell<u64>,
     will: Option<Will>,
 }
+
+/// A sequence number, for one packet.
+pub struct Number(u64);
 
 /// Why a packet cannot be sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,9 +54,21 @@ impl OutboundSa {
         self.cipher.spi
     }
 
-    /// The number of the last packet sealed; 0 before the first.
+    /// The number drawn last; 0 before the first.
     pub fn last(&self) -> u64 {
         self.sequence.get()
+    }
+
+    /// The number of the next packet. It is used up, whatever becomes of the packet.
+    #[inline(always)]
+    pub fn draw(&self) -> Result<Number, Unsealed> {
+        //= RFC 4303 section 3.3.3: the sequence number must not cycle.
+        let sequence = self.sequence.get().wrapping_add(1);
+        if sequence.is_multiple_of(STRIDE) && !self.may_go_on(sequence) {
+            return Err(Unsealed::SequenceExhausted);
+        }
+        self.sequence.set(sequence);
+        Ok(Number(sequence))
     }
 
     /// Puts the ESP header in front of an inner packet, trailer and room for the ICV behind. A packet shorter than
@@ -63,6 +78,7 @@ impl OutboundSa {
     #[inline(always)]
     pub fn encapsulate<'a, const LINK: usize, const IP: usize>(
         &'a self,
+        Number(sequence): Number,
         frame: &'a mut Frame,
         next_header: u8,
         padded: usize,
@@ -70,23 +86,17 @@ impl OutboundSa {
         let inner = frame.len();
         let confidentiality = padded.saturating_sub(inner);
         let trailer = Trailer::after(inner + confidentiality, next_header);
-        //= RFC 4303 section 3.3.3: the sequence number must not cycle.
-        let sequence = self.sequence.get().wrapping_add(1);
-        if sequence.is_multiple_of(STRIDE) && !self.may_go_on(sequence) {
-            return Err(Unsealed::SequenceExhausted);
-        }
         let iv = sequence.to_be_bytes();
         let all = frame.surround(LINK + IP + HEADER, confidentiality + trailer.len() + ICV);
         let (link, packet) = all.and_then(|all| all.split_first_chunk_mut()).ok_or(Unsealed::NoRoom)?;
         let (ip, esp) = packet.split_first_chunk_mut().ok_or(Unsealed::NoRoom)?;
         let (header, sealed) = esp.split_first_chunk_mut().ok_or(Unsealed::NoRoom)?;
         if confidentiality > 0 {
-            sealed.get_mut(inner..inner + confidentiality).ok_or(Unsealed::NoRoom)?.fill(0);
+            clear(sealed.get_mut(inner..inner + confidentiality).ok_or(Unsealed::NoRoom)?);
         }
         // The ICV takes more bytes than the trailer leaves of these.
         let end = sealed.get_mut(inner + confidentiality..).and_then(|end| end.first_chunk_mut());
         *end.ok_or(Unsealed::NoRoom)? = trailer.shortest();
-        self.sequence.set(sequence);
         Header { spi: self.cipher.spi, sequence_low: sequence as u32, iv }.write(header);
         Ok((link, ip, self.cipher.job(sequence, iv, sealed)))
     }
@@ -99,6 +109,13 @@ impl OutboundSa {
         // It is 0 behind the last number of all.
         sequence != 0 && self.will.as_ref().is_none_or(|will| will.may_draw(sequence))
     }
+}
+
+/// Out of the way of what has to stay in registers where nothing is cleared.
+#[cold]
+#[inline(never)]
+fn clear(padding: &mut [u8]) {
+    padding.fill(0);
 }
 
 const _: () = assert!(size_of::<OutboundSa>() == 64);

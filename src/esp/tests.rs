@@ -29,7 +29,7 @@ fn parameters(vector: &Value) -> Parameters {
 }
 
 fn seal(sa: &mut OutboundSa, frame: &mut Frame, padded: usize) -> Result<(), Unsealed> {
-    let (_, _, job) = sa.encapsulate::<0, 0>(frame, 4, padded)?;
+    let (_, _, job) = sa.encapsulate::<0, 0>(sa.draw()?, frame, 4, padded)?;
     aead::preferred().seal(&mut [job]);
     Ok(())
 }
@@ -92,7 +92,7 @@ fn vectors_may_hold_any_number_of_runs_and_packets() {
             let sa = sa.after(sequence - 1, &LastNumber::default());
             let (inner, next_header) = if run == 1 { (vec![0x60; 61], 41) } else { (vec![0x45; 40], 4) };
             let mut frame = pool.copy_of(&inner).unwrap();
-            let (_, _, job) = sa.encapsulate::<0, 0>(&mut frame, next_header, 0).unwrap();
+            let (_, _, job) = sa.encapsulate::<0, 0>(sa.draw().unwrap(), &mut frame, next_header, 0).unwrap();
             aead::preferred().seal(&mut [job]);
             let outer = [&[0x45][..], &[0; 19], frame.data()].concat();
             vectors.push(json!({
@@ -117,7 +117,7 @@ fn we_seal_as_deployed_gateways_do_but_for_iv_and_padding() {
         let sa = sa.after(sequence - 1, &LastNumber::default());
         let mut frame = pool.copy_of(&bytes(&vector, "inner_ip_packet")).unwrap();
         let next_header = vector["next_header"].as_u64().unwrap() as u8;
-        sa.encapsulate::<0, 0>(&mut frame, next_header, 0).unwrap();
+        sa.encapsulate::<0, 0>(sa.draw().unwrap(), &mut frame, next_header, 0).unwrap();
         let outer = bytes(&vector, "outer_ip_packet");
         let expected = &outer[outer_header(&outer)..];
         assert_eq!(frame.len(), expected.len());
@@ -195,7 +195,7 @@ fn a_pad_length_beyond_the_packet_is_refused() {
     let pool = Pool::new(1).unwrap();
     let (outbound, mut inbound) = pair();
     let mut frame = pool.copy_of(b"abcdef").unwrap();
-    let (_, _, job) = outbound.encapsulate::<0, 0>(&mut frame, 4, 0).unwrap();
+    let (_, _, job) = outbound.encapsulate::<0, 0>(outbound.draw().unwrap(), &mut frame, 4, 0).unwrap();
     let pad_length = job.data.len() - ICV - TRAILER;
     job.data[pad_length] = 7;
     aead::preferred().seal(&mut [job]);
@@ -231,7 +231,7 @@ fn an_association_stops_at_its_ceiling_until_that_is_raised() {
 }
 
 #[test]
-fn a_frame_without_room_is_left_alone_and_costs_no_number() {
+fn a_frame_without_room_is_left_alone_and_its_number_is_not_used_again() {
     let pool = Pool::new(1).unwrap();
     let (mut outbound, _) = pair();
     let mut frame = pool.copy_of(&[0; 4096 - 256]).unwrap();
@@ -242,5 +242,5 @@ fn a_frame_without_room_is_left_alone_and_costs_no_number() {
         pool.copy_of(b"fits").unwrap()
     };
     seal(&mut outbound, &mut frame, 0).unwrap();
-    assert_eq!(frame.data()[4..8], [0, 0, 0, 1]);
+    assert_eq!(frame.data()[4..8], [0, 0, 0, 2]);
 }

@@ -12,6 +12,7 @@ use crate::wire::esp;
 use crate::wire::ip::Family;
 use crate::wire::ipv4::{self, PROTOCOL_ESP, PROTOCOL_IPIP};
 use crate::wire::ipv6::{self, PROTOCOL_IPV6};
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -35,7 +36,8 @@ pub struct Tunnel {
 struct Path {
     /// The largest inner packet unless the path is narrower.
     widest: u16,
-    narrow: Option<Narrow>,
+    /// In a `Cell`, so that the compiler tells `Some(Tunnel)` from `None` by a field of the first line instead.
+    narrow: Cell<Option<Narrow>>,
     /// The shortest outer packet that a path is believed to be limited to.
     floor: u16,
     /// The last number of the present SA at each of the last laps, newest first: numbers above the oldest were sent within
@@ -120,7 +122,7 @@ impl Tunnel {
         };
         let path = Path {
             widest: mtu,
-            narrow: None,
+            narrow: Cell::new(None),
             floor: 0,
             marks: [0; MARKS],
             before: Sent::default(),
@@ -168,14 +170,16 @@ impl Tunnel {
                 (self.path.before_laps, self.path.marks) = (old.path.before_laps, old.path.marks);
                 if self.outer.destination() == old.outer.destination() {
                     let fits = |narrow: &Narrow| self.outer.inner_mtu(narrow.mtu) < self.path.widest;
-                    self.path.narrow = old.path.narrow.filter(fits);
+                    self.path.narrow = Cell::new(old.path.narrow.get().filter(fits));
                 }
-                Arc::ptr_eq(&self.told, &old.told).then_some(old.path.narrow.map(|narrow| narrow.mtu))
+                Arc::ptr_eq(&self.told, &old.told).then_some(old.path.narrow.get().map(|narrow| narrow.mtu))
             }
             None => None,
         };
         // With thousands of routes and nothing new, their memory is left alone.
-        if told_before != Some(self.path.narrow.map(|narrow| narrow.mtu)) || self.path.narrow.is_some() {
+        if told_before != Some(self.path.narrow.get().map(|narrow| narrow.mtu))
+            || self.path.narrow.get().is_some()
+        {
             self.set_mtu();
         }
     }
@@ -213,20 +217,21 @@ impl Tunnel {
         ways: &Ways,
     ) -> Result<(Job<'a>, bool), Stop> {
         let sa = self.sa.as_deref().ok_or(Stop::NoAssociation)?;
+        let number = sa.draw().map_err(Stop::Unsealed)?;
         let padded = if self.tfc { self.mtu.into() } else { 0 };
         let len = frame.len();
-        let next_header = match Family::of_packet(frame.data()) {
-            _ if IS_DUMMY => esp::DUMMY,
-            Some(Family::V6) => PROTOCOL_IPV6,
+        // The class of the inner packet cannot be read any more once it is sealed.
+        let (next_header, class) = match class::with_family(frame.data()) {
+            _ if IS_DUMMY => (esp::DUMMY, 0),
+            Some((Family::V6, class)) => (PROTOCOL_IPV6, class),
             // The router has parsed it: it is one or the other.
-            _ => PROTOCOL_IPIP,
+            other => (PROTOCOL_IPIP, other.map_or(0, |(_, class)| class)),
         };
-        // The inner one cannot be read any more once it is sealed.
-        let class = self.marking.outer(if IS_DUMMY { 0 } else { class::of(frame.data()) });
+        let class = self.marking.outer(class);
         // Headroom is never short: a frame starts with 256 bytes of it.
         let (link, job, family) = match &self.outer {
             Outer::V4 { header, sum } => {
-                let room = sa.encapsulate(frame, next_header, padded);
+                let room = sa.encapsulate(number, frame, next_header, padded);
                 let (link, ip, job) = room.map_err(Stop::Unsealed)?;
                 *ip = *header;
                 let len = (ipv4::HEADER + esp::HEADER + job.data.len()) as u16;
@@ -238,12 +243,13 @@ impl Tunnel {
                 (link, job, Family::V4)
             }
             Outer::V6 { header } => {
-                let room = sa.encapsulate(frame, next_header, padded);
+                let room = sa.encapsulate(number, frame, next_header, padded);
                 let (link, ip, job) = room.map_err(Stop::Unsealed)?;
                 *ip = *header;
                 let len = (esp::HEADER + job.data.len()) as u16;
                 ip[4..6].copy_from_slice(&len.to_be_bytes());
-                ipv6::set_traffic_class(ip, class);
+                // The header has no class yet, and no flow label.
+                (ip[0], ip[1]) = (header[0] | class >> 4, class << 4);
                 (link, job, Family::V6)
             }
         };
@@ -283,13 +289,13 @@ impl Tunnel {
     /// from now on if it is less than before.
     pub(super) fn narrow(&mut self, mtu: u16, until_ns: u64) -> Option<u16> {
         let mtu = mtu.max(self.path.floor);
-        let is_less = match self.path.narrow {
+        let is_less = match self.path.narrow.get() {
             Some(narrow) => mtu < narrow.mtu,
             None => self.outer.inner_mtu(mtu) < self.path.widest,
         };
-        let is_confirmed = self.path.narrow.is_some_and(|narrow| narrow.mtu == mtu);
+        let is_confirmed = self.path.narrow.get().is_some_and(|narrow| narrow.mtu == mtu);
         if is_less || is_confirmed {
-            self.path.narrow = Some(Narrow { mtu, until_ns });
+            self.path.narrow.set(Some(Narrow { mtu, until_ns }));
             self.set_mtu();
         }
         is_less.then_some(mtu)
@@ -297,18 +303,18 @@ impl Tunnel {
 
     /// Forgets what was believed until now. Gives the time until which something still is.
     pub(super) fn widen(&mut self, now_ns: u64) -> Option<u64> {
-        let narrow = self.path.narrow?;
+        let narrow = self.path.narrow.get()?;
         if now_ns < narrow.until_ns {
             return Some(narrow.until_ns);
         }
-        self.path.narrow = None;
+        self.path.narrow.set(None);
         self.set_mtu();
         None
     }
 
     fn set_mtu(&mut self) {
-        let path_mtu = self.path.narrow.map_or(0, |narrow| narrow.mtu);
-        self.mtu = self.path.narrow.map_or(self.path.widest, |narrow| self.outer.inner_mtu(narrow.mtu));
+        let path_mtu = self.path.narrow.get().map_or(0, |narrow| narrow.mtu);
+        self.mtu = self.path.narrow.get().map_or(self.path.widest, |narrow| self.outer.inner_mtu(narrow.mtu));
         self.told.path_mtu.set(path_mtu.into());
     }
 }
