@@ -278,16 +278,18 @@ impl<M: Meter> Graph<M> {
         self.meter.lap("inbound dispatch to SPI");
         self.exchange.collect(now_ns, &mut exchange, deliver, &count.key_manager, &mut self.events);
 
-        let verdicts = self.open.decrypt(
+        let mut verdicts = Verdicts::none();
+        self.open.decrypt(
             now_ns,
             &mut packets,
+            &mut verdicts,
             &self.associations,
             self.aead,
             &mut self.events,
             &mut self.meter,
         );
         let [mut inner, mut expired, mut answers, mut reports] = batches();
-        self.admit(now_ns, &mut packets, verdicts, &mut inner, &mut expired);
+        self.admit(now_ns, &mut packets, &mut verdicts, &mut inner, &mut expired);
         private.transmit(&mut packets);
         self.meter.lap("inbound inside to next hop");
 
@@ -338,16 +340,14 @@ impl<M: Meter> Graph<M> {
             |frame| {
                 let packet = dispatch.judge(frame).map_err(Stop::Dispatch)?;
                 let (aged, route) = (ttl::check(&packet), router.pick(&packet, tunnels));
-                let (len, syn) = (packet.total_len(), tcp::find_syn(&packet));
+                let (len, may_be_syn) = (packet.total_len(), tcp::may_be_syn(&packet));
                 frame.cut(ethernet::HEADER, len);
                 let family = aged.map_err(Stop::Ttl)?;
                 ttl::decrement(frame.data_mut(), family);
                 frame.mark = route.map_err(Stop::Route)?;
-                if let Some(offset) = syn
-                    && router.mss_clamp
-                {
+                if may_be_syn && router.mss_clamp {
                     let (route, clamped) = (frame.mark, &count.packet_size.outbound_mss_clamped);
-                    PrivateRouter::clamp(frame, offset, family, route, tunnels, clamped);
+                    PrivateRouter::clamp(frame, route, tunnels, clamped);
                 }
                 Ok(())
             },
@@ -393,7 +393,7 @@ impl<M: Meter> Graph<M> {
         &mut self,
         now_ns: u64,
         packets: &mut Batch,
-        mut verdicts: Verdicts,
+        verdicts: &mut Verdicts,
         inner: &mut Batch,
         expired: &mut Batch,
     ) {
@@ -417,7 +417,7 @@ impl<M: Meter> Graph<M> {
                 let packet = &opened.packet;
                 let (dispatched, aged) = (self.inbound_dispatch.judge(packet), ttl::check(packet));
                 let (start, len, class) = (opened.start, packet.total_len(), opened.class);
-                let (syn, route) = (tcp::find_syn(packet), inbound.route);
+                let (may_be_syn, route) = (tcp::may_be_syn(packet), inbound.route);
                 frame.cut(start, len);
                 if let Some(class) = class {
                     class::set(frame.data_mut(), class);
@@ -425,11 +425,9 @@ impl<M: Meter> Graph<M> {
                 dispatched.map_err(Kept::Dispatch)?;
                 let family = aged.map_err(Kept::Ttl)?;
                 ttl::decrement(frame.data_mut(), family);
-                if let Some(offset) = syn
-                    && clamps
-                {
+                if may_be_syn && clamps {
                     let clamped = &count.packet_size.inbound_mss_clamped;
-                    PrivateRouter::clamp(frame, offset, family, route, tunnels, clamped);
+                    PrivateRouter::clamp(frame, route, tunnels, clamped);
                 }
                 ways.take(frame, family).map_err(Kept::NextHop)
             },

@@ -191,18 +191,14 @@ pub enum Inner {
 #[inline(always)]
 fn uncover<'a>(frame: &'a [u8], mac: Mac, own: &Addresses) -> Result<Ip<'a>, Other> {
     let header = Ethernet::parse(frame).map_err(|_| Other::Ethertype)?;
-    // Both sides may be on one device, whose queues get frames to either: what was sent to the public side must not be
-    // sealed, nor the other way round.
-    let is_to_us = header.destination() == mac;
-    if !is_to_us && !header.destination().is_multicast() {
-        return Err(Other::Address);
+    if !header.is_to(mac) {
+        return Err(not_to_us(frame, own));
     }
     // The Ethertype says the version, too (RFC 894, RFC 2464): what contradicts it is no packet of either.
     let packet = match header.ethertype() {
         ethernet::ETHERTYPE_IPV4 if own.v4.is_some() => Ipv4::parse(header.payload()).map(Ip::V4),
         ethernet::ETHERTYPE_IPV6 if own.v6.is_some() => {
             let packet = Ipv6::parse(header.payload());
-            // Solicitations come to a group; advertisements may.
             if packet.is_ok_and(|ip| nd::is_neighbour_discovery(&ip)) {
                 return Err(Other::Neighbour);
             }
@@ -211,20 +207,30 @@ fn uncover<'a>(frame: &'a [u8], mac: Mac, own: &Addresses) -> Result<Ip<'a>, Oth
         ethernet::ETHERTYPE_ARP if own.v4.is_some() => return Err(Other::Neighbour),
         _ => return Err(Other::Ethertype),
     };
-    // RFC 1812 section 5.3.4: a router must not forward what was sent to a link-layer group address; and RFC 1122
-    // section 3.2.2 forbids an error about it.
-    if !is_to_us {
-        return Err(of_group(header.payload()));
-    }
     packet.map_err(|_| Other::Malformed)
 }
 
-/// What a packet to a group is: a query for our solicited-node group is sent to that group (RFC 3810 section 5.1.15).
+/// What a frame is that was sent to another MAC address: to a group, or to the other side of the gateway.
 #[cold]
-fn of_group(packet: &[u8]) -> Other {
-    // Read once more: nothing may point to what the fast path has read, or it would have to be in memory.
-    match Ipv6::parse(packet) {
-        Ok(packet) if mld::is_query(&packet) => Other::Neighbour,
-        _ => Other::Address,
+#[inline(never)]
+fn not_to_us(frame: &[u8], own: &Addresses) -> Other {
+    let Ok(header) = Ethernet::parse(frame) else { return Other::Ethertype };
+    // Both sides may be on one device, whose queues get frames to either: what was sent to the public side must not be
+    // sealed, nor the other way round.
+    if !header.destination().is_multicast() {
+        return Other::Address;
+    }
+    match header.ethertype() {
+        ethernet::ETHERTYPE_ARP if own.v4.is_some() => Other::Neighbour,
+        // RFC 1812 section 5.3.4: a router must not forward what was sent to a link-layer group address; and RFC 1122
+        // section 3.2.2 forbids an error about it.
+        ethernet::ETHERTYPE_IPV4 if own.v4.is_some() => Other::Address,
+        // Solicitations come to a group, advertisements may; and a query for our solicited-node group is sent to that
+        // group (RFC 3810 section 5.1.15).
+        ethernet::ETHERTYPE_IPV6 if own.v6.is_some() => match Ipv6::parse(header.payload()) {
+            Ok(packet) if nd::is_neighbour_discovery(&packet) || mld::is_query(&packet) => Other::Neighbour,
+            _ => Other::Address,
+        },
+        _ => Other::Ethertype,
     }
 }

@@ -45,7 +45,9 @@ pub struct Verdicts {
     worth: Marks,
     /// Of these, those that passed.
     authentic: Marks,
-    sequences: arrayvec::IntoIter<u64, BATCH>,
+    sequences: ArrayVec<u64, BATCH>,
+    /// Of these, how many have been taken.
+    taken: usize,
 }
 
 /// That of one packet: the number it claims, and whether its ICV is right.
@@ -79,6 +81,11 @@ impl From<Unopened> for Closed {
 }
 
 impl Verdicts {
+    #[inline(always)]
+    pub fn none() -> Verdicts {
+        Verdicts { worth: 0, authentic: 0, sequences: ArrayVec::new(), taken: 0 }
+    }
+
     /// That of the next packet; `None` if it was refused before. To be taken once for each packet of the batch, in their
     /// order.
     #[inline(always)]
@@ -90,7 +97,9 @@ impl Verdicts {
         }
         let authentic = self.authentic & 1 != 0;
         self.authentic >>= 1;
-        Some(Verdict { sequence: self.sequences.next()?, authentic })
+        let sequence = *self.sequences.get(self.taken)?;
+        self.taken += 1;
+        Some(Verdict { sequence, authentic })
     }
 }
 
@@ -116,21 +125,20 @@ impl Open {
         Open { inside, policy, audit: Budget::per_second(5, 20) }
     }
 
-    /// Decrypts packets where they lie. What comes of it are verdicts, one for each packet.
+    /// Decrypts packets where they lie. What comes of it are verdicts, one for each packet: `verdicts` is empty before.
     #[inline(never)]
     pub fn decrypt(
         &mut self,
         now_ns: u64,
         packets: &mut Batch,
+        verdicts: &mut Verdicts,
         associations: &SpiTable<Box<Inbound>>,
         aead: &dyn Aead,
         events: &mut Events,
         meter: &mut impl Meter,
-    ) -> Verdicts {
-        // Jobs, numbers and verdicts are of the packets worth the cryptography, in their order.
-        let mut worth: Marks = 0;
+    ) {
+        // Jobs and numbers are of the packets worth the cryptography, in their order.
         let mut jobs: ArrayVec<Job<'_>, BATCH> = ArrayVec::new();
-        let mut sequences: ArrayVec<u64, BATCH> = ArrayVec::new();
         for (index, frame) in packets.iter_mut().enumerate() {
             let Some(inbound) = associations.at(frame.mark) else { continue };
             let sequence =
@@ -145,16 +153,16 @@ impl Open {
             let offset = usize::from(frame.offset);
             let esp = frame.data_mut().get_mut(offset..).unwrap_or_default();
             if let Some(job) = inbound.sa.job(sequence, esp) {
-                worth |= 1 << index;
+                verdicts.worth |= 1 << index;
                 jobs.push(job);
-                sequences.push(sequence);
+                verdicts.sequences.push(sequence);
             }
         }
         meter.lap("inbound inspect");
         aead.open(&mut jobs);
-        let authentic = jobs.iter().rev().fold(0, |all: Marks, job| all << 1 | Marks::from(job.authentic));
+        verdicts.authentic =
+            jobs.iter().rev().fold(0, |all: Marks, job| all << 1 | Marks::from(job.authentic));
         meter.lap("inbound open");
-        Verdicts { worth, authentic, sequences: sequences.into_iter() }
     }
 
     /// What is inside of a packet, if it may come in.

@@ -16,13 +16,15 @@ pub fn permits(table: &PrefixTable, route: u32, packet: &Ip<'_>) -> bool {
         Ip::V4(ip) => table.lookup4(ip.source()),
         Ip::V6(ip) => table.lookup6(ip.source()),
     };
-    found == Some(route) || is_about_own(table, route, packet)
+    found == Some(route) || is_about_own(table, route, packet.packet())
 }
 
 #[cold]
 #[inline(never)]
-fn is_about_own(table: &PrefixTable, route: u32, packet: &Ip<'_>) -> bool {
-    match packet {
+fn is_about_own(table: &PrefixTable, route: u32, packet: &[u8]) -> bool {
+    // Read once more: nothing may point to what the fast path has read, or it would have to be in memory.
+    let Ok(packet) = Ip::parse(packet) else { return false };
+    match &packet {
         Ip::V4(ip) => icmpv4::quoted(ip).is_some_and(|(source, destination)| {
             source == ip.destination() && table.lookup4(destination) == Some(route)
         }),

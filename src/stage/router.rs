@@ -7,7 +7,7 @@ use crate::frame::{BATCH, Batch, Frame, Pool};
 use crate::route::{PrefixTable, SpiTable};
 use crate::wire::esp::Esp;
 use crate::wire::fragment::{Piece, Pieces};
-use crate::wire::ip::{Family, Ip};
+use crate::wire::ip::Ip;
 use crate::wire::ipv4::{self, Ipv4};
 use crate::wire::{ipv6, tcp};
 use std::sync::Arc;
@@ -89,21 +89,16 @@ impl PrivateRouter {
         }
     }
 
-    /// Lowers the segment size that a SYN announces to what the tunnel of a route takes in one packet. The header of TCP
-    /// starts at `offset`.
+    /// Lowers the segment size that a packet announces, if it is a SYN, to what the tunnel of a route takes in one packet.
     #[cold]
     #[inline(never)]
-    pub fn clamp(
-        frame: &mut Frame,
-        offset: usize,
-        family: Family,
-        route: u32,
-        tunnels: &[Option<Tunnel>],
-        clamped: &Counter,
-    ) {
+    pub fn clamp(frame: &mut Frame, route: u32, tunnels: &[Option<Tunnel>], clamped: &Counter) {
         let Some(tunnel) = tunnels.get(route as usize).and_then(Option::as_ref) else { return };
+        // Read once more: nothing may point to what the fast path has read, or it would have to be in memory.
+        let Ok(packet) = Ip::parse(frame.data()) else { return };
+        let Some(offset) = tcp::find_syn(&packet) else { return };
         //= RFC 6691 section 2: the MSS is the MTU less the headers without options.
-        let header = if family == Family::V4 { ipv4::HEADER } else { ipv6::HEADER };
+        let header = if matches!(packet, Ip::V4(_)) { ipv4::HEADER } else { ipv6::HEADER };
         let most = tunnel.mtu.saturating_sub((header + tcp::HEADER) as u16);
         // A tunnel that takes no segment at all says so when one comes.
         let segment = frame.data_mut().get_mut(offset..).unwrap_or_default();

@@ -50,8 +50,13 @@ pub fn header(bytes: &[u8; 20]) -> u16 {
 pub fn header_ok(bytes: &[u8; 20]) -> bool {
     let total = header_sum(bytes);
     // Of the one's complement sums only 0xffff is a multiple of itself, apart from that of nothing but zeros.
-    total.is_multiple_of(0xffff) && total != 0
+    // Times the inverse, multiples become their quotients, all others something greater than any quotient.
+    total.wrapping_mul(INVERSE).wrapping_sub(1) < u64::MAX / 0xffff
 }
+
+/// Of 0xffff, modulo 2^64.
+const INVERSE: u64 = (u64::MAX / 0xffff).wrapping_neg();
+const _: () = assert!(INVERSE.wrapping_mul(0xffff) == 1);
 
 /// The one's complement sum of native 64-bit words: as good as any of 16 bits, because 2^64 leaves 1 when divided by 0xffff.
 #[inline]

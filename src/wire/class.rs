@@ -54,10 +54,17 @@ impl Marking {
 /// The class of a packet, of either version; 0 if it is none.
 #[inline]
 pub fn of(packet: &[u8]) -> u8 {
-    match (Family::of_packet(packet), packet) {
-        (Some(Family::V4), [_, tos, ..]) => *tos,
-        (Some(Family::V6), [first, second, ..]) => first << 4 | second >> 4,
-        _ => 0,
+    with_family(packet).map_or(0, |(_, class)| class)
+}
+
+/// The version of a packet, and its class.
+#[inline]
+pub fn with_family(packet: &[u8]) -> Option<(Family, u8)> {
+    let [first, second, ..] = packet else { return None };
+    match first & 0xf0 {
+        0x40 => Some((Family::V4, *second)),
+        0x60 => Some((Family::V6, first << 4 | second >> 4)),
+        _ => None,
     }
 }
 

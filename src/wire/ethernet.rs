@@ -23,6 +23,14 @@ impl<'a> Ethernet<'a> {
         Mac([a, b, c, d, e, f])
     }
 
+    /// Whether this is the destination, found out with one comparison.
+    #[inline(always)]
+    pub fn is_to(&self, mac: Mac) -> bool {
+        let [a, b, c, d, e, f, g, h, ..] = *self.header;
+        let Mac([i, j, k, l, m, n]) = mac;
+        u64::from_le_bytes([a, b, c, d, e, f, g, h]) << 16 == u64::from_le_bytes([0, 0, i, j, k, l, m, n])
+    }
+
     #[inline]
     pub fn source(&self) -> Mac {
         let [_, _, _, _, _, _, a, b, c, d, e, f, ..] = *self.header;

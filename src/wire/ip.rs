@@ -88,7 +88,7 @@ impl<'a> Ip<'a> {
     pub fn is_forwardable(&self) -> bool {
         match self {
             Ip::V4(ip) => ipv4::is_forwardable(ip.source()) && ipv4::is_forwardable(ip.destination()),
-            Ip::V6(ip) => ipv6::is_forwardable(&ip.source()) && ipv6::is_forwardable(&ip.destination()),
+            Ip::V6(ip) => ipv6::is_forwardable(ip.source()) && ipv6::is_forwardable(ip.destination()),
         }
     }
 

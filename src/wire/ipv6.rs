@@ -194,15 +194,15 @@ pub const fn is_link_local(address: &Ipv6Addr) -> bool {
 /// Whether packets from or to an address are forwarded: not if it is unspecified, loopback, IPv4-compatible (`::/96`) or
 /// IPv4-mapped (`::ffff:0:0/96`), link-local, site-local (`fec0::/10`, of old), or a group (RFC 4291 sections 2.5 to 2.7).
 #[inline(always)]
-pub const fn is_forwardable(address: &Ipv6Addr) -> bool {
+pub const fn is_forwardable(address: Ipv6Addr) -> bool {
     // Nearly every address.
     matches!(address.octets()[0], 1..=0xfd) || is_forwardable_though_special(address)
 }
 
 #[cold]
-const fn is_forwardable_though_special(address: &Ipv6Addr) -> bool {
+const fn is_forwardable_though_special(address: Ipv6Addr) -> bool {
     // What is left of fe00::/8 belongs to nobody yet.
-    !is_of_ipv4(address) && address.segments()[0] < 0xfe80
+    !is_of_ipv4(&address) && address.segments()[0] < 0xfe80
 }
 
 /// Whether the address is IPv4-compatible or IPv4-mapped (RFC 4291 section 2.5.5): no packet on the wire has one. Loopback
@@ -343,7 +343,7 @@ mod tests {
             ("ff00::", false),
             ("ff0e::1", false),
         ] {
-            assert_eq!(is_forwardable(&address.parse().unwrap()), forwarded, "{address}");
+            assert_eq!(is_forwardable(address.parse().unwrap()), forwarded, "{address}");
         }
     }
 

@@ -5,9 +5,20 @@ use super::checksum;
 use super::ip::Ip;
 use super::ipv6::{self, Ipv6};
 
+/// Whether a packet is worth [`find_syn`], which takes longer.
+#[inline(always)]
+pub fn may_be_syn(packet: &Ip<'_>) -> bool {
+    let flags = match packet {
+        Ip::V4(ip) if ip.protocol() == PROTOCOL_TCP => ip.packet().get(ip.header_len() + FLAGS),
+        Ip::V6(ip) if ip.next_header() == PROTOCOL_TCP => ip.packet().get(ipv6::HEADER + FLAGS),
+        Ip::V6(ip) => return ipv6::is_extension(ip.next_header()),
+        Ip::V4(_) => return false,
+    };
+    flags.is_some_and(|flags| flags & SYN != 0)
+}
+
 /// Where in a packet the header of TCP starts, if this is a SYN or the answer to one. In a fragment other than the first
 /// there is no header.
-#[inline(always)]
 pub fn find_syn(packet: &Ip<'_>) -> Option<usize> {
     let offset = match packet {
         Ip::V4(ip) if ip.protocol() == PROTOCOL_TCP && ip.fragment_offset() == 0 => ip.header_len(),
@@ -19,8 +30,6 @@ pub fn find_syn(packet: &Ip<'_>) -> Option<usize> {
     (flags & SYN != 0).then_some(offset)
 }
 
-#[cold]
-#[inline(never)]
 fn behind_extensions(packet: &Ipv6<'_>) -> Option<usize> {
     let upper = packet.upper().ok()?;
     (upper.protocol == PROTOCOL_TCP && !upper.is_later_fragment).then_some(upper.offset)
