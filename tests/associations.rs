@@ -242,6 +242,35 @@ fn what_the_owner_cannot_send_is_told_by_the_owner() {
 }
 
 #[test]
+fn what_is_too_long_for_the_owner_is_cut_by_the_owner() {
+    let narrow = || vec![Tunnel::new([192, 0, 2, 31].into(), [192, 0, 2, 32].into(), 1000, false)];
+    let [mut owner, mut other] = two_workers(|| plan(31, 32));
+    let (_, mut tokyo) = pair();
+    let handoff = handoff_of(&other, 0);
+    owner.graph.replan(Plan { tunnels: narrow(), handoff, associations: None, ..plan(31, 32) });
+    let payload: Vec<u8> = (0..1200).map(|i| i as u8).collect();
+    other.arrive_private(&with_header_byte(udp(HOST, FAR_HOST, 64, &payload), 6, 0));
+    assert_eq!((other.sent_public().len(), take_handed(&mut owner)), (0, 1));
+    let pieces = owner.sent_public();
+    assert_eq!(pieces.len(), 2);
+    // Each carries on where the one before it ends, and the last one says that it is the last.
+    let mut carried: Vec<u8> = Vec::new();
+    for piece in &pieces {
+        tokyo.arrive_public(piece);
+        let inner = only(tokyo.sent_private())[14..].to_vec();
+        let word = u16::from_be_bytes([inner[6], inner[7]]);
+        assert_eq!(usize::from(word & 0x1fff) * 8, carried.len());
+        carried.extend(&inner[20..usize::from(u16::from_be_bytes([inner[2], inner[3]]))]);
+        assert_eq!(word & 0x2000 != 0, carried.len() < 8 + payload.len());
+    }
+    assert_eq!(carried[8..], payload);
+    owner.counted(&[("packet-size/fragmented-packets", 1), ("packet-size/fragments-created", 2)]);
+    for site in [&mut owner, &mut other, &mut tokyo] {
+        site.leaked_nothing();
+    }
+}
+
+#[test]
 fn a_flood_from_another_worker_takes_no_more_than_its_share_of_a_round() {
     let [mut owner, mut other] = two_workers(|| plan(31, 32));
     for _ in 0..300 {
@@ -398,6 +427,22 @@ fn ordinary_rekeys_lose_nothing() {
             let lost: Vec<u64> = (0..sent).filter(|number| !arrived.contains(number)).collect();
             assert!(lost.is_empty(), "{ttl}: of {sent} packets these were lost: {lost:?}");
         }
+        // That SAs end is no news: nobody has to do anything.
+        await_expiry(&sites);
+        for number in [31, 32] {
+            let warnings: Vec<String> =
+                sites.log(number).lines().filter(|line| line.contains(" WARN ")).map(str::to_owned).collect();
+            assert!(warnings.iter().all(|line| !line.contains("SA")), "{warnings:#?}");
+        }
+    }
+}
+
+fn await_expiry(sites: &TwoSites) {
+    let expired = || sites.state(31, "/gateway-state/key-manager/inbound-sa-expired") != "0";
+    let start = Instant::now();
+    while !expired() {
+        assert!(start.elapsed() < Duration::from_secs(60), "no SA expires");
+        thread::sleep(Duration::from_millis(200));
     }
 }
 
