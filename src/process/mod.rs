@@ -21,5 +21,5 @@ mod privileges;
 pub use confine::{ConfineError, confine};
 pub use erase::{Erasing, erase_stack};
 pub use generation::Generation;
-pub use log::{Log, dropped};
+pub use log::Log;
 pub use privileges::{harden, limit, lock_again};
