@@ -278,11 +278,9 @@ impl<M: Meter> Graph<M> {
         self.meter.lap("inbound dispatch to SPI");
         self.exchange.collect(now_ns, &mut exchange, deliver, &count.key_manager, &mut self.events);
 
-        let mut verdicts = Verdicts::none();
-        self.open.decrypt(
+        let mut verdicts = self.open.decrypt(
             now_ns,
             &mut packets,
-            &mut verdicts,
             &self.associations,
             self.aead,
             &mut self.events,
