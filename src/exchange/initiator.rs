@@ -26,6 +26,13 @@ pub(super) struct Initiator {
     /// A proposal went unanswered, and the peer may have accepted it: a deployed one would send under keys that we lack.
     /// Only a complete exchange under the same SPI makes that good.
     unanswered: bool,
+    /// The last nonce that was proposed under since an exchange completed, and when, if it was once.
+    proposed: Option<([u8; 32], Option<Instant>)>,
+    /// From one knock or first proposal to the next knock while in doubt. Two round trips, as the last agreement showed: if
+    /// the agreement were under way while the peer answers a knock, its next nonce would look like a lost agreement.
+    pause: Duration,
+    /// When the last knock left.
+    knocked: Option<Instant>,
 }
 
 /// A negotiation that has expired.
@@ -38,11 +45,15 @@ pub(super) struct Expired {
 }
 
 struct Negotiation {
+    /// The first knock.
+    began: Instant,
     deadline: Instant,
     /// Zero where the peer is not known to be capable, so that answers are not checked.
     token: u16,
     /// When to knock again.
     knock_at: Option<Instant>,
+    /// When the last challenge came, or else the first knock left.
+    heard: Instant,
     proposals: Option<Proposals>,
 }
 
@@ -56,7 +67,14 @@ struct Proposals {
 
 impl Initiator {
     pub fn new() -> Self {
-        Initiator { negotiation: None, spi: None, unanswered: false }
+        Initiator {
+            negotiation: None,
+            spi: None,
+            unanswered: false,
+            proposed: None,
+            pause: LONGEST_PAUSE,
+            knocked: None,
+        }
     }
 
     pub fn is_idle(&self) -> bool {
@@ -69,23 +87,40 @@ impl Initiator {
     }
 
     pub fn deadline(&self) -> Option<Instant> {
-        let negotiation = self.negotiation.as_ref()?;
-        [Some(negotiation.deadline), negotiation.knock_at].into_iter().flatten().min()
+        Some(self.negotiation.as_ref()?.deadline)
     }
 
-    /// A knock leaves. Without a token it is the only one.
-    pub fn start(&mut self, now: Instant, settings: &Settings, token: u16) {
-        let knock_at = (token != 0).then_some(now + KNOCK_AGAIN);
-        let deadline = now + settings.negotiation_ttl;
-        self.negotiation = Some(Negotiation { deadline, token, knock_at, proposals: None });
+    /// A knock leaves. It is repeated until a challenge comes if it has a token, or if we are in doubt.
+    pub fn start(&mut self, now: Instant, settings: &Settings, token: u16, is_in_doubt: bool) {
+        let pause = if token != 0 { KNOCK_AGAIN } else { self.pause };
+        self.knocked = Some(now);
+        self.negotiation = Some(Negotiation {
+            began: now,
+            deadline: now + settings.negotiation_ttl,
+            token,
+            knock_at: (token != 0 || is_in_doubt).then_some(now + pause),
+            heard: now,
+            proposals: None,
+        });
     }
 
-    /// The token of the knock to repeat now.
-    pub fn knock_again(&mut self, now: Instant) -> Option<u16> {
-        let negotiation = self.negotiation.as_mut()?;
-        negotiation.knock_at.filter(|&at| at <= now)?;
-        negotiation.knock_at = Some(now + KNOCK_AGAIN);
-        Some(negotiation.token)
+    /// When to knock again.
+    pub fn knock_at(&self) -> Option<Instant> {
+        self.negotiation.as_ref()?.knock_at
+    }
+
+    /// The knock leaves again. To a peer that stays silent it does so less and less often.
+    pub fn knock_again(&mut self, now: Instant) {
+        let Some(negotiation) = &mut self.negotiation else { return };
+        let silence = now.saturating_duration_since(negotiation.heard);
+        let pause = if negotiation.token != 0 { KNOCK_AGAIN } else { self.pause.max(silence / 8) };
+        negotiation.knock_at = Some(now + pause);
+        self.knocked = Some(now);
+    }
+
+    /// When a negotiation that is wanted at `now` may begin, so that no earlier knock is under way.
+    pub fn start_at(&self, now: Instant) -> Instant {
+        self.knocked.map_or(now, |knocked| now.max(knocked + self.pause))
     }
 
     /// Whether a message of this kind with this token is one that is waited for. Says whether the token vouches for it.
@@ -103,7 +138,8 @@ impl Initiator {
         self.negotiation.as_ref().map_or(0, |negotiation| negotiation.token)
     }
 
-    /// Answers a challenge with the proposal that is returned. The first challenge of a negotiation needs `spi`.
+    /// Answers a challenge with the proposal that is returned. The first challenge of a negotiation needs an SPI. Says as
+    /// well whether the nonce is another one than that of the last proposal, so that the peer must have accepted that.
     pub fn challenged(
         &mut self,
         now: Instant,
@@ -111,7 +147,7 @@ impl Initiator {
         (version, aead, nonce): (u32, &[u8; 32], &[u8; 32]),
         settings: &Settings,
         random: &mut dyn Random,
-    ) -> Result<[u8; KEY_MESSAGE], Rejection> {
+    ) -> Result<([u8; KEY_MESSAGE], bool), Rejection> {
         let negotiation = self.negotiation.as_mut().ok_or(Rejection::OutOfState(Kind::Challenge))?;
         if version != VERSION {
             return Err(Rejection::Version(version));
@@ -123,9 +159,8 @@ impl Initiator {
         let proposals = match &mut negotiation.proposals {
             Some(proposals) => proposals,
             none => {
-                // Challenges that follow do not prolong the wait: anyone may send those.
-                negotiation.deadline = now + settings.negotiation_ttl;
-                negotiation.knock_at = None;
+                // A deployed peer will use the keys even if its agreement is lost.
+                negotiation.knock_at = (negotiation.token == 0).then_some(now + self.pause);
                 none.insert(Proposals {
                     ephemeral: Ephemeral::new(ephemeral(random)),
                     own: Payload { spi, is_capable: settings.extensions, lane: LANE },
@@ -137,14 +172,23 @@ impl Initiator {
         if !proposals.limit.spend(now) {
             return Err(Rejection::RateLimit);
         }
+        // Challenges that follow do not prolong the wait for ever: anyone may send those.
+        let latest = negotiation.began + settings.negotiation_ttl * LONGEST_NEGOTIATION;
+        negotiation.deadline = (now + settings.negotiation_ttl).min(latest);
+        negotiation.heard = now;
         proposals.keep(nonce, random);
         let prologue = peering.prologue_as_initiator(nonce);
-        Ok(noise::propose(&prologue, peering.secret, &proposals.ephemeral, proposals.own))
+        let before = self.proposed.map(|(before, _)| before);
+        let is_first = before != Some(*nonce);
+        self.proposed = Some((*nonce, is_first.then_some(now)));
+        let is_new = before.is_some() && is_first;
+        Ok((noise::propose(&prologue, peering.secret, &proposals.ephemeral, proposals.own), is_new))
     }
 
     /// Ends the exchange, unless the agreement is bad: then nothing changes. Returns the keys and our inbound SPI.
     pub fn agreed(
         &mut self,
+        now: Instant,
         peering: &Peering<'_>,
         lane: u8,
         agreement: &[u8; KEY_MESSAGE],
@@ -154,13 +198,19 @@ impl Initiator {
         let agreement = Agreement::new(&proposals.ephemeral, agreement)?;
         let conclude = |nonce: &[u8; 32]| {
             let prologue = peering.prologue_as_initiator(nonce);
-            agreement.conclude(&prologue, peering.secret, &proposals.ephemeral, proposals.own)
+            let keys = agreement.conclude(&prologue, peering.secret, &proposals.ephemeral, proposals.own)?;
+            Some((keys, *nonce))
         };
         let keys = proposals.nonces.iter().rev().find_map(conclude);
-        let fits = |keys: &Keys| !keys.peer.is_capable || keys.peer.lane == lane && lane == LANE;
-        let keys = keys.filter(fits).ok_or(Rejection::Authentication(Kind::Agreement))?;
+        let fits =
+            |(keys, _): &(Keys, [u8; 32])| !keys.peer.is_capable || keys.peer.lane == lane && lane == LANE;
+        let (keys, nonce) = keys.filter(fits).ok_or(Rejection::Authentication(Kind::Agreement))?;
         let spi = proposals.own.spi;
-        *self = Initiator::new();
+        // An agreement is authentic, and one to a proposal that left once shows a round trip.
+        let proposed_at = self.proposed.filter(|(proposed, _)| *proposed == nonce).and_then(|(_, at)| at);
+        let round_trip = proposed_at.map(|at| now.saturating_duration_since(at));
+        let pause = round_trip.map_or(self.pause, |time| (time * 2).clamp(KNOCK_AGAIN, LONGEST_PAUSE));
+        *self = Initiator { pause, ..Initiator::new() };
         Ok((keys, spi))
     }
 
@@ -215,8 +265,12 @@ pub(super) fn ephemeral(random: &mut dyn Random) -> StaticSecret {
     StaticSecret::from(*bytes)
 }
 
-/// Towards a capable peer.
+/// Towards a capable peer, and the least pause towards a deployed one.
 const KNOCK_AGAIN: Duration = Duration::from_millis(500);
+/// Towards a deployed peer that answers.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// In negotiation-ttls, from the first knock.
+const LONGEST_NEGOTIATION: u32 = 4;
 /// Challenges of one negotiation whose agreement would be recognised.
 const MAX_NONCES: usize = 64;
 const PROPOSALS_PER_SECOND: usize = 20;

@@ -23,6 +23,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::report::Role;
+use super::waiting::Waiting;
 use super::{Direction, SaParameters};
 
 #[derive(Default)]
@@ -32,9 +33,12 @@ pub(super) struct Associations {
     active: Option<Active>,
     /// Oldest first. All are younger than the active one.
     waiting: VecDeque<Waiting>,
-    /// Negotiations since the active one was made whose agreement did not come. A deployed peer may have made a pair in
-    /// each.
+    /// Proposals accepted since the active one was made whose agreement did not come: pairs that only a deployed peer has.
     lost: usize,
+    /// When it was last seen that the path loses messages of the exchange.
+    loss_seen: Option<Instant>,
+    /// When the peer knocked last, unless it has proposed since.
+    knocked: Option<Instant>,
 }
 
 /// What is known of an SA apart from its keys.
@@ -82,11 +86,14 @@ struct Inbound {
     is_confirmed: bool,
 }
 
-struct Active {
-    sa: Sa,
+pub(super) struct Active {
+    pub sa: Sa,
     rekey_at: Instant,
     pair: Option<u32>,
     dummies: Option<Dummies>,
+    peer_is_capable: bool,
+    /// The peer may not have this pair.
+    pub is_doubtful: bool,
 }
 
 /// Dummy packets that ask for confirmation.
@@ -94,14 +101,6 @@ struct Dummies {
     next: Instant,
     /// Between the last and the next.
     pause: Duration,
-}
-
-struct Waiting {
-    new: NewOutbound,
-    /// When the first of those with this SPI was made that replaced each other while they waited.
-    since: Instant,
-    /// A further proposal of the peer was accepted. It may not have got our agreement.
-    is_doubtful: bool,
 }
 
 impl Associations {
@@ -125,38 +124,80 @@ impl Associations {
             return;
         }
         if new.role == Role::Responder {
-            self.waiting.iter_mut().for_each(|waiting| waiting.is_doubtful = true);
+            self.waiting.iter_mut().for_each(Waiting::doubt);
         }
         let mut new = Waiting::new(new);
+        if new.new.role == Role::Responder {
+            self.knocked = None;
+            new.is_after_loss = self.loss_seen.is_some_and(|at| at + new.new.sa_ttl > new.new.created);
+        }
         let same = |other: &Waiting| other.sa().spi == new.sa().spi && !other.new.peer_is_capable;
         if let Some(replaced) = self.waiting.iter().position(same).and_then(|at| self.waiting.remove(at)) {
             new.since = replaced.since;
             changes.push(Change::Updated);
         }
         match &self.active {
-            // The peer gives an SPI out again only when the SA that had it is gone there. Those that wait are older.
+            // The peer gives an SPI out again only when the SA that had it is gone there, or was never made. Those that
+            // wait are older. Of them, it has the pairs that it answered for.
             Some(active) if active.sa.spi == new.sa().spi => {
-                self.waiting.clear();
+                self.waiting.retain(Waiting::is_known_to_peer);
                 changes.push(Change::Updated);
-                self.activate(new.new, changes);
+                let is_doubtful = new.new.role == Role::Responder;
+                self.activate(new.new, is_doubtful, changes);
             }
             None => {
                 self.waiting.clear();
-                self.activate(new.new, changes);
+                self.activate(new.new, false, changes);
             }
             Some(_) => {
                 self.waiting.push_back(new);
-                let timed = self.waiting.iter().filter(|waiting| !waiting.new.peer_is_capable);
-                if timed.count() + self.lost >= NEWER_PAIRS {
-                    self.take_oldest_timed(changes);
+                if self.waiting.iter().filter(|waiting| waiting.is_timed()).count() >= NEWER_PAIRS {
+                    self.take_oldest_deployed(changes);
                 }
             }
         }
     }
 
-    /// A proposal of ours was not answered.
-    pub fn lost_agreement(&mut self) {
+    /// A proposal of ours was accepted, and the agreement did not come.
+    pub fn lost_agreement(&mut self, now: Instant) {
         self.lost += 1;
+        self.lost_message(now);
+    }
+
+    /// Some message of the exchange did not arrive.
+    pub fn lost_message(&mut self, now: Instant) {
+        self.loss_seen = Some(now);
+    }
+
+    /// The peer knocks. A deployed one does not while it has a new SA, and does so again a negotiation-ttl after a proposal
+    /// that was not answered. So it may not have got the agreements of pairs that we made as responder. Only the age of a
+    /// pair tells: an earlier knock is repeated or late, and a much later one wants to replace what has grown old.
+    ///
+    /// Anyone may have sent it. The pairs have to wait longer, and are not given up.
+    pub fn knocked(&mut self, now: Instant, negotiation_ttl: Duration) {
+        let before = self.knocked.replace(now);
+        if before.is_some_and(|before| before + LATE_KNOCK <= now) {
+            self.lost_message(now);
+        }
+        let is_told_by_knock = |sa: Sa| {
+            let life = sa.expires.saturating_duration_since(sa.created);
+            (negotiation_ttl * 3 / 4..life / 4).contains(&now.saturating_duration_since(sa.created))
+        };
+        self.waiting.iter_mut().filter(|one| is_told_by_knock(one.sa())).for_each(Waiting::doubt);
+        if let Some(active) = self.active.as_mut().filter(|active| is_told_by_knock(active.sa)) {
+            let pair = active.pair;
+            let is_ours_only =
+                |one: &Inbound| Some(one.sa.spi) == pair && one.role == Role::Responder && !one.is_confirmed;
+            active.is_doubtful |= !active.peer_is_capable && self.inbound.iter().any(is_ours_only);
+        }
+    }
+
+    /// Whether the newest pair may exist here only.
+    pub fn is_in_doubt(&self) -> bool {
+        match self.waiting.back() {
+            Some(waiting) => waiting.is_doubtful && waiting.is_timed(),
+            None => self.active.as_ref().is_some_and(|active| active.is_doubtful),
+        }
     }
 
     /// A packet has authenticated under this inbound SA.
@@ -165,10 +206,11 @@ impl Associations {
         inbound.is_confirmed = true;
         if let Some(active) = self.active.as_mut().filter(|active| active.pair == Some(spi)) {
             active.dummies = None;
+            active.is_doubtful = false;
         } else if let Some(position) = self.waiting.iter().position(|waiting| waiting.new.pair == Some(spi)) {
             let new = &self.waiting[position].new;
             let answer = new.peer_is_capable && new.role == Role::Responder;
-            self.take(position, changes);
+            self.take(position, true, changes);
             if answer {
                 changes.push(Change::Dummy);
             }
@@ -184,12 +226,13 @@ impl Associations {
         self.active.take_if(|active| !survives(&active.sa, Direction::Outbound, now, changes));
         self.forget_unconfirmable();
         if self.active.is_none() {
-            self.take_oldest_timed(changes);
+            self.take_oldest_deployed(changes);
         }
         let active = self.active.as_ref();
-        if let Some(newest) = self.waiting.iter().rposition(|one| one.due(active).is_some_and(|at| at <= now))
-        {
-            self.take(newest, changes);
+        let is_due = |one: &Waiting| one.due(active, self.lost).is_some_and(|at| at <= now);
+        let newest_known = self.waiting.iter().rposition(|one| one.is_known_to_peer() && is_due(one));
+        if let Some(newest) = newest_known.or_else(|| self.waiting.iter().rposition(is_due)) {
+            self.take(newest, false, changes);
         }
         if had_active && self.active.is_none() {
             changes.push(Change::NoOutbound);
@@ -208,14 +251,15 @@ impl Associations {
         let active = self.active.iter().map(|active| active.sa.expires);
         let dummy = self.active.iter().filter_map(|active| Some(active.dummies.as_ref()?.next));
         let waiting = self.waiting.iter().map(|waiting| waiting.sa().expires);
-        let due = self.waiting.iter().filter_map(|waiting| waiting.due(self.active.as_ref()));
+        let due = self.waiting.iter().filter_map(|waiting| waiting.due(self.active.as_ref(), self.lost));
         inbound.chain(active).chain(dummy).chain(waiting).chain(due).min()
     }
 
     /// When the outbound SA has to be replaced. None where one is needed at once. One that waits may be the
     /// replacement, but only for a while: its pair may never be confirmed.
     pub fn rekey_at(&self) -> Option<Instant> {
-        let waiting = self.waiting.front().map(|waiting| {
+        let known = self.waiting.iter().rfind(|waiting| waiting.is_known_to_peer());
+        let waiting = known.or(self.waiting.front()).map(|waiting| {
             let longest = waiting.new.negotiation_ttl * 2;
             let patience = if self.active.is_some() { longest } else { longest.min(PATIENCE_WITHOUT_SA) };
             waiting.since + patience
@@ -261,30 +305,45 @@ impl Associations {
         self.waiting.retain(|waiting| !waiting.new.peer_is_capable || lives(waiting.new.pair));
     }
 
-    fn take_oldest_timed(&mut self, changes: &mut Vec<Change>) {
-        if let Some(oldest) = self.waiting.iter().position(|waiting| !waiting.new.peer_is_capable) {
-            self.take(oldest, changes);
+    /// Takes the oldest pair with a deployed peer, one that was to be used after a time if there is any.
+    fn take_oldest_deployed(&mut self, changes: &mut Vec<Change>) {
+        let is_deployed = |waiting: &Waiting| !waiting.new.peer_is_capable;
+        let oldest = self.waiting.iter().position(Waiting::is_timed);
+        if let Some(oldest) = oldest.or_else(|| self.waiting.iter().position(is_deployed)) {
+            self.take(oldest, false, changes);
         }
     }
 
-    /// Makes one of those that wait the active one, and discards the older ones.
-    fn take(&mut self, position: usize, changes: &mut Vec<Change>) {
+    /// Makes one of those that wait the active one, and discards the older ones. If a deployed peer is known to have that
+    /// pair, no time makes it right to use one that it may not have.
+    fn take(&mut self, position: usize, is_confirmed: bool, changes: &mut Vec<Change>) {
         let taken = self.waiting.drain(..=position).next_back();
         if let Some(taken) = taken {
-            self.activate(taken.new, changes);
+            let is_known = is_confirmed || taken.is_known_to_peer();
+            if is_known && !taken.new.peer_is_capable {
+                self.waiting.iter_mut().for_each(Waiting::await_confirmation);
+            }
+            self.activate(taken.new, taken.is_doubtful && !is_known, changes);
         }
     }
 
-    fn activate(&mut self, new: NewOutbound, changes: &mut Vec<Change>) {
+    fn activate(&mut self, new: NewOutbound, is_doubtful: bool, changes: &mut Vec<Change>) {
         self.lost = 0;
-        self.active = Some(Active { sa: new.sa(), rekey_at: new.rekey_at, pair: new.pair, dummies: None });
+        self.active = Some(Active {
+            sa: new.sa(),
+            rekey_at: new.rekey_at,
+            pair: new.pair,
+            dummies: None,
+            peer_is_capable: new.peer_is_capable,
+            is_doubtful,
+        });
         changes.push(Change::Activated(new.parameters));
     }
 
     fn activate_with_dummies(&mut self, new: NewOutbound, changes: &mut Vec<Change>) {
         self.waiting.clear();
         let dummies = Dummies { next: new.created + FIRST_DUMMY_PAUSE, pause: FIRST_DUMMY_PAUSE };
-        self.activate(new, changes);
+        self.activate(new, false, changes);
         // Over a loopback there is nobody to ask.
         if let Some(active) = self.active.as_mut().filter(|active| active.pair.is_some()) {
             active.dummies = Some(dummies);
@@ -293,42 +352,8 @@ impl Associations {
     }
 }
 
-impl Waiting {
-    fn new(new: NewOutbound) -> Self {
-        Waiting { since: new.created, is_doubtful: false, new }
-    }
-
-    fn sa(&self) -> Sa {
-        self.new.sa()
-    }
-
-    /// When it becomes active without confirmation. None where the peer is capable, and will confirm.
-    ///
-    /// A deployed peer installs its keys up to a second after its agreement has left, and may not have got ours, in
-    /// which case it proposes again. Most often it proposes the same SPI, and the new SA takes the place of this one.
-    /// But the SA in use does not live for ever.
-    fn due(&self, active: Option<&Active>) -> Option<Instant> {
-        let NewOutbound { created, negotiation_ttl, sa_ttl, peer_is_capable, .. } = self.new;
-        if peer_is_capable {
-            return None;
-        }
-        let longest = negotiation_ttl * 4;
-        let wait = (negotiation_ttl + negotiation_ttl / 2).max(SHORTEST_WAIT);
-        let wait = if self.is_doubtful { longest } else { wait.min(longest) };
-        let mut due = created + wait;
-        if let Some(active) = active {
-            let reserve = (negotiation_ttl * 2).min(sa_ttl / 4);
-            // Instants before the first one cannot be had.
-            let latest = active.sa.created
-                + active.sa.expires.saturating_duration_since(active.sa.created).saturating_sub(reserve);
-            due = due.min(latest);
-        }
-        Some(due.max(created + INSTALLATION))
-    }
-}
-
 impl NewOutbound {
-    fn sa(&self) -> Sa {
+    pub fn sa(&self) -> Sa {
         Sa { spi: self.parameters.spi, created: self.created, expires: self.expires }
     }
 }
@@ -351,13 +376,11 @@ pub(super) fn rekey_after(sa_ttl: Duration, random: u32) -> Duration {
 const MAX_INBOUND: usize = 4;
 /// A deployed peer keeps four inbound SAs. When it has made three that are newer, the next one may displace the one that
 /// is active here.
-const NEWER_PAIRS: usize = MAX_INBOUND - 1;
-/// The least wait before an SA is used that a deployed peer has not confirmed.
-const SHORTEST_WAIT: Duration = Duration::from_secs(2);
-/// A deployed peer installs new keys once a second.
-const INSTALLATION: Duration = Duration::from_secs(1);
+pub(super) const NEWER_PAIRS: usize = MAX_INBOUND - 1;
 /// How long a pair that is not confirmed keeps a route without an SA from beginning a negotiation of its own.
 const PATIENCE_WITHOUT_SA: Duration = Duration::from_secs(1);
+/// Knocks closer to each other may be one that arrived twice.
+const LATE_KNOCK: Duration = Duration::from_millis(500);
 const FIRST_DUMMY_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_DUMMY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -494,13 +517,106 @@ mod tests {
     }
 
     #[test]
-    fn pairs_whose_agreement_was_lost_on_the_way_to_us_count_as_the_peers() {
+    fn when_the_peer_has_pairs_that_we_lack_the_next_one_that_both_have_is_used_once_it_is_installed() {
         let mut story = Story::new();
         story.deployed(1);
-        story.associations.lost_agreement();
+        story.pass(300);
+        story.associations.lost_agreement(story.now);
+        story.associations.lost_agreement(story.now);
+        story.inbound(12, Role::Initiator);
+        assert_eq!(story.outbound(2, 12, Role::Initiator, false), []);
+        assert_eq!(story.associations.deadline(), Some(story.at(301)));
+        story.pass(1);
+        assert_eq!(story.advance(), [activated(2, 300)]);
+    }
+
+    #[test]
+    fn a_knock_makes_a_waiting_pair_of_a_deployed_peer_doubtful() {
+        for (after, role, due) in [
+            (0, Role::Responder, 307), // the knock that began the exchange, once more
+            (4, Role::Responder, 320),
+            (4, Role::Initiator, 307), // the peer has answered for this one
+        ] {
+            let mut story = Story::new();
+            story.deployed(1);
+            story.pass(300);
+            story.inbound(12, role);
+            story.outbound(2, 12, role, false);
+            story.pass(after);
+            story.knock();
+            assert_eq!(story.associations.is_in_doubt(), due == 320);
+            let deadline = story.associations.deadline().unwrap();
+            assert_eq!((deadline - story.start).as_secs(), due);
+            // However often it knocks.
+            story.knock();
+            assert_eq!(story.associations.deadline(), Some(deadline));
+            assert_eq!(story.confirm(12), [activated(2, 300)]);
+            assert!(!story.associations.is_in_doubt());
+        }
+    }
+
+    #[test]
+    fn a_knock_tells_that_the_pair_in_use_may_not_exist_at_the_peer_until_it_is_confirmed() {
+        for is_confirmed in [false, true] {
+            let mut story = Story::new();
+            story.inbound(11, Role::Responder);
+            story.outbound(1, 11, Role::Responder, false);
+            if is_confirmed {
+                story.confirm(11);
+            }
+            story.pass(5);
+            story.knock();
+            assert_eq!(story.associations.is_in_doubt(), !is_confirmed);
+            story.inbound(12, Role::Initiator);
+            story.outbound(2, 12, Role::Initiator, false);
+            assert!(!story.associations.is_in_doubt(), "the newest pair is known to both");
+            let due = if is_confirmed { story.at(12) + HALF_SECOND } else { story.at(6) };
+            assert_eq!(story.associations.deadline(), Some(due));
+        }
+        // A knock that comes when the SA has grown old asks for another one.
+        let mut story = Story::new();
+        story.inbound(11, Role::Responder);
+        story.outbound(1, 11, Role::Responder, false);
+        story.pass(150);
+        story.knock();
+        assert!(!story.associations.is_in_doubt());
+    }
+
+    #[test]
+    fn a_pair_that_both_ends_have_replaces_those_that_the_peer_may_not_have() {
+        for pause in [0, 1] {
+            let mut story = Story::new();
+            story.deployed(1);
+            story.pass(300);
+            story.inbound(12, Role::Initiator);
+            story.outbound(2, 12, Role::Initiator, false);
+            story.pass(pause);
+            story.inbound(13, Role::Responder);
+            story.outbound(3, 13, Role::Responder, false);
+            story.now = story.at(307) + HALF_SECOND;
+            assert_eq!(story.advance(), [activated(2, 300)]);
+            story.pass(20);
+            assert_eq!(story.advance(), []);
+            assert_eq!(
+                story.confirm(13),
+                [activated(3, 300 + pause as u32)],
+                "unless the peer shows that it has it"
+            );
+        }
+    }
+
+    #[test]
+    fn on_a_path_that_loses_messages_a_pair_that_the_peer_may_not_have_waits_longer() {
+        let mut story = Story::new();
+        story.deployed(1);
+        story.pass(300);
+        // A challenge or a proposal was lost.
+        story.knock();
+        story.pass(5);
+        story.knock();
         assert_eq!(story.deployed(2), []);
-        assert_eq!(story.deployed(3), [activated(2, 0)]);
-        assert_eq!(story.deployed(4), []);
+        assert_eq!(story.associations.deadline(), Some(story.at(325)));
+        assert!(!story.associations.is_in_doubt());
     }
 
     #[test]
@@ -725,6 +841,10 @@ mod tests {
             };
             self.associations.add_outbound(new, &mut changes);
             changes
+        }
+
+        fn knock(&mut self) {
+            self.associations.knocked(self.now, self.negotiation_ttl);
         }
 
         fn confirm(&mut self, spi: u32) -> Vec<Change> {

@@ -262,7 +262,7 @@ impl KeyManager {
             return Err(Rejection::RateLimit);
         }
         entry.tunnel.challenge(token, &mut self.shared);
-        if entry.tunnel.knocked(now) {
+        if entry.tunnel.knocked(now, &self.shared.settings) {
             let address = entry.tunnel.route().gateway;
             self.settle(now, spi);
             if let Some(peer) = self.peers.get_mut(&address) {
@@ -356,7 +356,7 @@ impl KeyManager {
             if was_capable || entry.tunnel.has_outbound() {
                 peer.is_capable = entry.tunnel.is_capable();
             }
-            if !entry.waits && entry.tunnel.wants_negotiation(now) {
+            if !entry.waits && entry.tunnel.wants_turn(now) {
                 entry.waits = true;
                 peer.turns.push(spi, entry.tunnel.has_outbound());
                 peer.list(gateway, &mut self.turns);
@@ -386,7 +386,7 @@ impl KeyManager {
                 continue;
             };
             // The peer may have been faster.
-            if entry.tunnel.wants_negotiation(now) {
+            if entry.tunnel.wants_turn(now) {
                 if !self.budgets.starts.admits(now) {
                     return;
                 }
@@ -399,7 +399,7 @@ impl KeyManager {
                 }
                 self.budgets.starts.note(now);
                 peer.starts.note(now);
-                entry.tunnel.start(now, &mut self.shared);
+                entry.tunnel.knock(now, &mut self.shared);
             }
             entry.waits = false;
             peer.turns.pop();
@@ -550,7 +550,7 @@ const RARE_KNOCKS: usize = 5;
 /// Of the challenges, those that are kept for such routes.
 const RARE_KNOCKS_PER_SECOND: usize = KNOCKS_PER_SECOND / 4;
 /// Negotiations with a deployed peer, which processes 100 messages a second: two for each of ours, and as many for its
-/// own.
+/// own. A repeated knock counts as one that begins, and costs as much.
 const DEPLOYED_STARTS_PER_SECOND: usize = 25;
 /// Negotiations with a capable peer, and with all peers together.
 const STARTS_PER_SECOND: usize = 500;

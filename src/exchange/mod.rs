@@ -32,6 +32,7 @@
 //!    │ the tag verifies: SAs
 //!    ▼
 //!   idle                       (both waits end after negotiation-ttl; the inbound SPI is kept for the next try)
+//!                              (each proposal restarts it, up to four negotiation-ttls after the first knock)
 //! ```
 //!
 //! The messages are those of `Noise_NNpsk0_25519_AESGCM_BLAKE2s`; only the derivation of the ESP keys at the end is
@@ -58,6 +59,20 @@
 //! * *Deployed peer.* It installs its keys up to a second late and confirms nothing by itself, so both roles wait for
 //!   confirmation or until a time has passed (`lifetime`).
 //!
+//! # In doubt about a deployed peer
+//!
+//! A deployed peer that has sent an agreement uses the new keys 1.5 negotiation-ttls later, and one that has not got ours
+//! never will. So where messages are lost the ends may use keys that the other lacks. We are in doubt when
+//!
+//! * a proposal of ours has left and no agreement has come, or
+//! * the peer knocks again although it ought to have got our agreement. The pair then waits longer.
+//!
+//! While in doubt the knock is repeated, each time two round trips after the last, at least 500 ms and at most a second. If
+//! the proposal was lost, the nonce is the same and so is the proposal. If the agreement was lost, the nonce is another one,
+//! and the peer replaces its SA. Repeated knocks take their turn and their budget among the negotiations that begin. A peer
+//! that stays silent gets fewer and fewer, and after eight negotiations none. First knocks are not repeated, so where nothing
+//! is lost nothing more is sent.
+//!
 //! # Standing up to strangers
 //!
 //! * Datagrams count only if they come from the gateway of the route. The order of checks at the initiator is source,
@@ -77,6 +92,7 @@
 //!
 //! * *A proposal that a deployed peer did not answer is followed by another negotiation*, even if the peer's own has
 //!   meanwhile provided SAs. The peer may have accepted the proposal, and would send under keys that exist only there.
+//! * *A pair for which a deployed peer has answered is preferred* to one that it may not have got, even if that is newer.
 //! * *A waiting outbound SA may be a rekey already done.* For two negotiation-ttls no further one is started.
 //! * *Inbound SAs that the peer is known to have are kept* when a fifth displaces one, the newest that was confirmed and
 //!   the newest that we asked for: several agreements in a row may have been lost.
@@ -86,6 +102,8 @@
 //!
 //! * 65,279 inbound SPIs of 16 bits per public address. When they run out exchanges with deployed peers fail, and say so.
 //! * The only AEAD negotiated is `aes-gcm-16-icv`, the one of version 5. There is one lane.
+//! * With a deployed peer, a third of the exchange lost and a negotiation-ttl of 1 s, about 1 % of the packets are lost:
+//!   the peer takes its keys before four messages have passed. With 5 s or more it is less than 0.1 %.
 //! * A deployed peer has no defence against a flood with the spoofed source of its gateway, and a challenge or agreement
 //!   from it carries no token: a stranger who can spoof the source can keep us from new keys with such a peer.
 
@@ -109,6 +127,7 @@ mod responder;
 mod spis;
 mod tunnel;
 mod turns;
+mod waiting;
 
 pub use manager::KeyManager;
 pub use message::Kind;

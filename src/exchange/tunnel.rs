@@ -87,12 +87,18 @@ impl Tunnel {
         self.capability.is_known
     }
 
-    /// Begins a negotiation.
-    pub fn start(&mut self, now: Instant, shared: &mut Shared) {
-        let token = if self.is_capable() { token(&mut *shared.random) } else { 0 };
-        self.initiator.start(now, &shared.settings, token);
-        shared.counters.negotiations_initiated += 1;
-        self.send(shared, message::knock(self.route.spi, token));
+    /// Begins a negotiation, or repeats the knock of the one under way.
+    pub fn knock(&mut self, now: Instant, shared: &mut Shared) {
+        if self.initiator.is_idle() {
+            let token = if self.is_capable() { token(&mut *shared.random) } else { 0 };
+            // A peer that stays silent is asked less often.
+            let repeats = self.is_in_doubt() && self.backoff.unanswered < GRACE_IN_DOUBT;
+            self.initiator.start(now, &shared.settings, token, repeats);
+            shared.counters.negotiations_initiated += 1;
+        } else {
+            self.initiator.knock_again(now);
+        }
+        self.send(shared, message::knock(self.route.spi, self.initiator.token()));
     }
 
     /// Answers a knock. Nothing changes.
@@ -103,12 +109,14 @@ impl Tunnel {
     }
 
     /// The peer knocks, so it is there: a negotiation that is wanted need not wait. Says whether to see to that.
-    pub fn knocked(&mut self, now: Instant) -> bool {
+    pub fn knocked(&mut self, now: Instant, settings: &Settings) -> bool {
+        let was_in_doubt = self.is_in_doubt();
+        self.associations.knocked(now, settings.negotiation_ttl);
         let again = self.backoff.ended.is_none_or(|at| at + FRONT_AGAIN <= now);
         if again {
             self.backoff = Backoff { ended: Some(now), ..Backoff::default() };
         }
-        again
+        again || self.is_in_doubt() && !was_in_doubt
     }
 
     /// Whether the initiator waits for a message of this kind. Says whether its token vouches for it.
@@ -126,9 +134,12 @@ impl Tunnel {
             self.draw_initiator_spi(shared);
         }
         let peering = self.route.peering(&shared.settings);
-        let proposal =
+        let (proposal, has_accepted) =
             self.initiator.challenged(now, &peering, challenge, &shared.settings, &mut *shared.random)?;
         self.capability.missed = 0;
+        if has_accepted {
+            self.associations.lost_agreement(now);
+        }
         shared.counters.challenges_accepted += 1;
         self.send(shared, message::proposal(self.route.spi, self.initiator.token(), &proposal));
         Ok(())
@@ -186,7 +197,7 @@ impl Tunnel {
         shared: &mut Shared,
     ) -> Result<(), Rejection> {
         let peering = self.route.peering(&shared.settings);
-        let (keys, spi) = self.initiator.agreed(&peering, lane, agreement)?;
+        let (keys, spi) = self.initiator.agreed(now, &peering, lane, agreement)?;
         self.met(keys.peer.is_capable && shared.settings.extensions);
         shared.counters.keypairs_negotiated += 1;
         // Over a loopback the same gateway makes the other SA as responder.
@@ -217,23 +228,24 @@ impl Tunnel {
         if let Some(expired) = self.initiator.expire(now) {
             self.expired(now, expired, shared);
         }
-        if let Some(token) = self.initiator.knock_again(now) {
-            self.send(shared, message::knock(self.route.spi, token));
+        if self.initiator.token() != 0 && self.initiator.knock_at().is_some_and(|at| at <= now) {
+            self.knock(now, shared);
         }
     }
 
-    pub fn wants_negotiation(&self, now: Instant) -> bool {
-        self.next_start(now).is_some_and(|at| at <= now)
+    /// Whether a negotiation has to begin, or a knock to a deployed peer has to be repeated.
+    pub fn wants_turn(&self, now: Instant) -> bool {
+        self.next_turn(now).is_some_and(|at| at <= now)
     }
 
     pub fn has_outbound(&self) -> bool {
         self.associations.has_outbound()
     }
 
-    /// When there is something to do next, not counting a negotiation that is wanted already at `now`.
+    /// When there is something to do next, not counting a turn that is wanted already at `now`.
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
-        let start = self.next_start(now).filter(|&at| at > now);
-        [self.initiator.deadline(), self.associations.deadline(), start].into_iter().flatten().min()
+        let turn = self.next_turn(now).filter(|&at| at > now);
+        [self.initiator.deadline(), self.associations.deadline(), turn].into_iter().flatten().min()
     }
 
     /// Takes over a changed gateway address. Says whether it is another one.
@@ -287,15 +299,19 @@ impl Tunnel {
         inbound.chain(outbound)
     }
 
-    /// When to begin the next negotiation; none while one is under way.
-    fn next_start(&self, now: Instant) -> Option<Instant> {
+    /// When to begin the next negotiation, or to repeat the knock of the one under way.
+    fn next_turn(&self, now: Instant) -> Option<Instant> {
         if !self.initiator.is_idle() {
-            return None;
+            return self.initiator.knock_at();
         }
-        // A capable peer uses no keys that we have not shown to have.
-        let has_to_retry = self.initiator.has_to_retry() && !self.is_capable();
-        let wanted = if has_to_retry { now } else { self.associations.rekey_at().unwrap_or(now) };
+        let at_once = self.initiator.start_at(now);
+        let wanted = if self.is_in_doubt() { at_once } else { self.associations.rekey_at().unwrap_or(now) };
         Some(wanted.max(self.backoff.until.unwrap_or(wanted)))
+    }
+
+    /// Whether one end may use keys that the other never got. A capable peer uses none that we have not shown to have.
+    fn is_in_doubt(&self) -> bool {
+        !self.is_capable() && (self.initiator.has_to_retry() || self.associations.is_in_doubt())
     }
 
     /// Sees to an SPI for the first proposal of a negotiation, of the kind that the peer gets.
@@ -319,15 +335,15 @@ impl Tunnel {
 
     fn expired(&mut self, now: Instant, expired: Expired, shared: &mut Shared) {
         shared.counters.negotiations_expired += 1;
+        self.associations.lost_message(now);
         let (route, gateway) = (self.route.id.clone(), self.route.gateway);
         shared.outputs.push_back(Output::Log(Event::NegotiationExpired { route, gateway }));
         if !expired.is_unanswered {
-            self.associations.lost_agreement();
             self.backoff.end();
             return;
         }
         let remaining = self.associations.outbound_expires().map(|at| at.saturating_duration_since(now));
-        let grace = if self.initiator.has_to_retry() { GRACE_IN_DOUBT } else { GRACE };
+        let grace = if self.is_in_doubt() { GRACE_IN_DOUBT } else { GRACE };
         self.backoff.extend(now, shared.settings.negotiation_ttl, grace, remaining);
         if expired.had_token {
             self.capability.missed += 1;

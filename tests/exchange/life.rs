@@ -179,6 +179,33 @@ fn a_deployed_peer_is_not_asked_more_than_25_times_a_second() {
 }
 
 #[test]
+fn thousands_of_routes_in_doubt_do_not_knock_more_often_than_a_deployed_peer_bears() {
+    let mut pair = Pair::without_extensions();
+    let (a, b) = (pair.gateways[A].address, pair.gateways[B].address);
+    let routes =
+        |gateway| (0..2_000).map(|n| route(&format!("r{n}"), 300 + n, 7, gateway)).collect::<Vec<_>>();
+    pair.wire = Box::new(move |datagram| {
+        let is_lost = datagram.kind() == AGREEMENT || datagram.kind() == KNOCK && datagram.source == b;
+        if is_lost { Fate::Lose } else { Fate::Deliver }
+    });
+    pair.configure(A, routes(b));
+    pair.configure(B, routes(a));
+    pair.run_for(180);
+    assert!(pair.counters(A).challenges_accepted > 4_000);
+    let knocks: Vec<Instant> =
+        pair.sent.iter().filter(|one| one.kind() == KNOCK && one.source == a).map(|one| one.at).collect();
+    assert!(knocks.len() > 4_000 && knocks.windows(26).all(|few| few[25] - few[0] >= Duration::from_secs(1)));
+    // Each has had its turn.
+    let proposals = pair.sent.iter().filter(|one| one.kind() == PROPOSAL && one.source == a);
+    let spis: std::collections::BTreeSet<[u8; 4]> =
+        proposals.map(|one| one.payload[..4].try_into().unwrap()).collect();
+    assert_eq!(spis.len(), 2_000);
+    pair.wire = Box::new(|_| Fate::Deliver);
+    pair.run_for(180);
+    assert_eq!((pair.gateways[A].outbound.len(), pair.gateways[B].outbound.len()), (2_000, 2_000));
+}
+
+#[test]
 fn thousands_of_dead_peers_do_not_keep_those_that_live_from_their_keys() {
     let mut pair = Pair::new();
     let nobody = "203.0.113.99".parse().unwrap();

@@ -59,7 +59,9 @@ fn any_one_message_may_be_lost() {
         pair.configure_both();
         pair.run_for(NEGOTIATION_TTL + 1);
         pair.assert_traffic_flows();
-        assert!(pair.counters(A).negotiations_expired + pair.counters(B).negotiations_expired > 0);
+        let expired = pair.counters(A).negotiations_expired + pair.counters(B).negotiations_expired;
+        // Once there is a proposal that was not answered, the knock is repeated before.
+        assert_eq!(expired > 0, [KNOCK, CHALLENGE].contains(&kind));
     }
 }
 
@@ -178,6 +180,78 @@ fn a_knock_to_a_capable_peer_is_repeated_with_its_token_until_a_challenge_comes(
     let at: Vec<Instant> = pair.sent[before..][..4].iter().map(|one| one.at).collect();
     assert!(at.windows(2).all(|pair| pair[1] - pair[0] == Duration::from_millis(500)));
     assert_eq!(pair.counters(A).negotiations_expired + pair.counters(B).negotiations_expired, 0);
+}
+
+#[test]
+fn a_knock_to_a_deployed_peer_is_repeated_once_a_proposal_is_not_answered() {
+    let mut pair = Pair::without_extensions();
+    pair.connect();
+    let silent = pair.gateways[B].address;
+    let mut lost = 0;
+    pair.wire = Box::new(move |datagram| {
+        let is_lost = match datagram.kind() {
+            KNOCK => datagram.source == silent,
+            AGREEMENT => lost < 2,
+            _ => false,
+        };
+        lost += u32::from(is_lost && datagram.kind() == AGREEMENT);
+        if is_lost { Fate::Lose } else { Fate::Deliver }
+    });
+    let before = pair.sent.len();
+    pair.run_until(pair.at(SA_TTL * 5 / 8 + 4));
+    let a = pair.gateways[A].address;
+    let sent: Vec<&Datagram> =
+        pair.sent[before..].iter().filter(|one| [one.source, one.to].contains(&a)).collect();
+    let of_a = |kind: u8| -> Vec<&&Datagram> {
+        sent.iter().filter(|one| one.source == a && one.kind() == kind).collect()
+    };
+    let (knocks, proposals) = (of_a(KNOCK), of_a(PROPOSAL));
+    assert_eq!((knocks.len(), proposals.len()), (3, 3));
+    let pause = knocks[1].at - proposals[0].at;
+    assert!((Duration::from_millis(500)..=Duration::from_secs(1)).contains(&pause), "{pause:?}");
+    // The same key and SPI under another nonce, so that the peer replaces its SA.
+    assert_eq!(proposals[0].payload[8..40], proposals[1].payload[8..40]);
+    assert_ne!(proposals[0].payload, proposals[1].payload);
+    assert_eq!((pair.counters(A).negotiations_expired, pair.counters(B).outbound_sa_updated), (0, 2));
+    pair.assert_traffic_flows();
+}
+
+#[test]
+fn where_nothing_is_lost_no_knock_to_a_deployed_peer_is_repeated() {
+    for latency_ms in [1, 40, 200, 450] {
+        let mut pair = Pair::without_extensions();
+        pair.latency = Duration::from_millis(latency_ms);
+        pair.configure_both();
+        pair.run_for(6 * 3600);
+        let count = |kind: u8| pair.sent.iter().filter(|one| one.kind() == kind).count() as u64;
+        let initiated = [A, B].map(|side| pair.counters(side).negotiations_initiated).iter().sum::<u64>();
+        assert!(initiated > 50);
+        assert_eq!([KNOCK, CHALLENGE, PROPOSAL, AGREEMENT].map(count), [initiated; 4]);
+    }
+}
+
+#[test]
+fn a_deployed_peer_that_falls_silent_is_asked_less_and_less_often_even_in_doubt() {
+    let mut pair = Pair::without_extensions();
+    pair.configure(B, vec![pair.route(B)]);
+    pair.in_flight.clear();
+    // After its challenge nothing comes.
+    let (silent, mut challenges) = (pair.gateways[B].address, 0);
+    pair.wire = Box::new(move |datagram| {
+        challenges += u32::from(datagram.kind() == CHALLENGE);
+        let is_first = datagram.kind() == CHALLENGE && challenges == 1;
+        if datagram.source == silent && !is_first { Fate::Lose } else { Fate::Deliver }
+    });
+    pair.configure(A, vec![pair.route(A)]);
+    pair.run_for(3600);
+    let knocks = |from: u64, to: u64| {
+        let a = pair.gateways[A].address;
+        let sent = pair.sent.iter().filter(|one| one.source == a && one.kind() == KNOCK);
+        sent.filter(|one| (pair.at(from)..pair.at(to)).contains(&one.at)).count()
+    };
+    let [first, last] = [knocks(0, 40), knocks(3_000, 3_600)];
+    assert!((30..=45).contains(&first), "one a second: {first}");
+    assert!((9..=11).contains(&last), "one a minute: {last}");
 }
 
 #[test]
