@@ -2,12 +2,7 @@
 //! House rules that a compiler does not check: which room may use which, where `unsafe` may stand, how
 //! long a file may be, and that nothing is left half done. A complaint says where and what to do.
 //!
-//! ```text
-//!  main  cli ───────────────────────────────────────────► everything
-//!            leader ──► control ──► worker ──► graph ──► stage ──► esp ──► aead
-//!               │          ├► exchange    └──► xdp         ├► route        frame
-//!               └► yang ◄──┴► config                       └► count        wire
-//! ```
+//! `docs/architecture.md` has the picture of the rooms; `ROOMS` is the table that counts.
 //!
 //! Limits: rooms are read from paths (`crate::room`, `vita::room`, grouped or not), not from what a
 //! compiler would resolve; a re-export of a lower room by a permitted one is that room's affair.
@@ -245,7 +240,7 @@ fn unfinished(source: &Source) -> Vec<String> {
     });
     noted
         .map(|(number, _)| {
-            format!("{}: finish it, or write it down under Limits in README.md", source.at(number))
+            format!("{}: finish it, or write it down under Limits in docs/operating.md", source.at(number))
         })
         .chain(called.map(|(number, _)| format!("{}: a stub; finish it or leave it out", source.at(number))))
         .collect()

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Stories about configurations of a gateway. The fragments follow the example of the README: two gateways, two
-//! queues each.
+//! Stories about configurations of a gateway. The fragments follow the example of docs/configuration.md: two
+//! gateways, two queues each.
 
 mod associations;
 mod constraints;
