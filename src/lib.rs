@@ -17,6 +17,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod count;
+pub mod daemon;
 pub mod esp;
 pub mod exchange;
 pub mod frame;

@@ -36,6 +36,11 @@ const ROOMS: &[Room] = &[
     Room { name: "worker", uses: &["clock", "process", "graph", "xdp"], below: true },
     Room { name: "control", uses: &["clock", "config", "worker", "exchange", "count"], below: true },
     Room { name: "leader", uses: &["clock", "yang", "control"], below: false },
+    Room {
+        name: "daemon",
+        uses: &["aead", "clock", "process", "yang", "config", "xdp", "control", "leader"],
+        below: false,
+    },
 ];
 
 /// The top of the house: these put everything together.

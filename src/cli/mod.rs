@@ -2,7 +2,7 @@
 //! The command line: run a gateway, or talk to one that runs.
 //!
 //! ```text
-//!   vita --name paris --xdp --cpu 2,3      the gateway (daemon)
+//!   vita --name paris --xdp --cpu 2,3      the gateway (crate::daemon)
 //!   vita config set paris / < paris.conf   a client of its control socket (config)
 //!   vita ps                                which instances run
 //!   vita --keygen, --config-help           answers that need no gateway
@@ -15,7 +15,6 @@ mod args;
 mod change;
 mod config;
 mod cpus;
-mod daemon;
 mod listen;
 mod model;
 mod output;
@@ -34,6 +33,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use tracing_subscriber::EnvFilter;
 use zeroize::Zeroizing;
 
+use crate::daemon;
 use crate::process::{self, Log};
 use args::{Command, ConfigAction, Gateway, Vita};
 
@@ -84,7 +84,15 @@ fn run_gateway(gateway: Gateway) -> ExitCode {
         Err(error) => return fail(error),
     };
     ungranted.iter().for_each(|what| tracing::warn!("{what}"));
-    match daemon::run(gateway) {
+    let options = daemon::Options {
+        name: gateway.name,
+        cpus: gateway.cpu.map(|list| list.0).unwrap_or_default(),
+        busywait: gateway.busywait,
+        realtime: gateway.realtime,
+        config: gateway.config,
+        allow_empty: gateway.allow_empty,
+    };
+    match daemon::run(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Behind what the log has to say, and as little waited for.

@@ -1,30 +1,50 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The gateway process: one loop that serves the control socket and the workers, until a signal ends it.
+//!
+//! ```text
+//!   control socket ──► leader::Server ──► requests ─┐
+//!   --config, SIGHUP ──► file ──────────────────────┴─► control::Transactions ──► control::Supervisor ──► workers
+//! ```
+//!
+//! The loop waits in one `poll` for clients, signals, workers, neighbour tables and the next deadline. Changes of the
+//! configuration are made one after the other; the owner says whose is under way.
 
-use super::args::Gateway;
+mod requests;
+mod signals;
+
 use crate::aead;
 use crate::clock::Instant;
-use crate::config::{Document, Rejected};
-use crate::control::{self, Edit, History, Request, Supervisor, TransactionError, Transactions, history};
+use crate::config::Document;
+use crate::control::{self, History, Request, Supervisor, TransactionError, Transactions, history};
+use crate::leader::Server;
 use crate::leader::rundir::{self, RunDir, RunDirError};
-use crate::leader::{Change, Extension, Handler, Server};
 use crate::process::{self, Generation};
 use crate::xdp;
-use crate::yang::format::Format;
+use requests::{Owner, Requests};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::flag;
-use signal_hook::low_level::pipe;
+use signals::Signals;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
+
+/// How a gateway is run.
+#[derive(Debug)]
+pub struct Options {
+    /// None: it is found by its process id, and its configurations end with it.
+    pub name: Option<String>,
+    /// One for each worker, in the order of their queues.
+    pub cpus: Vec<usize>,
+    pub busywait: bool,
+    pub realtime: bool,
+    /// File of the configuration to start with, read again at SIGHUP.
+    pub config: Option<PathBuf>,
+    /// Whether a reload may remove everything.
+    pub allow_empty: bool,
+}
 
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
@@ -52,28 +72,27 @@ pub enum DaemonError {
 
 /// Runs a gateway until SIGINT or SIGTERM; SIGHUP has it read its configuration file again. On the way out programs are
 /// detached, sockets closed, names removed.
-pub fn run(gateway: Gateway) -> Result<(), DaemonError> {
-    // Without a name it is found by its process id.
-    let id = gateway.name.clone().unwrap_or_else(|| std::process::id().to_string());
+pub fn run(options: Options) -> Result<(), DaemonError> {
+    let id = options.name.clone().unwrap_or_else(|| std::process::id().to_string());
     let id = id.as_str();
     let aead = aead::chosen()?;
     let signals = Signals::new()?;
     raise_descriptor_limit();
     // The file is read before anything is made, so that a mistake in it leaves nothing behind.
-    let start = gateway.config.as_deref().map(read).transpose()?;
+    let start = options.config.as_deref().map(read).transpose()?;
     let mut run_dir = RunDir::create(&rundir::root())?;
     let path = run_dir.socket();
     let mut server = Server::bind(&path).map_err(|source| DaemonError::Listen { path, source })?;
-    if let Some(name) = &gateway.name {
+    if let Some(name) = &options.name {
         run_dir.claim(name)?;
     }
     let mut supervisor = Supervisor::new(control::Options {
-        cpus: gateway.cpu.map(|list| list.0).unwrap_or_default(),
-        busywait: gateway.busywait,
-        realtime: gateway.realtime,
+        cpus: options.cpus,
+        busywait: options.busywait,
+        realtime: options.realtime,
         name: id.to_string(),
     })?;
-    let history = match &gateway.name {
+    let history = match &options.name {
         Some(name) => {
             let state = history::root().join(name);
             let history = History::open(&state);
@@ -90,8 +109,8 @@ pub fn run(gateway: Gateway) -> Result<(), DaemonError> {
     };
     let mut transactions = Transactions::new(supervisor, history);
     let mut daemon = Daemon {
-        config: gateway.config,
-        allow_empty: gateway.allow_empty,
+        config: options.config,
+        allow_empty: options.allow_empty,
         owner: Owner::Nobody,
         wants_reload: false,
     };
@@ -164,19 +183,9 @@ fn raise_descriptor_limit() {
 /// What the loop does besides serving clients and workers.
 struct Daemon {
     config: Option<PathBuf>,
-    /// Whether a reload may remove everything.
     allow_empty: bool,
     owner: Owner,
     wants_reload: bool,
-}
-
-/// Whose request is under way.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Owner {
-    Nobody,
-    Start,
-    Reload,
-    Client,
 }
 
 impl Daemon {
@@ -247,38 +256,6 @@ impl Daemon {
     }
 }
 
-/// Signals to stop. The first one is heard by the loop; a second one, of somebody who cannot wait, ends the process where
-/// it stands. And SIGHUP, the signal to read the configuration file again.
-struct Signals {
-    /// Becomes readable.
-    arrival: UnixStream,
-    stop: Arc<AtomicBool>,
-    reload: Arc<AtomicBool>,
-}
-
-impl Signals {
-    fn new() -> io::Result<Signals> {
-        let (arrival, sender) = UnixStream::pair()?;
-        arrival.set_nonblocking(true)?;
-        let (stop, reload) = <(Arc<AtomicBool>, Arc<AtomicBool>)>::default();
-        for signal in [SIGINT, SIGTERM] {
-            flag::register_conditional_shutdown(signal, KILLED, stop.clone())?;
-            flag::register(signal, stop.clone())?;
-            pipe::register(signal, sender.try_clone()?)?;
-        }
-        flag::register(SIGHUP, reload.clone())?;
-        pipe::register(SIGHUP, sender)?;
-        Ok(Signals { arrival, stop, reload })
-    }
-
-    /// Whether the configuration file is to be read again; true once for any number of signals since.
-    fn takes_reload(&self) -> bool {
-        // What arrives is one byte a signal; a flag says which it was.
-        while matches!((&self.arrival).read(&mut [0; 64]), Ok(1..)) {}
-        self.reload.swap(false, Ordering::Relaxed)
-    }
-}
-
 /// Reads a configuration. What is no file with an end is not even opened for long: nobody can say when the other end of a
 /// pipe would write.
 fn read(path: &Path) -> Result<Document, DaemonError> {
@@ -294,122 +271,7 @@ fn read(path: &Path) -> Result<Document, DaemonError> {
         .map_err(|error| DaemonError::File(error.in_file(&path.display().to_string())))
 }
 
-/// What the control socket may ask for.
-struct Requests<'a> {
-    transactions: &'a mut Transactions,
-    now: Instant,
-    owner: &'a mut Owner,
-}
-
-impl Requests<'_> {
-    fn begin(&mut self, request: Request) -> Result<(), String> {
-        self.transactions.begin(self.now, request).map_err(|error| error.to_string())?;
-        *self.owner = Owner::Client;
-        Ok(())
-    }
-
-    fn apply(
-        &mut self,
-        verb: String,
-        edit: impl FnOnce(&Document) -> Result<Document, Rejected> + Send + 'static,
-    ) -> Result<(), String> {
-        self.begin(Request::Change { edit: accepted(edit), verb })
-    }
-}
-
-/// Tells what of a configuration is not taken over.
-fn accepted(edit: impl FnOnce(&Document) -> Result<Document, Rejected> + Send + 'static) -> Edit {
-    Box::new(|document| {
-        let candidate = edit(document).map_err(|error| error.to_string())?;
-        if candidate.ignored_associations() > 0 {
-            tracing::warn!(
-                "Rejected changes to auto-managed SA database (data-plane option is not set): {} configured SAs are \
-                 dropped, the key exchange makes its own",
-                candidate.ignored_associations()
-            );
-        }
-        Ok(candidate)
-    })
-}
-
-impl Handler for Requests<'_> {
-    fn schema(&self) -> &str {
-        crate::config::SCHEMA
-    }
-
-    fn schema_source(&self, schema: &str) -> Option<&str> {
-        crate::config::module_source(schema)
-    }
-
-    fn get_config(&mut self, path: &str, format: Format, print_default: bool) -> Result<String, String> {
-        let supervisor = &self.transactions.supervisor;
-        let live = || supervisor.associations();
-        let printed = supervisor.document().print_live(path, format, print_default, live);
-        printed.map_err(|error| error.to_string())
-    }
-
-    fn get_state(&mut self, path: &str, format: Format, print_default: bool) -> Result<String, String> {
-        let state = self.transactions.supervisor.state(path);
-        let printed = state.and_then(|state| state.print(path, format, print_default));
-        printed.map_err(|error| error.to_string())
-    }
-
-    fn is_busy(&self) -> bool {
-        self.transactions.is_busy() || matches!(self.owner, Owner::Start | Owner::Reload)
-    }
-
-    fn outcome(&mut self) -> Poll<Result<Option<String>, String>> {
-        // A call that is answered at once has begun nothing.
-        if *self.owner != Owner::Client {
-            return Poll::Ready(Ok(None));
-        }
-        let Some(outcome) = self.transactions.outcome() else { return Poll::Pending };
-        *self.owner = Owner::Nobody;
-        Poll::Ready(outcome.map(Some).map_err(|error| error.to_string()))
-    }
-
-    fn set_config(&mut self, path: &str, config: &str) -> Result<(), String> {
-        let (path, config) = (path.to_owned(), config.to_owned());
-        self.apply(format!("set {path}"), move |document| document.set(&path, &config))
-    }
-
-    fn add_config(&mut self, path: &str, config: &str) -> Result<(), String> {
-        let (path, config) = (path.to_owned(), config.to_owned());
-        self.apply(format!("add {path}"), move |document| document.add(&path, &config))
-    }
-
-    fn remove_config(&mut self, path: &str) -> Result<(), String> {
-        let path = path.to_owned();
-        self.apply(format!("remove {path}"), move |document| document.remove(&path))
-    }
-
-    fn extension(&mut self, call: &Extension) -> Result<String, String> {
-        let request = match call.clone() {
-            Extension::DryRun(change) => Request::DryRun {
-                edit: accepted(move |document| match change {
-                    Change::Set { path, config } => document.set(&path, &config),
-                    Change::Add { path, config } => document.add(&path, &config),
-                    Change::Remove { path } => document.remove(&path),
-                }),
-            },
-            Extension::Commit { config, confirm_timeout_s } => Request::Commit {
-                edit: accepted(move |document| document.set("/", &config)),
-                timeout: confirm_timeout_s.map(|seconds| Duration::from_secs(seconds.into())),
-            },
-            Extension::Rollback { index } => Request::Rollback { index: index as usize },
-            Extension::Confirm => {
-                let confirmed = self.transactions.confirm().map(|()| String::new());
-                return confirmed.map_err(|error| error.to_string());
-            }
-            Extension::History => return Ok(self.transactions.history(self.now)),
-        };
-        self.begin(request).map(|()| String::new())
-    }
-}
-
 /// How long clients wait for the configuration of the start. It takes longer only where a device does.
 const START_PATIENCE: Duration = Duration::from_secs(2);
-/// What a shell reports of a process that SIGTERM ended.
-const KILLED: i32 = 143;
 /// Keeps an error that does not go away from filling the log and a CPU.
 const POLL_ERROR_PAUSE: Duration = Duration::from_secs(1);
