@@ -11,11 +11,12 @@ use std::time::Duration;
 use x25519_dalek::StaticSecret;
 use zeroize::Zeroizing;
 
+use super::kind::{KEY_MESSAGE, Kind};
 use super::limit::Limit;
-use super::message::{AEAD_FIELD, KEY_MESSAGE, Kind, LANE, Payload, VERSION};
+use super::message::{AEAD_FIELD, LANE, Payload, VERSION};
 use super::noise::{self, Agreement, Ephemeral, Keys};
+use super::peering::Peering;
 use super::report::Rejection;
-use super::tunnel::Peering;
 use super::{Random, Settings};
 
 pub(super) struct Initiator {

@@ -23,6 +23,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::report::Role;
+use super::sa::{Active, Dummies, MAX_INBOUND, NEWER_PAIRS, NewOutbound, Sa};
 use super::waiting::Waiting;
 use super::{Direction, SaParameters};
 
@@ -39,31 +40,6 @@ pub(super) struct Associations {
     loss_seen: Option<Instant>,
     /// When the peer knocked last, unless it has proposed since.
     knocked: Option<Instant>,
-}
-
-/// What is known of an SA apart from its keys.
-#[derive(Clone, Copy)]
-pub(super) struct Sa {
-    pub spi: u32,
-    pub created: Instant,
-    pub expires: Instant,
-}
-
-/// An outbound SA about to be placed.
-pub(super) struct NewOutbound {
-    pub parameters: SaParameters,
-    pub created: Instant,
-    pub expires: Instant,
-    /// When to replace it by another one.
-    pub rekey_at: Instant,
-    /// The inbound SPI of its pair; none over a loopback.
-    pub pair: Option<u32>,
-    /// Our part in the exchange.
-    pub role: Role,
-    /// Whether both messages of the exchange had the format of newer gateways.
-    pub peer_is_capable: bool,
-    pub negotiation_ttl: Duration,
-    pub sa_ttl: Duration,
 }
 
 /// What became of the SAs.
@@ -84,23 +60,6 @@ struct Inbound {
     role: Role,
     /// A packet has authenticated.
     is_confirmed: bool,
-}
-
-pub(super) struct Active {
-    pub sa: Sa,
-    rekey_at: Instant,
-    pair: Option<u32>,
-    dummies: Option<Dummies>,
-    peer_is_capable: bool,
-    /// The peer may not have this pair.
-    pub is_doubtful: bool,
-}
-
-/// Dummy packets that ask for confirmation.
-struct Dummies {
-    next: Instant,
-    /// Between the last and the next.
-    pause: Duration,
 }
 
 impl Associations {
@@ -352,12 +311,6 @@ impl Associations {
     }
 }
 
-impl NewOutbound {
-    pub fn sa(&self) -> Sa {
-        Sa { spi: self.parameters.spi, created: self.created, expires: self.expires }
-    }
-}
-
 fn survives(sa: &Sa, direction: Direction, now: Instant, changes: &mut Vec<Change>) -> bool {
     let survives = sa.expires > now;
     if !survives {
@@ -372,11 +325,6 @@ pub(super) fn rekey_after(sa_ttl: Duration, random: u32) -> Duration {
     sa_ttl / 2 + (sa_ttl / 8).mul_f64(f64::from(random) / f64::from(u32::MAX))
 }
 
-/// The active one, its replacement, and one of each for when both sides begin at once.
-const MAX_INBOUND: usize = 4;
-/// A deployed peer keeps four inbound SAs. When it has made three that are newer, the next one may displace the one that
-/// is active here.
-pub(super) const NEWER_PAIRS: usize = MAX_INBOUND - 1;
 /// How long a pair that is not confirmed keeps a route without an SA from beginning a negotiation of its own.
 const PATIENCE_WITHOUT_SA: Duration = Duration::from_secs(1);
 /// Knocks closer to each other may be one that arrived twice.

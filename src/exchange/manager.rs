@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::kind::{KEY_MESSAGE, Kind};
 use super::limit::{Limit, Sample};
-use super::message::{self, Datagram, KEY_MESSAGE, Kind, Message};
+use super::message::{self, Datagram, Message};
 use super::report::{Counters, Event, Rejection};
 use super::spis::Spis;
 use super::tunnel::{Shared, Tunnel};

@@ -9,9 +9,9 @@
 //!
 //! Lane and token are zero towards a peer that is not known to be capable. Deployed gateways send zero and ignore them.
 
-use std::fmt;
 use std::net::IpAddr;
 
+use super::kind::{KEY_MESSAGE, Kind, PAYLOAD};
 use super::report::Rejection;
 
 /// The header and the message of one datagram.
@@ -47,15 +47,6 @@ pub(super) enum Message<'a> {
     },
     Proposal(&'a [u8; KEY_MESSAGE]),
     Agreement(&'a [u8; KEY_MESSAGE]),
-}
-
-/// The type of a message.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
-    Knock = 11,
-    Challenge = 12,
-    Proposal = 13,
-    Agreement = 14,
 }
 
 pub(super) fn parse(bytes: &[u8]) -> Result<Datagram<'_>, Rejection> {
@@ -120,15 +111,6 @@ pub(super) fn prologue(
 }
 
 impl Kind {
-    /// The exact length of the message that follows the header.
-    pub(super) fn length(self) -> usize {
-        match self {
-            Kind::Knock => 4,
-            Kind::Challenge => 68,
-            Kind::Proposal | Kind::Agreement => KEY_MESSAGE,
-        }
-    }
-
     fn from_wire(value: u8) -> Result<Kind, Rejection> {
         match value {
             11 => Ok(Kind::Knock),
@@ -137,17 +119,6 @@ impl Kind {
             14 => Ok(Kind::Agreement),
             other => Err(Rejection::UnknownType(other)),
         }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Kind::Knock => "knock",
-            Kind::Challenge => "challenge",
-            Kind::Proposal => "proposal",
-            Kind::Agreement => "agreement",
-        })
     }
 }
 
@@ -201,10 +172,6 @@ pub(super) const AEAD: &str = "aes-gcm-16-icv";
 pub(super) const AEAD_FIELD: [u8; 32] = *b"aes-gcm-16-icv\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 /// The one lane that is negotiated.
 pub(super) const LANE: u8 = 0;
-/// What is encrypted in proposal and agreement.
-pub(super) const PAYLOAD: usize = 32;
-/// Public key, encrypted payload, tag.
-pub(super) const KEY_MESSAGE: usize = 32 + PAYLOAD + 16;
 /// Version, route SPI, two addresses, AEAD, nonce.
 pub(super) const PROLOGUE: usize = 4 + 4 + 16 + 16 + 32 + 32;
 

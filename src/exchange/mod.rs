@@ -117,20 +117,23 @@ use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 mod initiator;
+mod kind;
 mod lifetime;
 mod limit;
 mod manager;
 mod message;
 mod noise;
+mod peering;
 mod report;
 mod responder;
+mod sa;
 mod spis;
 mod tunnel;
 mod turns;
 mod waiting;
 
+pub use kind::Kind;
 pub use manager::KeyManager;
-pub use message::Kind;
 pub use report::{Counters, Event, Rejection, Role};
 
 /// What the routes of one queue have in common.

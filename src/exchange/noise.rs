@@ -21,7 +21,8 @@ use x25519_dalek::{PublicKey, SharedSecret, StaticSecret};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::PresharedKey;
-use super::message::{self, KEY_MESSAGE, Kind, Payload};
+use super::kind::{self, KEY_MESSAGE, Kind};
+use super::message::Payload;
 use super::report::Rejection;
 
 /// The ESP key material of one exchange as one side sees it, and what the other side said about itself.
@@ -206,7 +207,7 @@ impl Symmetric {
 
     /// `DecryptAndHash`. None where the tag fails.
     fn open(&mut self, key: MessageKey, message: &[u8; KEY_MESSAGE]) -> Option<Payload> {
-        let mut payload = [0; message::PAYLOAD];
+        let mut payload = [0; kind::PAYLOAD];
         payload.copy_from_slice(&message[PAYLOAD]);
         let mut tag = [0; 16];
         tag.copy_from_slice(&message[TAG]);

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use thiserror::Error;
 
 use super::Direction;
-use super::message::Kind;
+use super::kind::Kind;
 
 /// Why a datagram was not acted on. No datagram is answered with an error.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]

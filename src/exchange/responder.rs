@@ -6,10 +6,11 @@ use x25519_dalek::StaticSecret;
 
 use super::Random;
 use super::initiator::ephemeral;
-use super::message::{KEY_MESSAGE, Payload};
+use super::kind::KEY_MESSAGE;
+use super::message::Payload;
 use super::noise::{self, Ephemeral, Keys, Received};
+use super::peering::Peering;
 use super::report::Rejection;
-use super::tunnel::Peering;
 
 pub(super) struct Responder {
     nonce: [u8; 32],

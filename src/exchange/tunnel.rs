@@ -7,13 +7,16 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::initiator::{Expired, Initiator};
-use super::lifetime::{Associations, Change, NewOutbound, Sa, rekey_after};
-use super::message::{self, AEAD, KEY_MESSAGE, Kind, LANE, PROLOGUE, Payload};
+use super::kind::{KEY_MESSAGE, Kind};
+use super::lifetime::{Associations, Change, rekey_after};
+use super::message::{self, AEAD, LANE, Payload};
 use super::noise::{EspKey, Keys, Received};
+use super::peering::Peering;
 use super::report::{Counters, Event, Rejection, Role};
 use super::responder::Responder;
+use super::sa::{NewOutbound, Sa};
 use super::spis::{self, Spis};
-use super::{Association, Direction, Output, PresharedKey, Random, Route, SaParameters, Settings};
+use super::{Association, Direction, Output, Random, Route, SaParameters, Settings};
 
 /// What the routes of a queue share.
 pub(super) struct Shared {
@@ -51,14 +54,6 @@ struct Backoff {
     until: Option<Instant>,
     /// When the peer's knock last ended it.
     ended: Option<Instant>,
-}
-
-/// The two ends of a route, and their secret: all that the handshake has to know of the configuration.
-pub(super) struct Peering<'a> {
-    pub route_spi: u32,
-    pub own: IpAddr,
-    pub peer: IpAddr,
-    pub secret: &'a PresharedKey,
 }
 
 impl Tunnel {
@@ -466,16 +461,6 @@ impl Route {
             peer: self.gateway,
             secret: &self.preshared_key,
         }
-    }
-}
-
-impl Peering<'_> {
-    pub fn prologue_as_initiator(&self, nonce: &[u8; 32]) -> [u8; PROLOGUE] {
-        message::prologue(self.route_spi, self.own, self.peer, nonce)
-    }
-
-    pub fn prologue_as_responder(&self, nonce: &[u8; 32]) -> [u8; PROLOGUE] {
-        message::prologue(self.route_spi, self.peer, self.own, nonce)
     }
 }
 

@@ -4,8 +4,8 @@
 use crate::clock::Instant;
 use std::time::Duration;
 
-use super::lifetime::{Active, NEWER_PAIRS, NewOutbound, Sa};
 use super::report::Role;
+use super::sa::{Active, NEWER_PAIRS, NewOutbound, Sa};
 
 pub(super) struct Waiting {
     pub new: NewOutbound,

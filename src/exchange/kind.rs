@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The types of the four messages, and how long each is.
+
+use std::fmt;
+
+/// The type of a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    Knock = 11,
+    Challenge = 12,
+    Proposal = 13,
+    Agreement = 14,
+}
+
+impl Kind {
+    /// The exact length of the message that follows the header.
+    pub(super) fn length(self) -> usize {
+        match self {
+            Kind::Knock => 4,
+            Kind::Challenge => 68,
+            Kind::Proposal | Kind::Agreement => KEY_MESSAGE,
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kind::Knock => "knock",
+            Kind::Challenge => "challenge",
+            Kind::Proposal => "proposal",
+            Kind::Agreement => "agreement",
+        })
+    }
+}
+
+/// What is encrypted in proposal and agreement.
+pub(super) const PAYLOAD: usize = 32;
+/// Public key, encrypted payload, tag.
+pub(super) const KEY_MESSAGE: usize = 32 + PAYLOAD + 16;
