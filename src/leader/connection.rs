@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::Handler;
 use super::dispatch::{Calls, Session, Unanswerable};
 use super::frame::{Decoder, FrameError, MAX_REQUEST, encode};
+use super::handler::Handler;
 
 /// Why a connection is over.
 #[derive(Debug, Error)]

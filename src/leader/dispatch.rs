@@ -8,8 +8,9 @@ use thiserror::Error;
 
 use super::extension::Extended;
 use super::frame::MAX_REPLY;
+use super::handler::Handler;
 use super::message::{BadMessage, Query, Reply, Request};
-use super::{Handler, alarms, message};
+use super::{alarms, message};
 use crate::yang::format::{Format, UnknownFormat};
 
 /// Why a payload gets no answer.

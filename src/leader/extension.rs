@@ -4,7 +4,6 @@
 //! A deployed instance closes the connection of a client that makes one of them, before it does anything. So a dry
 //! run is never taken for the change itself.
 
-use super::message::{Edit, Request};
 use crate::yang::rpc::Leaves;
 
 /// A call and the schema it addresses.
@@ -38,23 +37,6 @@ pub enum Change {
     Set { path: String, config: String },
     Add { path: String, config: String },
     Remove { path: String },
-}
-
-impl Request {
-    /// The same, to be tried only. Requests that change nothing stay as they are.
-    pub fn dry_run(self) -> Request {
-        let (schema, revision, change) = match self {
-            Request::SetConfig(Edit { schema, revision, path, config }) => {
-                (schema, revision, Change::Set { path, config })
-            }
-            Request::AddConfig(Edit { schema, revision, path, config }) => {
-                (schema, revision, Change::Add { path, config })
-            }
-            Request::RemoveConfig { schema, revision, path } => (schema, revision, Change::Remove { path }),
-            other => return other,
-        };
-        Request::Extended(Extended { schema, revision, call: Extension::DryRun(change) })
-    }
 }
 
 impl Extension {
@@ -138,7 +120,7 @@ impl Extended {
 
 #[cfg(test)]
 mod tests {
-    use super::super::message::{parse_requests, print_request};
+    use super::super::message::{Edit, Request, parse_requests, print_request};
     use super::*;
 
     fn request(call: Extension) -> Request {

@@ -5,7 +5,7 @@
 
 use thiserror::Error;
 
-use super::extension::Extended;
+use super::extension::{Change, Extended, Extension};
 use crate::yang::rpc::{self, Leaves, Message, RpcError};
 
 /// What is asked of an instance.
@@ -95,6 +95,21 @@ impl Request {
             Self::CompressAlarms { .. } => "compress-alarms",
             Self::Unserved { rpc } => rpc,
         }
+    }
+
+    /// The same, to be tried only. Requests that change nothing stay as they are.
+    pub fn dry_run(self) -> Request {
+        let (schema, revision, change) = match self {
+            Request::SetConfig(Edit { schema, revision, path, config }) => {
+                (schema, revision, Change::Set { path, config })
+            }
+            Request::AddConfig(Edit { schema, revision, path, config }) => {
+                (schema, revision, Change::Add { path, config })
+            }
+            Request::RemoveConfig { schema, revision, path } => (schema, revision, Change::Remove { path }),
+            other => return other,
+        };
+        Request::Extended(Extended { schema, revision, call: Extension::DryRun(change) })
     }
 }
 

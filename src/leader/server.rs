@@ -21,9 +21,10 @@ use tracing::{debug, warn};
 
 use super::connection::{Closed, Connection};
 use super::dispatch::Session;
+use super::handler::Handler;
 use super::notifications::Notifications;
+use super::peer;
 use super::reserve::{Reserve, is_short};
-use super::{Handler, peer};
 
 pub struct Server {
     listener: UnixListener,
