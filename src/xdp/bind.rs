@@ -43,17 +43,19 @@ pub enum BindError {
     System { interface: String, queue: u32, step: &'static str, source: io::Error },
 }
 
-/// Tries until the queue is free or patience ends.
-pub(super) fn bind(umem: &Umem, device: &Device, queue: u32, options: Options) -> Result<Socket, BindError> {
-    let started = Instant::now();
-    let mut pause = FIRST_PAUSE;
-    loop {
-        match bind_once(umem, device, queue, options) {
-            Err(BindError::Busy { .. }) if started.elapsed() + pause <= options.patience => {
-                std::thread::sleep(pause);
-                pause = (2 * pause).min(LONGEST_PAUSE);
+impl Socket {
+    /// Binds a queue that [`Device::check`] found fit. Waits as long as `options.patience` when it is in use.
+    pub fn bind(umem: &Umem, device: &Device, queue: u32, options: Options) -> Result<Socket, BindError> {
+        let started = Instant::now();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match bind_once(umem, device, queue, options) {
+                Err(BindError::Busy { .. }) if started.elapsed() + pause <= options.patience => {
+                    std::thread::sleep(pause);
+                    pause = (2 * pause).min(LONGEST_PAUSE);
+                }
+                result => return result,
             }
-            result => return result,
         }
     }
 }

@@ -37,10 +37,11 @@ mod socket;
 mod umem;
 mod wait;
 
+pub use bind::BindError;
 pub use device::{Device, DeviceError, Lower, Offloads, Queues};
 pub use listener::{Interest, Listener};
 pub use pin::{PinError, Pins};
 pub use program::{Filter, Hook, Program, ProgramError, Side, Unserved};
-pub use socket::{BindError, InterfaceStatistics, KernelStatistics, Mode, Options, Socket, is_unbound};
+pub use socket::{InterfaceStatistics, KernelStatistics, Mode, Options, Socket, is_unbound};
 pub use umem::Umem;
 pub use wait::{Doorbell, poll, readable, realtime};

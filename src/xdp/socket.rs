@@ -5,17 +5,13 @@
 //! rx ring), `in_flight` on the sending side (tx and completion ring). Both are bounded by a share of the
 //! memory, so that no backlog on one side can take the chunks of the other.
 
-use super::bind;
-use super::device::Device;
 use super::ring::{Consumer, Producer};
-use super::umem::{self, Mapping, RING, Umem};
+use super::umem::{self, Mapping, RING};
 use crate::frame::{BATCH, Batch, CHUNK, Frame, Pool, Port};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::time::Duration;
-
-pub use super::bind::BindError;
 
 /// A bound socket. It keeps its pool alive; chunks that the kernel holds when it is dropped stay out of the
 /// pool, because a driver may still write to them for a while.
@@ -99,11 +95,6 @@ pub(super) struct Share {
 }
 
 impl Socket {
-    /// Binds a queue that [`Device::check`] found fit. Waits as long as `options.patience` when it is in use.
-    pub fn bind(umem: &Umem, device: &Device, queue: u32, options: Options) -> Result<Socket, BindError> {
-        bind::bind(umem, device, queue, options)
-    }
-
     /// Takes chunks back that the kernel has sent. [`Port::receive`] and [`Port::transmit`] do this as well.
     #[inline]
     pub fn complete(&mut self) {
@@ -388,6 +379,7 @@ const SO_BUSY_POLL_BUDGET: i32 = 70;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::xdp::Umem;
 
     #[test]
     fn the_shares_of_two_sockets_leave_chunks_for_the_worker() {
