@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::change;
 use super::cpus::{self, CpuListError};
 use crate::yang::format::Format;
 
@@ -165,7 +164,7 @@ pub enum ExtendedCommand {
     #[command(after_help = COMMIT_HELP)]
     Commit {
         /// Take it back after this time (90s, 5m, 1h) unless it is confirmed
-        #[arg(long, value_name = "TIME", value_parser = change::time)]
+        #[arg(long, value_name = "TIME", value_parser = time)]
         confirm: Option<u32>,
         #[command(flatten)]
         schema: Schema,
@@ -258,9 +257,44 @@ pub enum Input {
 #[derive(Clone, Debug)]
 pub struct CpuList(pub Vec<usize>);
 
+impl ConfigCommand {
+    pub fn is_dry_run(&self) -> bool {
+        match self {
+            ConfigCommand::Set { trial, .. }
+            | ConfigCommand::Add { trial, .. }
+            | ConfigCommand::Remove { trial, .. }
+            | ConfigCommand::Load { trial, .. } => trial.dry_run,
+            _ => false,
+        }
+    }
+}
+
 fn cpu_list(text: &str) -> Result<CpuList, CpuListError> {
     cpus::parse(text).map(CpuList)
 }
+
+/// Seconds, from `90s`, `5m` or `1h`. The unit is required: guessing it wrong could cut somebody off.
+fn time(text: &str) -> Result<u32, String> {
+    let seconds = |unit| match unit {
+        's' => Some(1),
+        'm' => Some(60),
+        'h' => Some(3600),
+        _ => None,
+    };
+    let number = text.chars().next_back().and_then(seconds).and_then(|unit: u32| {
+        let (digits, _) = text.split_at(text.len() - 1);
+        digits
+            .bytes()
+            .all(|digit| digit.is_ascii_digit())
+            .then(|| digits.parse::<u32>().ok())??
+            .checked_mul(unit)
+    });
+    let number = number.filter(|seconds| (1..=LONGEST_TRIAL_S).contains(seconds));
+    number.ok_or_else(|| "write e.g. 90s, 5m or 1h, at most 24h".to_owned())
+}
+
+/// A day: the range of the protocol.
+const LONGEST_TRIAL_S: u32 = 86_400;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -313,3 +347,32 @@ VALUE is what `get` prints for the same path:
 or the same in JSON (RFC 7951): '{ \"vita-esp-gateway:mtu\": 1440 }'
 Without VALUE it is read from standard input: do so if it holds a key, because
 everybody on the machine can read the arguments of a process.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_a_unit_and_an_end() {
+        for (text, seconds) in [("90s", 90), ("5m", 300), ("1h", 3600), ("24h", 86_400), ("007m", 420)] {
+            assert_eq!(time(text), Ok(seconds));
+        }
+        for text in [
+            "",
+            "m",
+            "5",
+            "0s",
+            "25h",
+            "5 m",
+            "-5m",
+            "+5m",
+            "5d",
+            "4294967296s",
+            "71582789m",
+            "5\u{b5}",
+            "h5m",
+        ] {
+            assert!(time(text).is_err(), "{text}");
+        }
+    }
+}

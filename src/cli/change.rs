@@ -5,12 +5,14 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::args::{ConfigCommand, ExtendedCommand, Schema};
-use super::config::{ConfigError, read_bounded, read_file, refuse, report};
+use super::answer::{refuse, report};
+use super::args::{ExtendedCommand, Schema};
+use super::error::{ConfigError, explained};
+use super::input::{read_bounded, read_file};
 use super::output::write;
 use super::schema::Known;
 use crate::config::Document;
-use crate::leader::{Client, ClientError, Extended, Extension, Reply, Request};
+use crate::leader::{Client, Extended, Extension, Request};
 
 pub fn run(command: ExtendedCommand) -> Result<ExitCode, ConfigError> {
     match command {
@@ -79,58 +81,6 @@ fn check(file: &Path) -> Result<ExitCode, ConfigError> {
     Ok(code)
 }
 
-pub fn is_dry_run(command: &ConfigCommand) -> bool {
-    match command {
-        ConfigCommand::Set { trial, .. }
-        | ConfigCommand::Add { trial, .. }
-        | ConfigCommand::Remove { trial, .. }
-        | ConfigCommand::Load { trial, .. } => trial.dry_run,
-        _ => false,
-    }
-}
-
-/// What an instance tells of a change or of its history. Whole lines, the last one without its end.
-pub fn told(reply: &Reply) -> Option<String> {
-    let told = ["difference", "history"].into_iter().find_map(|name| reply.leaf(name))?;
-    Some(told.trim_end().to_owned()).filter(|told| !told.is_empty())
-}
-
-/// Instances that do not have our calls close the connection.
-pub fn explained(error: ClientError, request: &Request) -> ConfigError {
-    match (error, request) {
-        (ClientError::Unanswered, Request::Extended(Extended { call, .. })) => {
-            ConfigError::NoExtension(match call {
-                Extension::DryRun(_) => "--dry-run",
-                Extension::Commit { .. } => "commit",
-                Extension::Confirm => "confirm",
-                Extension::Rollback { .. } => "rollback",
-                Extension::History => "history",
-            })
-        }
-        (error, _) => error.into(),
-    }
-}
-
-/// Seconds, from `90s`, `5m` or `1h`. The unit is required: guessing it wrong could cut somebody off.
-pub fn time(text: &str) -> Result<u32, String> {
-    let seconds = |unit| match unit {
-        's' => Some(1),
-        'm' => Some(60),
-        'h' => Some(3600),
-        _ => None,
-    };
-    let number = text.chars().next_back().and_then(seconds).and_then(|unit: u32| {
-        let (digits, _) = text.split_at(text.len() - 1);
-        digits
-            .bytes()
-            .all(|digit| digit.is_ascii_digit())
-            .then(|| digits.parse::<u32>().ok())??
-            .checked_mul(unit)
-    });
-    let number = number.filter(|seconds| (1..=LONGEST_TRIAL_S).contains(seconds));
-    number.ok_or_else(|| "write e.g. 90s, 5m or 1h, at most 24h".to_owned())
-}
-
 fn read(file: &Path) -> Result<String, ConfigError> {
     if file == Path::new(STANDARD_INPUT) {
         return read_bounded(&mut io::stdin().lock(), "standard input");
@@ -147,44 +97,3 @@ fn counted(count: usize, what: &str) -> String {
 }
 
 const STANDARD_INPUT: &str = "-";
-/// A day: the range of the protocol.
-const LONGEST_TRIAL_S: u32 = 86_400;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_have_a_unit_and_an_end() {
-        for (text, seconds) in [("90s", 90), ("5m", 300), ("1h", 3600), ("24h", 86_400), ("007m", 420)] {
-            assert_eq!(time(text), Ok(seconds));
-        }
-        for text in [
-            "",
-            "m",
-            "5",
-            "0s",
-            "25h",
-            "5 m",
-            "-5m",
-            "+5m",
-            "5d",
-            "4294967296s",
-            "71582789m",
-            "5\u{b5}",
-            "h5m",
-        ] {
-            assert!(time(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn an_instance_that_hangs_up_on_an_extension_does_not_know_it() {
-        let request = |call| Request::Extended(Extended { schema: "a".into(), revision: None, call });
-        let told = |error| explained(error, &request(Extension::History)).to_string();
-        assert!(told(ClientError::Unanswered).starts_with("the instance does not know history"));
-        assert_eq!(told(ClientError::Silent), ClientError::Silent.to_string());
-        let plain = explained(ClientError::Unanswered, &Request::Describe).to_string();
-        assert_eq!(plain, ClientError::Unanswered.to_string());
-    }
-}

@@ -4,53 +4,23 @@
 //! What an instance refuses is printed to standard output, as other clients of this protocol do and
 //! scripts expect it; what goes wrong before it is asked goes to standard error. Both exit with 1.
 
-use std::fs::File;
-use std::io::{self, IsTerminal, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use thiserror::Error;
-
+use super::answer::{refuse, report};
 use super::args::{ConfigCommand, Input, Printing, Schema, Target, Value};
-use super::change;
-use super::listen::{self, ListenError};
-use super::output::write;
+use super::error::{ConfigError, explained};
+use super::input::{read_bounded, read_file};
+use super::listen;
+use super::output;
 use super::schema::Known;
-use crate::config::{decode, named};
-use crate::leader::{Client, ClientError, Edit, MAX_REQUEST, Query, Reply, Request};
+use crate::config::named;
+use crate::leader::{Client, ClientError, Edit, Query, Reply, Request};
 use crate::yang::format::Format;
-use crate::yang::path::PathError;
-
-#[derive(Debug, Error)]
-pub enum ConfigError {
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    #[error(transparent)]
-    Listen(#[from] ListenError),
-    /// A caret below the place, in the manner of compilers.
-    #[error("{INTRODUCTION}{path}\n{:indent$}^ {problem}", "", indent = INTRODUCTION.len() + column)]
-    Brackets { path: String, column: usize, problem: &'static str },
-    #[error(transparent)]
-    Path(#[from] PathError),
-    #[error("cannot read the value from {source_name}: {error}")]
-    Value { source_name: String, error: io::Error },
-    /// Says where.
-    #[error("{0}")]
-    Encoding(String),
-    #[error("the value from {source_name} is longer than {MAX_REQUEST} bytes, more than an instance accepts")]
-    TooLong { source_name: String },
-    #[error("the instance does not say which schema it serves; name it with --schema")]
-    NoSchema,
-    #[error(
-        "the instance does not know {0}: it is another program, or an older version; nothing was changed"
-    )]
-    NoExtension(&'static str),
-    #[error("cannot write the answer: {0}")]
-    Output(io::Error),
-}
 
 pub fn run(command: ConfigCommand) -> Result<ExitCode, ConfigError> {
-    let dry_run = change::is_dry_run(&command);
+    let dry_run = command.is_dry_run();
     let (id, schema, action) = prepare(command)?;
     let asked = |request: Request| if dry_run { request.dry_run() } else { request };
     let mut client = Client::connect(&id)?;
@@ -82,7 +52,7 @@ pub fn run(command: ConfigCommand) -> Result<ExitCode, ConfigError> {
             let edit =
                 Edit { schema: known.name.clone(), revision, path: path.clone(), config: sent.text.clone() };
             let request = asked(verb(edit));
-            let reply = client.call(&request).map_err(|error| change::explained(error, &request))?;
+            let reply = client.call(&request).map_err(|error| explained(error, &request))?;
             let error = match (reply.error(), reply.status()) {
                 (Some(error), _) if sent.translated => unplaced(&error),
                 (Some(error), _) => named(&error, &name),
@@ -97,7 +67,7 @@ pub fn run(command: ConfigCommand) -> Result<ExitCode, ConfigError> {
         Action::Remove { path } => {
             let path = known.path(&path)?;
             let request = asked(Request::RemoveConfig { schema: known.name, revision, path });
-            let reply = client.call(&request).map_err(|error| change::explained(error, &request))?;
+            let reply = client.call(&request).map_err(|error| explained(error, &request))?;
             report(&reply, &mut io::stdout())
         }
     }
@@ -186,25 +156,6 @@ fn get(
     })
 }
 
-pub(super) fn report(reply: &Reply, output: &mut dyn Write) -> Result<ExitCode, ConfigError> {
-    let text = match (reply.error(), reply.status()) {
-        (Some(error), _) => Some(error),
-        (None, 0) => reply.leaf("config").or_else(|| reply.leaf("state")).or_else(|| change::told(reply)),
-        (None, _) => Some(UNEXPLAINED.to_owned()),
-    };
-    if let Some(text) = text {
-        write(output, &(text + "\n")).map_err(ConfigError::Output)?;
-    }
-    let failure = if reply.error().is_some() { reply.status().max(1) } else { reply.status() };
-    Ok(ExitCode::from(failure))
-}
-
-/// Says what is wrong with a value, where other clients say it.
-pub(super) fn refuse(error: &str, output: &mut dyn Write) -> Result<ExitCode, ConfigError> {
-    write(output, &format!("{error}\n")).map_err(ConfigError::Output)?;
-    Ok(ExitCode::FAILURE)
-}
-
 /// A message without the place in a text that the user has not seen.
 fn unplaced(error: &str) -> String {
     let Some(message) = named(error, "").strip_prefix(':').map(str::to_owned) else {
@@ -223,27 +174,10 @@ fn read_value(value: Value) -> Result<Given, ConfigError> {
     }
     let stdin = io::stdin();
     if stdin.is_terminal() {
-        super::complain(&"Type the value and end it with Ctrl-D.");
+        output::complain(&"Type the value and end it with Ctrl-D.");
     }
     let text = read_bounded(&mut stdin.lock(), "standard input")?;
     Ok(Given { text, name: "<stdin>".to_owned(), input })
-}
-
-pub(super) fn read_file(path: &PathBuf) -> Result<String, ConfigError> {
-    let source_name = Path::display(path).to_string();
-    let mut file =
-        File::open(path).map_err(|error| ConfigError::Value { source_name: source_name.clone(), error })?;
-    read_bounded(&mut file, &source_name)
-}
-
-pub(super) fn read_bounded(reader: &mut dyn Read, source_name: &str) -> Result<String, ConfigError> {
-    let mut value = Vec::new();
-    let result = reader.take(MAX_REQUEST as u64 + 1).read_to_end(&mut value);
-    result.map_err(|error| ConfigError::Value { source_name: source_name.to_owned(), error })?;
-    if value.len() > MAX_REQUEST {
-        return Err(ConfigError::TooLong { source_name: source_name.to_owned() });
-    }
-    decode(value).map_err(|error| ConfigError::Encoding(error.in_file(source_name)))
 }
 
 /// Whether a path ends with a value of a leaf-list: `[.='192.0.2.0/24']`.
@@ -268,43 +202,12 @@ fn unbalanced(path: &str) -> Option<(usize, &'static str)> {
     open.map(|column| (column, "this bracket is not closed"))
 }
 
-const INTRODUCTION: &str = "Syntax error in ";
-
 /// What instances say of a format that they do not have.
 const UNKNOWN_FORMAT: &str = "Not valid output format";
-
-/// Some instances answer a value they cannot parse with nothing but a status.
-const UNEXPLAINED: &str =
-    "The instance refused this without saying why; is there a syntax error in the value?";
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn reported(reply: &Reply) -> (String, ExitCode) {
-        let mut output = Vec::new();
-        let code = report(reply, &mut output).unwrap();
-        (String::from_utf8(output).unwrap(), code)
-    }
-
-    #[test]
-    fn a_value_is_printed_with_one_more_newline() {
-        let reply = Reply::success("get-config", vec![("config", "8923".to_owned())]);
-        assert_eq!(reported(&reply), ("8923\n".to_owned(), ExitCode::SUCCESS));
-        let reply = Reply::success("get-state", vec![("state", "rxerrors 0;\n".to_owned())]);
-        assert_eq!(reported(&reply), ("rxerrors 0;\n\n".to_owned(), ExitCode::SUCCESS));
-    }
-
-    #[test]
-    fn a_change_that_succeeds_prints_nothing() {
-        assert_eq!(reported(&Reply::success("set-config", vec![])), (String::new(), ExitCode::SUCCESS));
-    }
-
-    #[test]
-    fn an_error_is_printed_and_its_status_is_the_exit_code() {
-        let reply = Reply::failure("set-config", "no");
-        assert_eq!(reported(&reply), ("no\n".to_owned(), ExitCode::from(1)));
-    }
 
     #[test]
     fn brackets_are_checked_before_the_instance_is_asked() {
@@ -321,11 +224,5 @@ mod tests {
         assert!(
             !names_value("/route4[id=a]/additional-net") && !names_value("/route4[id=.]") && !names_value("")
         );
-    }
-
-    #[test]
-    fn a_syntax_error_points_at_its_place() {
-        let error = ConfigError::Brackets { path: "/r[x".to_owned(), column: 2, problem: "here" };
-        assert_eq!(error.to_string(), "Syntax error in /r[x\n                  ^ here");
     }
 }

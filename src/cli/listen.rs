@@ -24,7 +24,7 @@ use std::rc::Rc;
 use serde_json::Value;
 use thiserror::Error;
 
-use super::output::write;
+use super::output::{complain, write};
 use super::schema::Known;
 use crate::config::named;
 use crate::leader::{Client, ClientError, Edit, MAX_REQUEST, Query, Request};
@@ -71,7 +71,7 @@ pub fn run(
             listener.serve(input, stream)?;
         }
     }
-    super::complain(&"Input pipe closed.");
+    complain(&"Input pipe closed.");
     Ok(())
 }
 

@@ -11,10 +11,13 @@
 //! The same binary called as `snabb` or `snabb-config` understands what deployed scripts say to those
 //! (`program`). Exit codes: 0 for success, 1 for everything else, usage errors included.
 
+mod answer;
 mod args;
 mod change;
 mod config;
 mod cpus;
+mod error;
+mod input;
 mod listen;
 mod model;
 mod output;
@@ -25,7 +28,7 @@ mod unpin;
 
 use std::ffi::OsString;
 use std::fmt::Display;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -36,6 +39,7 @@ use zeroize::Zeroizing;
 use crate::daemon;
 use crate::process::{self, Log};
 use args::{Command, ConfigAction, Gateway, Vita};
+use output::complain;
 
 /// Does what the command line says.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -139,11 +143,6 @@ fn print(text: &str) -> ExitCode {
 fn fail(error: impl Display) -> ExitCode {
     complain(&format_args!("vita: {error}"));
     ExitCode::FAILURE
-}
-
-/// A line on standard error; if it is closed, nobody is left to tell, and `eprintln!` would panic.
-fn complain(line: &dyn Display) {
-    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// Help and version succeed; everything else about the usage is an error with exit code 1.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Writing to standard output, at whose other end a reader may stop early: `vita config get paris / | head`.
 
+use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 
 /// Writes all of a text. A reader that has seen enough is no error.
@@ -9,6 +10,11 @@ pub fn write(output: &mut dyn Write, text: &str) -> io::Result<()> {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         other => other,
     }
+}
+
+/// A line on standard error; if it is closed, nobody is left to tell, and `eprintln!` would panic.
+pub fn complain(line: &dyn Display) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 #[cfg(test)]
