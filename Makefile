@@ -47,12 +47,12 @@ miri:
 	for model in "" -Zmiri-tree-borrows; do \
 	  export MIRIFLAGS="-Zmiri-disable-isolation $$model"; \
 	  $(MIRI_CASES) --lib -- frame::batch frame::pool xdp::ring && \
-	  $(MIRI_CASES) --test packet_path -- --exact $(MIRI_PATHS) || exit 1; \
+	  $(MIRI_CASES) --test vita -- --exact $(MIRI_PATHS) || exit 1; \
 	done
 # One packet sealed and opened; two cut before.
 MIRI_PATHS := \
-	a_packet_arrives_at_the_other_site_two_hops_older_and_unreadable_on_the_way \
-	a_packet_beyond_the_mtu_that_may_be_fragmented_arrives_in_pieces
+	packet_path::a_packet_arrives_at_the_other_site_two_hops_older_and_unreadable_on_the_way \
+	packet_path::a_packet_beyond_the_mtu_that_may_be_fragmented_arrives_in_pieces
 
 FIGURES := $(CURDIR)/target/bench/figures.jsonl
 BENCHES := gateway aead tables exchange veth

@@ -2,25 +2,16 @@
 //! What workers do about SAs beside sealing and opening: they report the first authentic packet, send dummy packets, and
 //! hand packets to the worker that has an SA. In memory, and with real daemons between two sites.
 
-#[path = "support/injector.rs"]
-mod injector;
-#[path = "support/netns.rs"]
-mod netns;
-#[path = "support/site.rs"]
-mod site;
-#[path = "support/two_sites.rs"]
-mod two_sites;
-
-use injector::Injector;
-use netns::Netns;
-use site::*;
+use crate::support::injector::Injector;
+use crate::support::netns::Netns;
+use crate::support::site::*;
+use crate::support::two_sites::TwoSites;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
-use two_sites::TwoSites;
 use vita::esp::{InboundSa, LastNumber, OutboundSa, Parameters};
 use vita::graph::Plan;
 use vita::stage::{Handoff, Inbound, Mailbox, Owners, Tunnel};

@@ -1,12 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The traffic class in tunnels of any kind, told with two gateways in memory: ECN by RFC 6040, DSCP as configured.
 
-mod support {
-    pub mod site;
-}
-
+use crate::support::site::*;
 use etherparse::{NetSlice, SlicedPacket};
-use support::site::*;
 use vita::graph::Plan;
 use vita::stage::{Event, Tunnel};
 use vita::wire::checksum;

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The command line, by running the program.
 
-#[path = "support/instance.rs"]
-mod instance;
-
 use std::fs::Permissions;
 use std::io::{BufRead, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -12,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
 
-use instance::while_serving;
+use crate::support::instance::while_serving;
 use vita::leader::Handler;
 use vita::yang::format::Format;
 

@@ -5,15 +5,11 @@
 //! A leaf of the table of counters that neither a [`Driver`] moves nor [`ELSEWHERE`] names fails the test. To add one:
 //! a line in the function of its group below, with the packet, the leaf, and what else has to move.
 
-mod support {
-    pub mod site;
-}
-
+use crate::support::site::*;
 use etherparse::{ArpOperation, Icmpv6Type, PacketBuilder};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
-use support::site::*;
 use vita::count::{Counters, SaCounters};
 use vita::esp::{LastNumber, OutboundSa};
 use vita::graph::{Interface, Plan};

@@ -9,10 +9,7 @@
 //!
 //! They need root, and fail without it.
 
-#[path = "support/netns.rs"]
-mod netns;
-
-use netns::Netns;
+use crate::support::netns::Netns;
 use std::io::{BufRead, BufReader};
 use std::net::UdpSocket;
 use std::path::PathBuf;

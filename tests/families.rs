@@ -3,13 +3,8 @@
 //!
 //! They need root, and fail without it.
 
-#[path = "support/netns.rs"]
-mod netns;
-#[path = "support/two_sites.rs"]
-mod two_sites;
-
+use crate::support::two_sites::{SITES, TwoSites};
 use std::io::{Read, Write};
-use two_sites::{SITES, TwoSites};
 
 fn host6(number: u8) -> String {
     format!("2001:db8:{number}::50")

@@ -3,9 +3,6 @@
 //!
 //! Byte sequences marked as captured were recorded between deployed clients and gateways.
 
-#[path = "support/instance.rs"]
-mod instance;
-
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -14,7 +11,7 @@ use std::task::Poll;
 use std::time::Duration;
 use vita::clock::Instant;
 
-use instance::while_serving;
+use crate::support::instance::while_serving;
 use proptest::prelude::*;
 use vita::leader::rundir::RunDir;
 use vita::leader::{Client, ClientError, Edit, Handler, Query, Request, Server};

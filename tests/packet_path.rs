@@ -1,15 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What happens to a packet, told with two gateways in memory.
 
-mod support {
-    pub mod site;
-}
-
+use crate::support::site::*;
 use etherparse::defrag::IpDefragPool;
 use etherparse::{Icmpv4Type, IpNumber, NetSlice, SlicedPacket, TransportSlice, icmpv4};
 use proptest::prelude::*;
 use std::sync::Arc;
-use support::site::*;
 use vita::graph::Plan;
 use vita::stage::Event;
 use vita::wire::checksum;

@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What happens to an IPv6 packet, told with two gateways in memory; and to packets of one family in tunnels of the other.
 
-mod support {
-    pub mod site;
-}
-
+use crate::support::site::*;
 use etherparse::icmpv6::{ParameterProblemCode, ParameterProblemHeader, TimeExceededCode};
 use etherparse::{IcmpEchoHeader, Icmpv6Type, IpNumber, NetSlice, SlicedPacket, TransportSlice};
 use proptest::prelude::*;
-use support::site::*;
 use vita::wire::ip::Family;
 
 const HOST: &str = "2001:db8:31::50";

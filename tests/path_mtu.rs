@@ -2,19 +2,12 @@
 //! Paths between the gateways that are narrower than their interfaces, as routers on the way tell: which of them are
 //! believed, what follows, and for how long.
 
-#[path = "support/netns.rs"]
-mod netns;
-#[path = "support/site.rs"]
-mod site;
-#[path = "support/two_sites.rs"]
-mod two_sites;
-
+use crate::support::site::*;
+use crate::support::two_sites::TwoSites;
 use etherparse::{Icmpv4Type, Icmpv6Type, PacketBuilder, icmpv4};
-use site::*;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use two_sites::TwoSites;
 use vita::esp::{LastNumber, OutboundSa, Parameters};
 use vita::graph::{Plan, Reroute};
 use vita::stage::{Event, Tunnel};

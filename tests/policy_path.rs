@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which sources may come out of a tunnel (RFC 4301 section 5.2), told with two gateways in memory.
 
-mod support {
-    pub mod site;
-}
-
+use crate::support::site::*;
 use etherparse::{IcmpEchoHeader, Icmpv4Type, Icmpv6Type, PacketBuilder, icmpv4, icmpv6};
 use std::sync::Arc;
-use support::site::*;
 use vita::graph::{Plan, Reroute};
 use vita::route::PrefixTable;
 use vita::stage::Event;

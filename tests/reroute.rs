@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Routes that change in a running packet path: what the others notice of it (nothing), and what becomes of those.
 
-#[path = "support/site.rs"]
-mod site;
-
-use site::*;
+use crate::support::site::{self, *};
 use std::sync::Arc;
 use vita::graph::Reroute;
 use vita::route::PrefixTable;

@@ -1,17 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is counted of each route: in memory, packet by packet; and by the real daemon, through many keys.
 
-#[path = "support/netns.rs"]
-mod netns;
-#[path = "support/site.rs"]
-mod site;
-#[path = "support/two_sites.rs"]
-mod two_sites;
-
-use site::*;
+use crate::support::site::*;
+use crate::support::two_sites::TwoSites;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use two_sites::TwoSites;
 use vita::esp::{InboundSa, OutboundSa, Parameters};
 use vita::stage::Inbound;
 

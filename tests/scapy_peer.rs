@@ -9,10 +9,7 @@
 //! One daemon has a tunnel of each family, and each tunnel carries both families; a third one says when all is done. The stories are in `tests/scapy/`; they
 //! wait for packets, never for a time. They need root, /usr/bin/python3 with scapy and cryptography, and fail without.
 
-#[path = "support/netns.rs"]
-mod netns;
-
-use netns::Netns;
+use crate::support::netns::Netns;
 use std::process::{Child, Stdio};
 use vita::esp::WINDOW;
 

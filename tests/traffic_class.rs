@@ -3,10 +3,7 @@
 //!
 //! They need root, and fail without it.
 
-#[path = "support/lab.rs"]
-mod lab;
-
-use lab::{KUBE_TOKYO, Lab, Pings, eventually};
+use crate::support::lab::{KUBE_TOKYO, Lab, Pings, eventually};
 use std::time::Duration;
 
 /// Expedited forwarding, able to do ECN.

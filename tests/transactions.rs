@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Changes of a gateway without devices (`pci 00:00.0`): workers run, packets do not. The real program is asked, but
 //! for the last test, which says how long each step of a change takes as routes become more:
-//! `cargo test --release --test transactions grows -- --nocapture`.
+//! `cargo test --release --test vita grows -- --nocapture`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

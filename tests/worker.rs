@@ -1,12 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A worker on a veth pair: that it begins, ends, obeys, and sleeps when there is nothing to do. Needs root.
 
-#[path = "support/netns.rs"]
-mod netns;
-#[path = "support/site.rs"]
-mod site;
-
-use netns::Netns;
+use crate::support::netns::Netns;
+use crate::support::site;
 use std::sync::Arc;
 use std::time::Duration;
 use vita::clock::Instant;

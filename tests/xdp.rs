@@ -1,15 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Frames through real AF_XDP sockets on veth pairs. Needs root.
 
-#[path = "support/netns.rs"]
-mod netns;
-#[path = "support/veth.rs"]
-mod veth;
-
-use netns::Netns;
+use crate::support::netns::Netns;
+use crate::support::veth::*;
 use std::net::Ipv4Addr;
 use std::time::Duration;
-use veth::*;
 use vita::frame::{BATCH, Batch, HEADROOM, Pool, Port};
 use vita::xdp::{BindError, Filter, Hook, Mode, Options, Program, Side, Socket, Umem, Unserved};
 

@@ -1,14 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the device layer says about interfaces that do not fit, and that doing what it says helps. Needs root.
 
-#[path = "support/netns.rs"]
-mod netns;
-#[path = "support/veth.rs"]
-mod veth;
-
-use netns::Netns;
+use crate::support::netns::Netns;
+use crate::support::veth::*;
 use std::os::unix::process::ExitStatusExt;
-use veth::*;
 use vita::frame::Port;
 use vita::xdp::{Device, DeviceError, Hook, Offloads, Options, Program, ProgramError, Queues, Socket};
 
@@ -167,7 +162,9 @@ fn the_program_is_gone_with_the_process_that_attached_it() {
     left.veth("wan", &right, "peer", 1);
     let this = std::env::current_exe().unwrap();
     let mut child = left.command(this.to_str().unwrap());
-    child.args(["--exact", "the_program_is_gone_with_the_process_that_attached_it"]).env(NAMED, "wan");
+    child
+        .args(["--exact", "xdp_device::the_program_is_gone_with_the_process_that_attached_it"])
+        .env(NAMED, "wan");
     let output = child.output().unwrap();
     assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{}", String::from_utf8_lossy(&output.stdout));
     eventually("the program is detached", || !left.run("ip link show wan").contains("xdp"));

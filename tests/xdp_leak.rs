@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Opening and closing leaves nothing behind: no descriptor, no mapping, no pinned page. The only test of its
-//! process, because it counts what the whole process has. Needs root.
+//! Opening and closing leaves nothing behind: no descriptor, no mapping, no pinned page. It counts what
+//! the whole process has, so it runs in one of its own. Needs root.
 
-#[path = "support/netns.rs"]
-mod netns;
-#[path = "support/veth.rs"]
-mod veth;
-
-use netns::Netns;
-use veth::*;
+use crate::support::alone::in_a_process_of_its_own;
+use crate::support::netns::Netns;
+use crate::support::veth::*;
 use vita::frame::Port;
 
 fn descriptors() -> usize {
@@ -29,6 +25,10 @@ fn status(field: &str) -> u64 {
 
 #[test]
 fn a_hundred_openings_and_closings_leave_nothing_behind() {
+    in_a_process_of_its_own("xdp_leak::a_hundred_openings_and_closings_leave_nothing_behind", open_and_close);
+}
+
+fn open_and_close() {
     let (left, right) = (Netns::new(), Netns::new());
     left.veth("one", &right, "two", 1);
     let cycle = |n: usize| {

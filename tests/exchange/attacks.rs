@@ -7,7 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use vita::exchange::{Kind, Rejection};
 
-use crate::pair::*;
+use super::pair::*;
 
 #[test]
 fn forged_messages_do_not_end_an_exchange_under_way() {

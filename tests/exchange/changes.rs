@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::pair::*;
+use super::pair::*;
 
 #[test]
 fn the_same_configuration_again_changes_nothing() {

@@ -3,7 +3,7 @@
 
 use vita::exchange::{Counters, Rejection, Share};
 
-use crate::pair::*;
+use super::pair::*;
 
 #[test]
 fn the_steps_of_an_exchange() {

@@ -17,7 +17,7 @@ use vita::clock::Instant;
 use vita::exchange::{Random, SaParameters};
 use x25519_dalek::{PublicKey, StaticSecret};
 
-use crate::pair::{AGREEMENT, CHALLENGE, KNOCK, PROPOSAL};
+use super::pair::{AGREEMENT, CHALLENGE, KNOCK, PROPOSAL};
 
 pub struct Deployed {
     pub own: IpAddr,
@@ -73,7 +73,7 @@ impl Deployed {
         Deployed {
             own,
             peer,
-            route_spi: crate::pair::ROUTE_SPI,
+            route_spi: super::pair::ROUTE_SPI,
             secret: [7; 32],
             negotiation_ttl,
             sa_ttl,

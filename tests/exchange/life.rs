@@ -6,7 +6,7 @@ use vita::clock::Instant;
 
 use vita::exchange::{Direction, Event, Role, Share};
 
-use crate::pair::*;
+use super::pair::*;
 
 #[test]
 fn rekeys_for_a_day_without_a_gap() {

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use vita::clock::Instant;
 use vita::exchange::{Event, Kind, Rejection};
 
-use crate::pair::*;
+use super::pair::*;
 
 #[test]
 fn two_gateways_connect_in_two_round_trips() {

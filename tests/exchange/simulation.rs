@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use crate::pair::{A, B, random};
-use crate::world::*;
+use super::pair::{A, B, random};
+use super::world::*;
 
 #[test]
 fn between_capable_peers_nothing_is_lost_at_a_rekey() {

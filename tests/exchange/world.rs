@@ -13,8 +13,8 @@ use std::time::Duration;
 use vita::clock::Instant;
 use vita::exchange::{Counters, KeyManager, Output, Random, SaParameters, Settings, Share};
 
-use crate::deployed::Deployed;
-use crate::pair::*;
+use super::deployed::Deployed;
+use super::pair::*;
 
 /// What the history is about.
 #[derive(Clone, Debug)]

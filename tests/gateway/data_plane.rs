@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::lab::{KUBE_TOKYO, Lab, Pings, SITES, TUNNEL_WAIT, configuration, eventually};
+use crate::support::lab::{KUBE_TOKYO, Lab, Pings, SITES, TUNNEL_WAIT, configuration, eventually};
 
 #[test]
 fn gateways_with_configured_keys_need_no_exchange() {

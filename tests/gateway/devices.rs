@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::faults::QueueTaken;
-use super::lab::{KUBE_TOKYO, Lab, Pings, SITES, configuration, eventually};
+use crate::support::lab::{KUBE_TOKYO, Lab, Pings, SITES, configuration, eventually};
 
 #[test]
 fn a_queue_that_another_process_has_holds_nobody_up() {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use vita::frame::Pool;
 use vita::xdp::{Device, Options, Socket, Umem};
 
-use super::lab::{KUBE_TOKYO, Lab, Pings, configuration, eventually};
+use crate::support::lab::{KUBE_TOKYO, Lab, Pings, configuration, eventually};
 
 #[test]
 fn an_interface_that_is_deleted_and_made_again_is_taken_up() {

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use etherparse::{IpNumber, PacketBuilder};
 
-use super::injector::Injector;
-use super::lab::{KUBE_PARIS, KUBE_TOKYO, Lab, SITES, configuration};
+use crate::support::injector::Injector;
+use crate::support::lab::{KUBE_PARIS, KUBE_TOKYO, Lab, SITES, configuration};
 
 #[test]
 fn garbage_on_both_interfaces_is_counted_and_survived() {

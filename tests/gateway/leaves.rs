@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::lab::{KUBE_TOKYO, Lab, Pings, SITES, TUNNEL_WAIT, configuration, eventually};
+use crate::support::lab::{KUBE_TOKYO, Lab, Pings, SITES, TUNNEL_WAIT, configuration, eventually};
 
 #[test]
 fn settings_change_under_traffic_and_lose_nothing() {
@@ -11,7 +11,7 @@ fn settings_change_under_traffic_and_lose_nothing() {
     let pings = lab.pings("0.01", 1000);
     let other = "{ id other; spi 2000; net \"10.1.0.0/16\"; gateway { ip 203.0.113.9; } \
                  preshared-key 5555555555555555555555555555555555555555555555555555555555555555; }";
-    let change = |said: super::lab::Said| assert!(said.status.success(), "{}", said.text);
+    let change = |said: crate::support::lab::Said| assert!(said.status.success(), "{}", said.text);
     let set = |path: &str, value: &str| SITES.map(|site| change(lab.set(site, path, value)));
     for (path, value) in [
         ("/mtu", "1300"),

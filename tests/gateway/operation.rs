@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use super::lab::{KUBE_TOKYO, Lab, Pings, SITES, VITA, configuration};
+use crate::support::lab::{KUBE_TOKYO, Lab, Pings, SITES, VITA, configuration};
 
 #[test]
 fn no_packet_is_lost_while_keys_change() {

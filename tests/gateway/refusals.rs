@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Configurations that are not accepted, and what that does to running traffic: nothing.
 
-use super::lab::{Lab, Pings, configuration};
+use crate::support::lab::{Lab, Pings, configuration};
 
 #[test]
 fn a_refused_configuration_changes_nothing() {

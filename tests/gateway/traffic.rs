@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::lab::{KUBE_PARIS, KUBE_TOKYO, Lab, eventually};
+use crate::support::lab::{KUBE_PARIS, KUBE_TOKYO, Lab, eventually};
 
 #[test]
 fn the_example_unchanged_connects_its_sites_both_ways() {

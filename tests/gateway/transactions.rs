@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::flow::Flow;
-use super::lab::{KUBE_PARIS, KUBE_TOKYO, Lab, Pings, TUNNEL_WAIT, configuration, eventually};
+use crate::support::flow::Flow;
+use crate::support::lab::{KUBE_PARIS, KUBE_TOKYO, Lab, Pings, TUNNEL_WAIT, configuration, eventually};
 
 #[test]
 fn a_steady_flow_does_not_notice_changes_among_ten_thousand_routes() {

@@ -9,9 +9,9 @@
 //!                 2001:db8:ffff::31
 //! ```
 
-use crate::injector::Injector;
-use crate::netns::Netns;
-use crate::site;
+use crate::support::injector::Injector;
+use crate::support::netns::Netns;
+use crate::support::site;
 use etherparse::ArpOperation;
 use std::process::{Child, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A gateway's packet path in memory: when it asks for its next hop, and what it says and hears unasked.
 
-use crate::site::*;
+use crate::support::site::*;
 use etherparse::{ArpOperation, NetSlice, SlicedPacket};
 use vita::stage::{Overheard, Side};
 

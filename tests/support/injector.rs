@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Sends frames, whatever they are, out of a device of another network namespace.
-#![allow(dead_code, reason = "every test file uses its own part of this")]
 
 use std::ffi::CString;
 use std::fs::File;

@@ -5,7 +5,6 @@
 //! everything that runs in them once the lab is dropped or the test process is gone, Ctrl-C and SIGKILL included. Should the
 //! keeper be killed too, the next test process removes what is left. Two labs stand at a time at most: a small
 //! machine has no more cores, and most stories mostly wait.
-#![allow(dead_code, reason = "every test file uses its own part of this")]
 
 use std::fs::{self, File};
 use std::io::Write;

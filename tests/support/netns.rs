@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Network namespaces for tests that need real interfaces. A namespace has no name in the file system: it
 //! lives as long as its descriptor or a process in it, so that nothing stays behind however a test ends.
-//!
-//! Use it from a test with `#[path = "support/netns.rs"] mod netns;`.
-#![allow(dead_code, reason = "every test file uses its own part of this")]
+#![allow(dead_code, reason = "a bench and a test of another package use a part of this")]
 
 use std::ffi::CStr;
 use std::fs::File;

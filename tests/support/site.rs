@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One gateway's packet path in memory, and packets made by etherparse, which shares no code with it.
-#![allow(dead_code, reason = "every test file uses its own part of this")]
 
 use etherparse::icmpv6::NeighborAdvertisementHeader;
 use etherparse::{

@@ -8,9 +8,7 @@
 //!   2001:db8:31::50     ::20, 2001:db8:ffff::31  ::32, ::20                      2001:db8:32::50
 //! ```
 
-#![allow(dead_code, reason = "every test file uses its own part of this")]
-
-use crate::netns::Netns;
+use super::netns::Netns;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,8 +18,8 @@ use std::time::{Duration, Instant};
 pub struct TwoSites {
     hosts: [Netns; 2],
     gateways: [Netns; 2],
-    /// Between the gateways, if they are not on one cable.
-    router: Option<Netns>,
+    /// Between the gateways, if they are not on one cable; it lasts as long as this.
+    _router: Option<Netns>,
     daemons: Vec<Child>,
     directory: tempfile::TempDir,
     _turn: MutexGuard<'static, ()>,
@@ -72,7 +70,8 @@ impl TwoSites {
             gateways[0].veth("wan", &gateways[1], "wan", queues[0].max(queues[1]));
         }
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let mut sites = TwoSites { hosts, gateways, router, daemons: Vec::new(), directory, _turn: turn };
+        let mut sites =
+            TwoSites { hosts, gateways, _router: router, daemons: Vec::new(), directory, _turn: turn };
         for (place, number) in SITES.into_iter().enumerate() {
             let [_, other] = [SITES[place], SITES[1 - place]];
             let file = sites.directory.path().join(format!("{number}.conf"));
@@ -119,10 +118,6 @@ impl TwoSites {
     /// What a gateway has written to its log so far.
     pub fn log(&self, number: u8) -> String {
         std::fs::read_to_string(self.log_file(number)).unwrap_or_default()
-    }
-
-    pub fn router(&self) -> &Netns {
-        self.router.as_ref().expect("the sites are apart")
     }
 
     /// Until the host of site 31 reaches that of 32 at this address, and the other way round.

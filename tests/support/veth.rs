@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A queue of an interface in a namespace, with everything that a gateway puts there, and ways to drive it.
-#![allow(dead_code, reason = "every test file uses its own part of this")]
+#![allow(dead_code, reason = "a test of another program uses a part of this")]
 
-use crate::netns::Netns;
+use super::netns::Netns;
 use std::net::Ipv4Addr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};

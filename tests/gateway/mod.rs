@@ -16,13 +16,7 @@
 mod data_plane;
 mod devices;
 mod faults;
-#[path = "../support/flow.rs"]
-mod flow;
 mod hostile;
-#[path = "../support/injector.rs"]
-mod injector;
-#[path = "../support/lab.rs"]
-mod lab;
 mod leaves;
 mod operation;
 mod refusals;

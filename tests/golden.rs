@@ -10,13 +10,8 @@
 //!
 //! What left a gateway that disagrees is in `target/golden` afterwards, as captures to compare.
 
-#[path = "../support/pcap.rs"]
-mod pcap;
-#[path = "../support/site.rs"]
-mod site;
-
-use pcap::Seen;
-use site::*;
+use crate::support::pcap::{self, Seen};
+use crate::support::site::*;
 use std::fs;
 use std::path::{Path, PathBuf};
 use vita::graph::Plan;

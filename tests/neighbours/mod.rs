@@ -4,11 +4,5 @@
 //! * `memory`: the packet path in memory, with a clock of its own
 //! * `links`: the real daemon on real links; needs root, and fails without it
 
-#[path = "../support/injector.rs"]
-mod injector;
 mod links;
 mod memory;
-#[path = "../support/netns.rs"]
-mod netns;
-#[path = "../support/site.rs"]
-mod site;

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the stories share.
+//!
+//! * `site`: a packet path in memory, and packets for it
+//! * `netns`, `veth`, `injector`, `flow`, `pcap`: namespaces, the devices in them, and traffic
+//! * `two_sites`, `lab`: gateways with the real daemon in namespaces
+//! * `instance`: an instance behind a control socket
+//! * `alone`: stories with a process of their own
+
+pub mod alone;
+pub mod flow;
+pub mod injector;
+pub mod instance;
+pub mod lab;
+pub mod netns;
+pub mod pcap;
+pub mod site;
+pub mod two_sites;
+pub mod veth;
