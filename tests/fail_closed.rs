@@ -9,13 +9,13 @@
 //!
 //! They need root, and fail without it.
 
-use crate::support::netns::Netns;
+use crate::support::netns::{Netns, Turn};
 use std::io::{BufRead, BufReader};
 use std::net::UdpSocket;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -30,13 +30,13 @@ struct Lab {
     /// Keeps a mount namespace with a BPF file system, in which the daemon runs.
     keeper: Option<Child>,
     directory: tempfile::TempDir,
-    _turn: MutexGuard<'static, ()>,
+    _turn: Arc<Turn>,
 }
 
 impl Lab {
     /// Devices with so many queues on the private side.
     fn raise(queues: u32) -> Lab {
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = Turn::take_alone();
         let [host, gateway, peer, internet] = [(); 4].map(|()| Netns::new());
         host.veth("lan", &gateway, "lan", queues);
         gateway.veth("wan", &peer, "wan", 1);
@@ -419,4 +419,3 @@ const CONFIGURATION: &str = "
              preshared-key 91440da06376a489867893d9fd61ff1aa0b1d9ac1e6e7f3e6d6e2e2c7f4a4a21; }
 ";
 const VITA: &str = env!("CARGO_BIN_EXE_vita");
-static TURN: Mutex<()> = Mutex::new(());

@@ -10,11 +10,11 @@
 //! ```
 
 use crate::support::injector::Injector;
-use crate::support::netns::Netns;
+use crate::support::netns::{Netns, Turn};
 use crate::support::site;
 use etherparse::ArpOperation;
 use std::process::{Child, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -196,13 +196,13 @@ struct Site {
     host: Netns,
     gateway: Netns,
     router: Netns,
-    _turn: MutexGuard<'static, ()>,
+    _turn: Arc<Turn>,
 }
 
 impl Site {
     fn new() -> Site {
-        // One at a time: there are few cores.
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        // There are few cores.
+        let turn = Turn::take_alone();
         let (host, gateway, router) = (Netns::new(), Netns::new(), Netns::new());
         host.veth("lan", &gateway, "lan", 1);
         host.run("ip address add 10.31.0.50/24 dev lan");
@@ -313,4 +313,3 @@ fn eventually(what: &str, mut happens: impl FnMut() -> bool) {
 
 const VITA: &str = env!("CARGO_BIN_EXE_vita");
 const OUTSIDE6: &str = "2001:db8:ffff::31";
-static TURN: Mutex<()> = Mutex::new(());

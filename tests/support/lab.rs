@@ -3,16 +3,16 @@
 //!
 //! `Lab::raise` builds the namespaces under a prefix of its own. A keeper, a process of its own session, removes them with
 //! everything that runs in them once the lab is dropped or the test process is gone, Ctrl-C and SIGKILL included. Should the
-//! keeper be killed too, the next test process removes what is left. Two labs stand at a time at most: a small
-//! machine has no more cores, and most stories mostly wait.
+//! keeper be killed too, the next test process removes what is left.
 
+use super::netns::Turn;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ pub struct Lab {
     keeper: Child,
     gateways: Vec<Gateway>,
     servants: Vec<Child>,
-    _turn: Turn,
+    _turn: Arc<Turn>,
 }
 
 struct Gateway {
@@ -54,7 +54,7 @@ impl Lab {
             0,
             "these tests need root, for network namespaces and AF_XDP: sudo -E make test"
         );
-        let turn = Turn::wait();
+        let turn = Turn::take();
         remove_leftovers();
         let prefix = format!("{PREFIX}{}-{}-", std::process::id(), SERIAL.fetch_add(1, Ordering::Relaxed));
         let lab = Lab {
@@ -337,25 +337,6 @@ pub fn eventually(bound: Duration, what: &str, mut is_so: impl FnMut() -> bool) 
     }
 }
 
-/// The right to have a lab standing.
-struct Turn;
-
-impl Turn {
-    fn wait() -> Turn {
-        let standing = STANDING.lock().unwrap_or_else(PoisonError::into_inner);
-        let full = |standing: &mut usize| *standing >= LABS;
-        *ONE_LESS.wait_while(standing, full).unwrap_or_else(PoisonError::into_inner) += 1;
-        Turn
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        *STANDING.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-        ONE_LESS.notify_one();
-    }
-}
-
 /// Whether the thread that writes a daemon's log is awake.
 fn writes_its_log(pid: u32) -> bool {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
@@ -414,6 +395,3 @@ const LOG_LINES: usize = 30;
 /// Names the namespaces of a test: this, the process, a number.
 const PREFIX: &str = "vt";
 static SERIAL: AtomicU32 = AtomicU32::new(0);
-static STANDING: Mutex<usize> = Mutex::new(0);
-static ONE_LESS: Condvar = Condvar::new();
-const LABS: usize = 2;

@@ -3,6 +3,7 @@
 //! lives as long as its descriptor or a process in it, so that nothing stays behind however a test ends.
 #![allow(dead_code, reason = "a bench and a test of another package use a part of this")]
 
+use std::cell::RefCell;
 use std::ffi::CStr;
 use std::fs::File;
 use std::io;
@@ -10,19 +11,22 @@ use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 
 /// A network namespace with its loopback interface up.
 pub struct Netns {
     file: File,
     name: String,
+    _turn: Arc<Turn>,
 }
 
 impl Netns {
-    /// Makes one; panics with what is missing where that is not allowed.
+    /// Makes one; panics with what is missing where that is not allowed. Waits until it is this story's turn.
     pub fn new() -> Netns {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         // SAFETY: takes and touches nothing.
         assert!(unsafe { libc::geteuid() } == 0, "this test makes network namespaces and must run as root");
+        let turn = Turn::take();
         let file = std::thread::spawn(|| {
             // SAFETY: changes this thread only, which ends right after.
             let result = unsafe { libc::unshare(libc::CLONE_NEWNET) };
@@ -32,7 +36,7 @@ impl Netns {
         .join()
         .expect("making a network namespace needs CAP_SYS_ADMIN");
         let name = format!("vita-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let netns = Netns { file, name };
+        let netns = Netns { file, name, _turn: turn };
         netns.run("ip link set dev lo up");
         netns
     }
@@ -92,6 +96,47 @@ impl Netns {
     }
 }
 
+/// The right of a story, which is a thread, to have namespaces and daemons: a small machine has no more cores, and most
+/// stories mostly wait. It ends with the last namespace or lab that holds it. Stories that need neither do not ask.
+pub struct Turn {
+    share: usize,
+}
+
+impl Turn {
+    /// One of [`STORIES_AT_ONCE`]; the one that the story has, if it has one.
+    pub fn take() -> Arc<Turn> {
+        Turn::take_share(1)
+    }
+
+    /// Waits until no other story has a turn, and keeps them all: for gateways that are measured against time. A story
+    /// asks for it before it makes its first namespace.
+    pub fn take_alone() -> Arc<Turn> {
+        Turn::take_share(STORIES_AT_ONCE)
+    }
+
+    fn take_share(share: usize) -> Arc<Turn> {
+        OF_THIS_STORY.with_borrow_mut(|of_this_story| {
+            if let Some(turn) = of_this_story.upgrade() {
+                assert!(share <= turn.share, "a story asks to be alone before it makes a namespace");
+                return turn;
+            }
+            let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_full = |taken: &mut usize| *taken + share > STORIES_AT_ONCE;
+            *RETURNED.wait_while(taken, is_full).unwrap_or_else(PoisonError::into_inner) += share;
+            let turn = Arc::new(Turn { share });
+            *of_this_story = Arc::downgrade(&turn);
+            turn
+        })
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) -= self.share;
+        RETURNED.notify_all();
+    }
+}
+
 /// setns, and a private mount of /sys, which otherwise shows the namespace in which it was mounted.
 fn enter(fd: libc::c_int) -> io::Result<()> {
     let sysfs: &CStr = c"sysfs";
@@ -109,4 +154,12 @@ fn enter(fd: libc::c_int) -> io::Result<()> {
         libc::mount(sysfs.as_ptr(), c"/sys".as_ptr(), sysfs.as_ptr(), 0, none.cast());
     }
     Ok(())
+}
+
+const STORIES_AT_ONCE: usize = 2;
+static TAKEN: Mutex<usize> = Mutex::new(0);
+static RETURNED: Condvar = Condvar::new();
+
+thread_local! {
+    static OF_THIS_STORY: RefCell<Weak<Turn>> = const { RefCell::new(Weak::new()) };
 }

@@ -8,10 +8,10 @@
 //!   2001:db8:31::50     ::20, 2001:db8:ffff::31  ::32, ::20                      2001:db8:32::50
 //! ```
 
-use super::netns::Netns;
+use super::netns::{Netns, Turn};
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ pub struct TwoSites {
     _router: Option<Netns>,
     daemons: Vec<Child>,
     directory: tempfile::TempDir,
-    _turn: MutexGuard<'static, ()>,
+    _turn: Arc<Turn>,
 }
 
 /// Their numbers.
@@ -51,8 +51,8 @@ impl TwoSites {
         queues: [u32; 2],
         configuration: impl Fn(u8, u8) -> String,
     ) -> TwoSites {
-        // One at a time: the gateways of the test that runs need the few cores there are.
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        // The gateways of the test that runs need the few cores there are.
+        let turn = Turn::take_alone();
         let hosts = SITES.map(|_| Netns::new());
         let gateways = SITES.map(|_| Netns::new());
         for (((host, gateway), number), queues) in hosts.iter().zip(&gateways).zip(SITES).zip(queues) {
@@ -189,4 +189,3 @@ fn place(number: u8) -> usize {
 pub const VITA: &str = env!("CARGO_BIN_EXE_vita");
 /// Generous: on a busy machine only the failure takes this long.
 const PATIENCE: Duration = Duration::from_secs(60);
-static TURN: Mutex<()> = Mutex::new(());
