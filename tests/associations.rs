@@ -3,7 +3,6 @@
 //! hand packets to the worker that has an SA. In memory, and with real daemons between two sites.
 
 use crate::support::injector::Injector;
-use crate::support::netns::Netns;
 use crate::support::site::*;
 use crate::support::two_sites::TwoSites;
 use std::collections::{BTreeMap, BTreeSet};
@@ -333,10 +332,10 @@ fn all_flows_pass_between_two_workers_and_one() {
 
 /// The source ports whose packets arrive, of 16 flows.
 fn flows(sites: &TwoSites, from: u8, to: u8, address: Ipv4Addr) -> BTreeSet<u16> {
-    let sink = inside(sites.host(to), || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap());
+    let sink = sites.host(to).inside(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap());
     sink.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
     let port = sink.local_addr().unwrap().port();
-    inside(sites.host(from), || {
+    sites.host(from).inside(|| {
         for source in FLOWS {
             let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, source)).unwrap();
             for _ in 0..3 {
@@ -479,7 +478,7 @@ fn both_ways(sites: &TwoSites) -> [Stream; 2] {
 impl Stream {
     fn start(sites: &TwoSites, from: u8, to: u8) -> Stream {
         let socket = || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
-        let [source, sink] = [from, to].map(|number| inside(sites.host(number), socket));
+        let [source, sink] = [from, to].map(|number| sites.host(number).inside(socket));
         sink.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
         let target = (Ipv4Addr::new(10, to, 0, 50), sink.local_addr().unwrap().port());
         let (stop, arrived) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
@@ -527,17 +526,6 @@ impl Stream {
         self.stop.store(true, Ordering::Relaxed);
         (self.sender.join().unwrap(), self.receiver.join().unwrap())
     }
-}
-
-/// Runs something in a namespace; what it gives may be used outside.
-fn inside<Outcome: Send>(netns: &Netns, run: impl FnOnce() -> Outcome + Send) -> Outcome {
-    thread::scope(|scope| {
-        let inside = scope.spawn(|| {
-            netns.enter();
-            run()
-        });
-        inside.join().expect("it does not panic")
-    })
 }
 
 const KEY: &str = "0707070707070707070707070707070707070707070707070707070707070707";

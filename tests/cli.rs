@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The command line, by running the program.
 
+use crate::support::VITA;
 use std::fs::Permissions;
 use std::io::{BufRead, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -14,7 +15,7 @@ use vita::leader::Handler;
 use vita::yang::format::Format;
 
 fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_vita"));
+    let mut command = Command::new(VITA);
     command.stdin(Stdio::null()).env_remove("SNABB_SHM_ROOT").env_remove("VITA_LOG");
     command
 }
@@ -500,13 +501,7 @@ fn another_user_is_turned_away_even_where_file_modes_would_let_it_in() {
         let program = root.join("vita");
         // By another process: what this one writes, children of other tests hold open for a moment, and the kernel
         // does not run a file that is open for writing.
-        assert!(
-            Command::new("cp")
-                .args([Path::new(env!("CARGO_BIN_EXE_vita")), &program])
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(Command::new("cp").args([Path::new(VITA), &program]).status().unwrap().success());
         let instance = root.join(std::process::id().to_string());
         for open in [root, &root.join("by-name"), &instance, &instance.join("config-leader-socket"), &program]
         {

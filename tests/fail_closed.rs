@@ -9,7 +9,9 @@
 //!
 //! They need root, and fail without it.
 
+use crate::support::VITA;
 use crate::support::netns::{Netns, Turn};
+use crate::support::wait::eventually;
 use std::io::{BufRead, BufReader};
 use std::net::UdpSocket;
 use std::path::PathBuf;
@@ -17,7 +19,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 struct Lab {
     host: Netns,
@@ -49,7 +51,7 @@ impl Lab {
         internet.run("ip address add 10.32.0.50/32 dev lo");
         host.run("ip address add 10.31.0.50/24 dev lan");
         host.run("ip route add default via 10.31.0.20");
-        let listener = inside(&internet, || UdpSocket::bind("10.32.0.50:9").unwrap());
+        let listener = internet.inside(|| UdpSocket::bind("10.32.0.50:9").unwrap());
         listener.set_nonblocking(true).unwrap();
         let directory = tempfile::tempdir().unwrap();
         let lab = Lab {
@@ -152,7 +154,7 @@ impl Lab {
         // On the one queue that there is, what arrives later is looked at later.
         let _ = self.host.try_run("ip neigh del 10.31.0.1 dev lan");
         eventually("the kernel answers a question that was sent last", || {
-            inside(&self.host, || {
+            self.host.inside(|| {
                 let socket = UdpSocket::bind("10.31.0.50:0").unwrap();
                 let _ = socket.send_to(b"who has", "10.31.0.1:9");
             });
@@ -188,7 +190,7 @@ impl Lab {
 
     /// The host sends packets to the other site, each from another port so that they spread over the queues.
     fn send(&self, count: u64) {
-        inside(&self.host, || {
+        self.host.inside(|| {
             for _ in 0..count {
                 let socket = UdpSocket::bind("10.31.0.50:0").unwrap();
                 socket.send_to(b"not for the internet", "10.32.0.50:9").unwrap();
@@ -234,25 +236,6 @@ impl Drop for Lab {
         if thread::panicking() {
             eprintln!("--- the log of vita:\n{}", self.log());
         }
-    }
-}
-
-/// Runs something on a thread of its own, because a thread that has entered a namespace stays there.
-fn inside<T: Send>(netns: &Netns, act: impl FnOnce() -> T + Send) -> T {
-    thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            netns.enter();
-            act()
-        });
-        thread.join().expect("the thread does not panic")
-    })
-}
-
-fn eventually(what: &str, mut happens: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !happens() {
-        assert!(Instant::now() < deadline, "never happened: {what}");
-        thread::sleep(Duration::from_millis(50));
     }
 }
 
@@ -418,4 +401,3 @@ const CONFIGURATION: &str = "
     route4 { id tokyo; spi 1000; net \"10.32.0.0/16\"; gateway { ip 192.0.2.32; }
              preshared-key 91440da06376a489867893d9fd61ff1aa0b1d9ac1e6e7f3e6d6e2e2c7f4a4a21; }
 ";
-const VITA: &str = env!("CARGO_BIN_EXE_vita");

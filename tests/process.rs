@@ -2,6 +2,8 @@
 //! The process of a gateway: its log when nobody reads it, its privileges, and the keys in its memory. The gateways have
 //! workers but no devices (`pci 00:00.0`), so these stories need no namespace; they look into another process, so they need root.
 
+use crate::support::VITA;
+use crate::support::wait::eventually;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsRawFd;
@@ -12,8 +14,6 @@ use std::time::{Duration, Instant};
 
 use vita::config::Document;
 use vita::control::{Options, Supervisor};
-
-const VITA: &str = env!("CARGO_BIN_EXE_vita");
 
 /// A gateway called t.
 struct Daemon {
@@ -143,14 +143,6 @@ impl Drop for Daemon {
 
 fn log(directory: &Path) -> File {
     File::options().create(true).append(true).open(directory.join("log")).unwrap()
-}
-
-fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < Duration::from_secs(60), "still not so: {what}");
-        thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// A change, a look at the state, and the end, as if everybody were reading the log.

@@ -9,6 +9,7 @@
 //! One daemon has a tunnel of each family, and each tunnel carries both families; a third one says when all is done. The stories are in `tests/scapy/`; they
 //! wait for packets, never for a time. They need root, /usr/bin/python3 with scapy and cryptography, and fail without.
 
+use crate::support::VITA;
 use crate::support::netns::Netns;
 use std::process::{Child, Stdio};
 use vita::esp::WINDOW;
@@ -114,7 +115,6 @@ impl Drop for Daemon {
     }
 }
 
-const VITA: &str = env!("CARGO_BIN_EXE_vita");
 const STORIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scapy/stories.py");
 /// Less than either tunnel could take over a path of 1500 bytes, so that it is the same for both.
 const MTU: u16 = 1300;

@@ -3,7 +3,8 @@
 //!
 //! They need root, and fail without it.
 
-use crate::support::lab::{KUBE_TOKYO, Lab, Pings, eventually};
+use crate::support::lab::{KUBE_TOKYO, Lab, Pings};
+use crate::support::wait::within;
 use std::time::Duration;
 
 /// Expedited forwarding, able to do ECN.
@@ -52,7 +53,7 @@ fn the_internet_sees_ecn_and_the_dscp_that_is_configured_and_no_change_of_it_los
     for (rule, expected) in [("none", "2"), ("copy", "ba"), ("10", "2a"), ("none", "2")] {
         let said = lab.set("paris", "/dscp", rule);
         assert!(said.status.success(), "{}", said.text);
-        eventually(SOON, &format!("with dscp {rule} the outer TOS is 0x{expected}"), || {
+        within(SOON, &format!("with dscp {rule} the outer TOS is 0x{expected}"), || {
             let seen = outer_tos(&lab);
             !seen.is_empty() && seen.iter().all(|tos| tos == expected)
         });

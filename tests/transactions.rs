@@ -3,6 +3,8 @@
 //! for the last test, which says how long each step of a change takes as routes become more:
 //! `cargo test --release --test vita grows -- --nocapture`.
 
+use crate::support::VITA;
+use crate::support::wait::eventually;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
@@ -12,8 +14,6 @@ use std::time::Duration;
 use vita::clock::Instant;
 use vita::config::{Difference, Document};
 use vita::control::{Options, Supervisor};
-
-const VITA: &str = env!("CARGO_BIN_EXE_vita");
 
 /// What an instance says of itself.
 const DESCRIPTION: &str =
@@ -138,14 +138,6 @@ impl Drop for Daemon {
         }
         let _ = self.process.kill();
         let _ = self.process.wait();
-    }
-}
-
-fn eventually(what: &str, mut happens: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !happens() {
-        assert!(Instant::now() < deadline, "never happened: {what}");
-        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -6,6 +6,7 @@
 //! Where deployed gateways show a fault of their own (an error of the Lua they are written in, success after a syntax
 //! error), the table has what this one does instead.
 
+use crate::support::VITA;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -109,7 +110,7 @@ fn said(child: Child, args: &[&str]) -> Said {
 }
 
 fn program(root: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_vita"));
+    let mut command = Command::new(VITA);
     command.stdin(Stdio::null()).env("SNABB_SHM_ROOT", root).env_remove("VITA_LOG");
     command.env("VITA_STATE_DIR", root.join("state"));
     command

@@ -3,6 +3,7 @@
 
 use crate::support::netns::Netns;
 use crate::support::site;
+use crate::support::wait::eventually;
 use std::sync::Arc;
 use std::time::Duration;
 use vita::clock::Instant;
@@ -37,14 +38,6 @@ fn cpu_ticks(thread: &str) -> u64 {
     let (_, fields) = stat.rsplit_once(')').unwrap();
     // Of the numbers behind the name, the 12th and 13th (proc(5): utime, stime).
     fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
-}
-
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < Duration::from_secs(15), "in vain: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 #[test]

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::support::lab::{KUBE_TOKYO, Lab, Pings, SITES, TUNNEL_WAIT, configuration, eventually};
+use crate::support::lab::{KUBE_TOKYO, Lab, Pings, SITES, TUNNEL_WAIT, configuration};
+use crate::support::wait::within;
 
 #[test]
 fn gateways_with_configured_keys_need_no_exchange() {
@@ -23,7 +24,7 @@ fn gateways_with_configured_keys_need_no_exchange() {
     // A peer that wants to exchange keys is not heard.
     let before = lab.counter("paris", "public-dispatch/protocol-errors");
     lab.configure("tokyo", &configuration("tokyo", "negotiation-ttl 1;"));
-    eventually(TUNNEL_WAIT, "the knocks of tokyo are counted", || {
+    within(TUNNEL_WAIT, "the knocks of tokyo are counted", || {
         lab.counter("paris", "public-dispatch/protocol-errors") >= before + 2
     });
     assert_eq!(lab.counter("paris", "key-manager/challenges-offered"), 0);

@@ -9,7 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::faults::QueueTaken;
-use crate::support::lab::{KUBE_TOKYO, Lab, Pings, SITES, configuration, eventually};
+use crate::support::lab::{KUBE_TOKYO, Lab, Pings, SITES, configuration};
+use crate::support::wait::within;
 
 #[test]
 fn a_queue_that_another_process_has_holds_nobody_up() {
@@ -17,11 +18,11 @@ fn a_queue_that_another_process_has_holds_nobody_up() {
     let taken = QueueTaken::of(&lab.namespace("vita-paris"), "eth2");
     start_with_file(&mut lab, "paris", &configuration("paris", "negotiation-ttl 1;"));
     start_with_file(&mut lab, "tokyo", &configuration("tokyo", "negotiation-ttl 1;"));
-    eventually(SOON, "the log names the queue", || {
+    within(SOON, "the log names the queue", || {
         lab.log("paris").contains("queue 1 of interface eth2 is in use")
     });
     // The other one works, and everybody is answered, also while the first is tried again and again.
-    eventually(SOON, "queue 2 has keys", || lab.log("paris").contains("route tokyo, queue 2: up"));
+    within(SOON, "queue 2 has keys", || lab.log("paris").contains("route tokyo, queue 2: up"));
     answered(&lab, Duration::from_secs(3));
     let said = lab.set("paris", "/sa-ttl", "500");
     assert!(said.status.success(), "{}", said.text);
@@ -48,7 +49,7 @@ fn a_queue_that_another_process_has_holds_nobody_up() {
     drop(other);
 
     drop(taken);
-    eventually(SOON, "queue 1 has keys", || lab.log("paris").contains("route tokyo, queue 1: up"));
+    within(SOON, "queue 1 has keys", || lab.log("paris").contains("route tokyo, queue 1: up"));
     let again = QueueTaken::of(&lab.namespace("vita-paris"), "eth0");
     let began = Instant::now();
     assert_eq!(lab.stop("paris", "TERM").code(), Some(0));
@@ -68,13 +69,13 @@ fn a_start_waits_for_interfaces_that_are_missing_or_down() {
         "1 waits for its interface: interface eth2 is down",
         "2 waits for its interface: interface eth3: there is none",
     ] {
-        eventually(SOON, waits, || lab.log("paris").contains(waits));
+        within(SOON, waits, || lab.log("paris").contains(waits));
     }
     lab.must("vita-paris", &["ip", "link", "set", "eth2", "up"]);
-    eventually(SOON, "queue 1 has keys", || lab.log("paris").contains("route tokyo, queue 1: up"));
+    within(SOON, "queue 1 has keys", || lab.log("paris").contains("route tokyo, queue 1: up"));
     lab.await_tunnel();
     lab.must("vita-paris", &["ip", "link", "set", "later", "name", "eth3", "up"]);
-    eventually(SOON, "queue 2 has keys", || lab.log("paris").contains("route tokyo, queue 2: up"));
+    within(SOON, "queue 2 has keys", || lab.log("paris").contains("route tokyo, queue 2: up"));
     assert_eq!(lab.configured("paris").matches("public-interface4").count(), 2);
     // One whose name is not right is still refused where somebody waits for the answer.
     let said = lab.set("paris", "/", &configuration("paris", "").replace("ifname eth3;", "ifname eth33;"));
@@ -87,11 +88,11 @@ fn a_renamed_interface_loses_no_packet() {
     let pings = lab.ping_for(6);
     let rename = |from: &str, to: &str| lab.must("vita-paris", &["ip", "link", "set", from, "name", to]);
     rename("eth2", "wan9");
-    eventually(SOON, "the log says so", || lab.log("paris").contains("interface eth2 is called wan9 now"));
+    within(SOON, "the log says so", || lab.log("paris").contains("interface eth2 is called wan9 now"));
     let said = lab.set("paris", "/sa-ttl", "500");
     assert!(said.status.success(), "{}", said.text);
     rename("wan9", "eth2");
-    eventually(SOON, "the log says so", || lab.log("paris").contains("interface eth2 has its name again"));
+    within(SOON, "the log says so", || lab.log("paris").contains("interface eth2 has its name again"));
     Pings::of(pings).assert_none_lost();
     assert_eq!(lab.log("paris").matches("worker of queue 1 runs").count(), 1);
 }
@@ -104,11 +105,11 @@ fn an_interface_that_leaves_the_namespace_and_comes_back_is_taken_up() {
         lab.must("vita-paris", &["ip", "link", "set", device, "netns", &lab.namespace("vpc-paris")]);
         lab.must("vpc-paris", &["ip", "link", "set", device, "netns", &lab.namespace("vita-paris")]);
         lab.must("vita-paris", &["ip", "link", "set", device, "up"]);
-        eventually(SOON, "the worker is started again", || {
+        within(SOON, "the worker is started again", || {
             lab.log("paris").matches("worker of queue 1 runs").count() >= times
         });
         lab.await_tunnel();
-        eventually(SOON, "every flow passes", || every_flow_passes(&lab));
+        within(SOON, "every flow passes", || every_flow_passes(&lab));
     }
 }
 
@@ -120,11 +121,11 @@ fn a_name_that_goes_to_another_device_takes_the_worker_along() {
     ip(&["set", "eth2", "name", "old"]);
     ip(&["set", "eth0", "down"]);
     ip(&["set", "eth0", "name", "eth2", "up"]);
-    eventually(SOON, "the worker is started again", || {
+    within(SOON, "the worker is started again", || {
         lab.log("paris").matches("worker of queue 1 runs").count() >= 2
     });
     assert!(ip(&["show", "dev", "eth2"]).contains("prog/xdp"));
-    eventually(SOON, "the old device is left alone", || !ip(&["show", "dev", "old"]).contains("prog/xdp"));
+    within(SOON, "the old device is left alone", || !ip(&["show", "dev", "old"]).contains("prog/xdp"));
 }
 
 #[test]
@@ -133,7 +134,7 @@ fn a_program_that_is_detached_is_attached_again() {
     for device in ["eth1", "eth2"] {
         let before = program_id(&lab, device).expect("there is one");
         detach(before);
-        eventually(SOON, "it is attached again", || program_id(&lab, device).is_some());
+        within(SOON, "it is attached again", || program_id(&lab, device).is_some());
         assert!(lab.log("paris").contains(&format!("interface {device}: the XDP program was detached")));
         assert!(every_flow_passes(&lab), "{device}");
     }
@@ -159,7 +160,7 @@ fn an_interface_may_be_named_by_its_altname() {
     lab.configure("paris", &named);
     lab.configure("tokyo", &configuration("tokyo", ""));
     lab.await_tunnel();
-    eventually(SOON, "every flow passes", || every_flow_passes(&lab));
+    within(SOON, "every flow passes", || every_flow_passes(&lab));
     // Two names, one device.
     let twice = named.replace("ifname eth3;", "ifname eth2;");
     let said = lab.set("paris", "/", &twice);
@@ -178,11 +179,11 @@ fn a_next_hop_that_does_not_answer_is_named_instead_of_the_peer() {
     );
     lab.configure("paris", &text);
     let silent = "next hop 172.31.0.99 does not answer ARP on eth2";
-    eventually(SOON, "it is named", || lab.log("paris").contains(silent));
+    within(SOON, "it is named", || lab.log("paris").contains(silent));
     // The other queue's next hop answers, and the peer does not.
-    eventually(SOON, "the peer of queue 2 is named", || lab.log("paris").contains("203.0.113.6"));
+    within(SOON, "the peer of queue 2 is named", || lab.log("paris").contains("203.0.113.6"));
     let expired = lab.counter("paris", "key-manager/negotiations-expired");
-    eventually(SOON, "there were more", || {
+    within(SOON, "there were more", || {
         lab.counter("paris", "key-manager/negotiations-expired") >= expired + 6
     });
     let log = lab.log("paris");

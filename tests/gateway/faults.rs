@@ -11,7 +11,8 @@ use std::time::Duration;
 use vita::frame::Pool;
 use vita::xdp::{Device, Options, Socket, Umem};
 
-use crate::support::lab::{KUBE_TOKYO, Lab, Pings, configuration, eventually};
+use crate::support::lab::{KUBE_TOKYO, Lab, Pings, configuration};
+use crate::support::wait::within;
 
 #[test]
 fn an_interface_that_is_deleted_and_made_again_is_taken_up() {
@@ -19,7 +20,7 @@ fn an_interface_that_is_deleted_and_made_again_is_taken_up() {
     let pid = lab.pid("paris");
     let before = lab.counter("paris", "key-manager/negotiations-initiated");
     lab.must("vita-paris", &["ip", "link", "del", "eth3"]);
-    eventually(SOON, "the log says so", || lab.log("paris").contains("interface eth3 is gone"));
+    within(SOON, "the log says so", || lab.log("paris").contains("interface eth3 is gone"));
     // What does not need it goes on, and can be configured.
     let said = lab.set("paris", "/sa-ttl", "500");
     assert!(said.status.success(), "{}", said.text);
@@ -49,15 +50,15 @@ fn an_interface_that_is_deleted_and_made_again_is_taken_up() {
         lab.must(node, &["ethtool", "-K", device, "tx", "off", "gso", "off", "tso", "off", "gro", "off"]);
     }
     // Not up yet: nothing to be done.
-    eventually(SOON, "the log says so", || lab.log("paris").contains("ip link set dev eth3 up"));
+    within(SOON, "the log says so", || lab.log("paris").contains("ip link set dev eth3 up"));
     lab.must("vita-paris", &["ip", "link", "set", "eth3", "up"]);
-    eventually(SOON, "both queues have keys again", || {
+    within(SOON, "both queues have keys again", || {
         lab.log("paris").matches("route tokyo, queue 2: up").count() >= 2
     });
     lab.await_tunnel();
     for port in ["1", "2", "3", "4", "5", "6", "7", "8"] {
         let options = ["-c", "2", "-i", "0.1", "-e", port];
-        eventually(SOON, "every flow passes", || {
+        within(SOON, "every flow passes", || {
             let pings = lab.ping("paris", KUBE_TOKYO, &options);
             pings.received == pings.sent
         });
@@ -71,9 +72,7 @@ fn an_interface_that_goes_down_and_up_is_waited_for() {
     for device in ["eth1", "eth2"] {
         let pings = lab.pings("0.01", 300);
         lab.must("vita-paris", &["ip", "link", "set", device, "down"]);
-        eventually(SOON, "the log says so", || {
-            lab.log("paris").contains(&format!("interface {device} is down"))
-        });
+        within(SOON, "the log says so", || lab.log("paris").contains(&format!("interface {device} is down")));
         let said = lab.set("paris", "/sa-ttl", "500");
         assert!(said.status.success(), "{}", said.text);
         assert!(cpu_ticks_in(&lab, Duration::from_secs(2)) < 100, "the daemon spins while {device} is down");
@@ -117,7 +116,7 @@ fn a_worker_that_cannot_start_puts_the_configuration_before_back() {
     drop(taken);
     assert_eq!(lab.configured("paris"), before);
     assert!(!lab.must("vita-paris", &["ip", "link", "show", "dev", "eth0"]).contains("prog/xdp"));
-    eventually(SOON, "the worker of queue 1 is back with keys", || {
+    within(SOON, "the worker of queue 1 is back with keys", || {
         lab.log("paris").matches("route tokyo, queue 1: up").count() == 2
     });
     lab.await_tunnel();
@@ -171,7 +170,7 @@ fn a_hundred_changes_cost_no_descriptor_and_no_thread() {
         restart();
     }
     // The connection of the last client may be closed a moment later.
-    eventually(SOON, "there are as many as before", || [count("fd"), count("task")] <= before);
+    within(SOON, "there are as many as before", || [count("fd"), count("task")] <= before);
     lab.await_tunnel();
 }
 

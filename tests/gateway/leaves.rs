@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use crate::support::lab::{KUBE_TOKYO, Lab, Pings, SITES, TUNNEL_WAIT, configuration, eventually};
+use crate::support::lab::{KUBE_TOKYO, Lab, Pings, SITES, TUNNEL_WAIT, configuration};
+use crate::support::wait::within;
 
 #[test]
 fn settings_change_under_traffic_and_lose_nothing() {
@@ -57,11 +58,11 @@ fn the_mtu_follows_the_devices() {
     assert_eq!(effective(), 1440);
     lab.must("vita-paris", &["ip", "link", "set", "eth3", "mtu", "1300"]);
     // 1300 bytes less the outer header, ESP's header, trailer and ICV.
-    eventually(SOON, "the MTU is what eth3 can carry", || effective() == 1246);
+    within(SOON, "the MTU is what eth3 can carry", || effective() == 1246);
     let said = unbroken(&lab, "1400").said.text;
     assert!(said.contains("Frag needed and DF set (mtu = 1246)"), "{said}");
     lab.must("vita-paris", &["ip", "link", "set", "eth3", "mtu", "1500"]);
-    eventually(SOON, "the MTU is as configured again", || effective() == 1440);
+    within(SOON, "the MTU is as configured again", || effective() == 1440);
 }
 
 #[test]
@@ -73,7 +74,7 @@ fn without_nat_ip_there_is_no_tunnel_and_the_log_says_why() {
         let bare: Vec<&str> = text.lines().filter(|line| !line.contains("nat-ip")).collect();
         lab.configure(site, &bare.join("\n"));
     }
-    eventually(TUNNEL_WAIT, "the log names nat-ip", || {
+    within(TUNNEL_WAIT, "the log names nat-ip", || {
         lab.log("paris").contains("does not authenticate: compare")
     });
     assert!(lab.log("paris").contains("nat-ip"), "{}", lab.log("paris"));
@@ -120,7 +121,7 @@ fn a_negotiation_is_given_up_after_negotiation_ttl() {
     lab.start("paris", &[]);
     lab.configure("paris", &configuration("paris", "negotiation-ttl 1;"));
     // Two queues; with the default of 5 seconds it would be four by then.
-    eventually(Duration::from_secs(12), "six negotiations are given up", || {
+    within(Duration::from_secs(12), "six negotiations are given up", || {
         lab.counter("paris", "key-manager/negotiations-expired") >= 6
     });
     assert!(lab.log("paris").contains("does not answer the key exchange"), "{}", lab.log("paris"));
@@ -130,7 +131,7 @@ fn a_negotiation_is_given_up_after_negotiation_ttl() {
 fn an_sa_ends_after_sa_ttl() {
     let mut lab = Lab::with_tunnel("negotiation-ttl 1; sa-ttl 6;");
     lab.stop("tokyo", "TERM");
-    eventually(SOON, "no SA is left", || {
+    within(SOON, "no SA is left", || {
         lab.counter("paris", "key-manager/outbound-sa-expired") >= 2
             && !lab.config(&["get-state", "paris", "/gateway-state"]).text.contains("inbound-sa {")
     });
@@ -158,14 +159,12 @@ fn mac_is_the_devices_own_unless_configured() {
 
     // The device gets another one while the gateway runs.
     lab.must("vita-paris", &["ip", "link", "set", "eth1", "address", "02:00:00:00:aa:02"]);
-    eventually(SOON, "the gateway answers with the new address", || {
-        neighbour().contains("02:00:00:00:aa:02")
-    });
+    within(SOON, "the gateway answers with the new address", || neighbour().contains("02:00:00:00:aa:02"));
     lab.await_tunnel();
 
     // One that the device does not have.
     assert!(lab.set(site, "/private-interface4/mac", "02:00:00:00:aa:03").status.success());
-    eventually(SOON, "the gateway answers with the configured address", || {
+    within(SOON, "the gateway answers with the configured address", || {
         neighbour().contains("02:00:00:00:aa:03")
     });
     lab.await_tunnel();
@@ -203,7 +202,7 @@ fn with_tfc_all_packets_are_equally_long() {
             text.lines().filter(|line| line.contains("ESP(")).filter_map(|line| line.split("length ").nth(1));
         lengths.map(str::to_string).collect::<Vec<_>>()
     };
-    eventually(SOON, "the capture has packets of every size", || {
+    within(SOON, "the capture has packets of every size", || {
         for size in ["0", "1", "500", "1412"] {
             lab.ping("paris", KUBE_TOKYO, &["-c", "3", "-i", "0.02", "-s", size]).assert_none_lost();
         }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Starting, stopping, restarting, rekeying.
 
+use crate::support::VITA;
 use std::fs;
 
-use crate::support::lab::{KUBE_TOKYO, Lab, Pings, SITES, VITA, configuration};
+use crate::support::lab::{KUBE_TOKYO, Lab, Pings, SITES, configuration};
 
 #[test]
 fn no_packet_is_lost_while_keys_change() {

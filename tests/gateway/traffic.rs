@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use crate::support::lab::{KUBE_PARIS, KUBE_TOKYO, Lab, eventually};
+use crate::support::lab::{KUBE_PARIS, KUBE_TOKYO, Lab};
+use crate::support::wait::within;
 
 #[test]
 fn the_example_unchanged_connects_its_sites_both_ways() {
@@ -74,7 +75,7 @@ fn only_esp_and_the_key_exchange_cross_the_internet() {
     let caught = || lab.run("internet", &["tcpdump", "-n", "-r", pcap]).text.matches("IP ").count();
     // A node's management address leads past the gateways. These packets must be caught: the proof that the capture works.
     let in_clear = || lab.run("kube-node-paris", &["ping", "-c", "1", "-W", "1", "203.0.113.8"]);
-    eventually(Duration::from_secs(20), "the capture catches a packet sent in clear", || {
+    within(Duration::from_secs(20), "the capture catches a packet sent in clear", || {
         in_clear();
         caught() > 0
     });
@@ -87,7 +88,7 @@ fn only_esp_and_the_key_exchange_cross_the_internet() {
 
     let during = caught();
     in_clear();
-    eventually(Duration::from_secs(20), "the capture still catches", || caught() > during);
+    within(Duration::from_secs(20), "the capture still catches", || caught() > during);
     let text = lab.run("internet", &["tcpdump", "-n", "-r", pcap]).text;
     assert_eq!(during, before, "packets crossed the internet in clear:\n{text}");
 }
@@ -173,7 +174,7 @@ fn connections_and_long_datagrams_pass_though_nobody_is_told_what_fits() {
 
 fn start_iperf_server(lab: &mut Lab) {
     lab.background("kube-node-tokyo", &["iperf3", "-s"]);
-    eventually(Duration::from_secs(20), "the iperf3 server listens", || {
+    within(Duration::from_secs(20), "the iperf3 server listens", || {
         lab.must("kube-node-tokyo", &["ss", "-ltn"]).contains(":5201")
     });
 }

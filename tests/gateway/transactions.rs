@@ -4,7 +4,8 @@
 use std::time::{Duration, Instant};
 
 use crate::support::flow::Flow;
-use crate::support::lab::{KUBE_PARIS, KUBE_TOKYO, Lab, Pings, TUNNEL_WAIT, configuration, eventually};
+use crate::support::lab::{KUBE_PARIS, KUBE_TOKYO, Lab, Pings, TUNNEL_WAIT, configuration};
+use crate::support::wait::within;
 
 #[test]
 fn a_steady_flow_does_not_notice_changes_among_ten_thousand_routes() {
@@ -15,7 +16,7 @@ fn a_steady_flow_does_not_notice_changes_among_ten_thousand_routes() {
         Flow::start(&lab.namespace(&from), &lab.namespace(&to), address, Duration::from_millis(2))
     };
     let flows = [flow("paris", "tokyo", KUBE_TOKYO), flow("tokyo", "paris", KUBE_PARIS)];
-    eventually(TUNNEL_WAIT, "both flows arrive", || flows.iter().all(|flow| flow.arrived() > 100));
+    within(TUNNEL_WAIT, "both flows arrive", || flows.iter().all(|flow| flow.arrived() > 100));
 
     let all: String =
         (0..ROUTES).map(|number| format!("route4 {{ id r{number}; {} }}\n", route(number))).collect();
@@ -78,7 +79,7 @@ fn a_configuration_that_cuts_the_tunnel_is_taken_back_by_itself() {
     let said = lab.config(&["commit", "--confirm", "3s", "paris", file]);
     assert!(said.status.success() && said.text.contains("spi 1234 -> 4321"), "{}", said.text);
     assert_eq!(lab.ping("paris", KUBE_TOKYO, &["-c", "2", "-i", "0.1", "-W", "1"]).received, 0);
-    eventually(Duration::from_secs(20), "the route has its SPI again", || {
+    within(Duration::from_secs(20), "the route has its SPI again", || {
         lab.config(&["get", "paris", "/route4[id=tokyo]/spi"]).text.trim() == "1234"
     });
     lab.await_tunnel();

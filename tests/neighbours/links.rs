@@ -9,14 +9,16 @@
 //!                 2001:db8:ffff::31
 //! ```
 
+use crate::support::VITA;
 use crate::support::injector::Injector;
 use crate::support::netns::{Netns, Turn};
 use crate::support::site;
+use crate::support::wait::eventually;
 use etherparse::ArpOperation;
 use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 #[test]
 fn an_ipv6_address_is_found_behind_a_device_that_filters_groups() {
@@ -302,14 +304,4 @@ fn reaches(netns: &Netns, ip: &str) -> bool {
     netns.try_run(&format!("ping -q -c 1 -W 1 {ip}")).is_ok()
 }
 
-/// Waits for something that must happen. The limit is far beyond what a loaded machine takes.
-fn eventually(what: &str, mut happens: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !happens() {
-        assert!(Instant::now() < deadline, "never happened: {what}");
-        sleep(Duration::from_millis(100));
-    }
-}
-
-const VITA: &str = env!("CARGO_BIN_EXE_vita");
 const OUTSIDE6: &str = "2001:db8:ffff::31";

@@ -5,7 +5,9 @@
 //! everything that runs in them once the lab is dropped or the test process is gone, Ctrl-C and SIGKILL included. Should the
 //! keeper be killed too, the next test process removes what is left.
 
+use super::VITA;
 use super::netns::Turn;
+use super::wait::within;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
@@ -14,7 +16,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A lab that is up. Its gateways are `paris` and `tokyo`, as in the example.
 pub struct Lab {
@@ -101,7 +103,7 @@ impl Lab {
             .spawn()
             .expect("ip is installed");
         self.gateways.push(Gateway { site, process });
-        eventually(START_WAIT, &format!("vita-{site} answers"), || {
+        within(START_WAIT, &format!("vita-{site} answers"), || {
             let exited = self.gateway(site).process.try_wait().expect("it is our child");
             assert!(exited.is_none(), "vita-{site} has gone: {exited:?}");
             self.config(&["get", site, "/mtu"]).status.success()
@@ -123,7 +125,7 @@ impl Lab {
     pub fn stop(&mut self, site: &str, signal: &str) -> ExitStatus {
         self.signal(site, signal);
         let mut status = None;
-        eventually(STOP_WAIT, &format!("vita-{site} ends after SIG{signal}"), || {
+        within(STOP_WAIT, &format!("vita-{site} ends after SIG{signal}"), || {
             status = self.gateway(site).process.try_wait().expect("it is our child");
             status.is_some()
         });
@@ -223,7 +225,7 @@ impl Lab {
     /// Until packets pass the tunnel both ways.
     pub fn await_tunnel(&self) {
         for (site, target) in [("paris", KUBE_TOKYO), ("tokyo", KUBE_PARIS)] {
-            eventually(TUNNEL_WAIT, &format!("kube-node-{site} reaches {target}"), || {
+            within(TUNNEL_WAIT, &format!("kube-node-{site} reaches {target}"), || {
                 self.ping(site, target, &["-c", "1", "-W", "1"]).received == 1
             });
         }
@@ -248,7 +250,7 @@ impl Lab {
     /// writes it, and sleeps when it is done.
     pub fn log(&self, site: &str) -> String {
         let writes = |gateway: &Gateway| writes_its_log(gateway.process.id());
-        eventually(START_WAIT, "what was logged is written", || {
+        within(START_WAIT, "what was logged is written", || {
             !self.gateways.iter().any(|gateway| gateway.site == site && writes(gateway))
         });
         fs::read_to_string(self.log_file(site)).unwrap_or_default()
@@ -328,15 +330,6 @@ pub fn configuration(site: &str, settings: &str) -> String {
     format!("{text}\n{settings}\n")
 }
 
-/// Waits until something is so, and fails if that takes longer than the bound.
-pub fn eventually(bound: Duration, what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + bound;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "still not so after {bound:?}: {what}");
-        thread::sleep(POLL);
-    }
-}
-
 /// Whether the thread that writes a daemon's log is awake.
 fn writes_its_log(pid: u32) -> bool {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
@@ -380,7 +373,6 @@ fn said(output: Output) -> Said {
 pub const SITES: [&str; 2] = ["paris", "tokyo"];
 pub const KUBE_PARIS: &str = "172.31.1.50";
 pub const KUBE_TOKYO: &str = "172.32.1.50";
-pub const VITA: &str = env!("CARGO_BIN_EXE_vita");
 
 const LAB_SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/ec2-k8s/lab.sh");
 
@@ -389,7 +381,6 @@ pub const TUNNEL_WAIT: Duration = Duration::from_secs(60);
 const START_WAIT: Duration = Duration::from_secs(30);
 const STOP_WAIT: Duration = Duration::from_secs(30);
 const CLI_SECONDS: &str = "60";
-const POLL: Duration = Duration::from_millis(50);
 const LOG_LINES: usize = 30;
 
 /// Names the namespaces of a test: this, the process, a number.

@@ -6,6 +6,7 @@
 //! * `two_sites`, `lab`: gateways with the real daemon in namespaces
 //! * `instance`: an instance behind a control socket
 //! * `alone`: stories with a process of their own
+//! * `wait`: waiting for something that must happen
 
 pub mod alone;
 pub mod flow;
@@ -17,3 +18,7 @@ pub mod pcap;
 pub mod site;
 pub mod two_sites;
 pub mod veth;
+pub mod wait;
+
+/// The program.
+pub const VITA: &str = env!("CARGO_BIN_EXE_vita");

@@ -16,6 +16,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 /// A network namespace with its loopback interface up.
 pub struct Netns {
     file: File,
+    /// Unique on this machine, for messages.
     name: String,
     _turn: Arc<Turn>,
 }
@@ -41,11 +42,6 @@ impl Netns {
         netns
     }
 
-    /// Unique on this machine; for messages and host names.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
     /// What `ip link set dev X netns PATH` and `nsenter --net=PATH` take, while this process lives.
     pub fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd())
@@ -55,6 +51,15 @@ impl Netns {
     /// processes that it starts are there too.
     pub fn enter(&self) {
         enter(self.file.as_raw_fd()).expect("root may enter a namespace it made");
+    }
+
+    /// Does something in a thread that has entered the namespace: sockets made there belong to it.
+    pub fn inside<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
+        let there = || {
+            self.enter();
+            act()
+        };
+        std::thread::scope(|scope| scope.spawn(there).join()).expect("the thread does not panic")
     }
 
     /// A command that will run inside.

@@ -8,6 +8,7 @@
 //!   2001:db8:31::50     ::20, 2001:db8:ffff::31  ::32, ::20                      2001:db8:32::50
 //! ```
 
+use super::VITA;
 use super::netns::{Netns, Turn};
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
@@ -186,6 +187,5 @@ fn place(number: u8) -> usize {
     usize::from(number != SITES[0])
 }
 
-pub const VITA: &str = env!("CARGO_BIN_EXE_vita");
 /// Generous: on a busy machine only the failure takes this long.
 const PATIENCE: Duration = Duration::from_secs(60);
