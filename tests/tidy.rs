@@ -84,6 +84,20 @@ fn unsafe_stands_only_where_it_must_and_says_why_it_is_sound() {
     report(rust_sources().iter().flat_map(unsafe_out_of_place));
 }
 
+/// The integration tests are one program, so a file that it does not name is never compiled.
+#[test]
+fn every_file_of_tests_is_compiled() {
+    let read = |path: &str| fs::read_to_string(path).unwrap();
+    let (program, package) = (read("tests/main.rs"), read("Cargo.toml"));
+    for entry in fs::read_dir("tests").unwrap() {
+        let file = entry.unwrap().file_name().into_string().unwrap();
+        let Some(name) = file.strip_suffix(".rs").filter(|name| *name != "main") else { continue };
+        let is_target = package.contains(&format!("name = \"{name}\""));
+        let is_module = program.contains(&format!("\nmod {name};"));
+        assert!(is_target || is_module, "tests/{file}: name it in tests/main.rs");
+    }
+}
+
 #[test]
 fn nothing_is_left_for_later() {
     report(sources().iter().flat_map(unfinished));
