@@ -26,6 +26,7 @@ pub mod leader;
 pub mod process;
 pub mod route;
 pub mod stage;
+pub mod wait;
 pub mod wire;
 pub mod worker;
 pub mod xdp;

@@ -24,7 +24,8 @@ use crate::frame::{Batch, Pool, Port};
 use crate::graph::{Graph, Leftover, Plan, Reroute};
 use crate::process;
 use crate::stage::{Datagram, Event, Inbound, Overheard};
-use crate::xdp::{self, BindError, Device, Doorbell, KernelStatistics, Mode, Options, Socket, Umem};
+use crate::wait::{Doorbell, poll, readable};
+use crate::xdp::{self, BindError, Device, KernelStatistics, Mode, Options, Socket, Umem};
 use crossbeam::queue::ArrayQueue;
 use inbox::Shares;
 use std::collections::VecDeque;
@@ -368,7 +369,7 @@ impl Running {
             return Err(StartError::Cpu { queue, cpu });
         }
         if seat.realtime {
-            xdp::realtime().map_err(|source| StartError::Realtime { queue, source })?;
+            process::realtime().map_err(|source| StartError::Realtime { queue, source })?;
         }
         let pool = Pool::new(Umem::CHUNKS).map_err(|source| StartError::Memory { queue, source })?;
         let pool = Rc::new(pool);
@@ -506,11 +507,11 @@ impl Running {
         let unsent = self.private.unsent() + self.public.unsent() > 0;
         let timeout = if unsent { timeout.min(OFFER_AGAIN) } else { timeout };
         let mut fds = arrayvec::ArrayVec::<_, 3>::new();
-        fds.push(xdp::readable(self.link.bell.fd()));
-        fds.extend(self.private.fd().map(xdp::readable));
-        fds.extend(self.public.fd().map(xdp::readable));
+        fds.push(readable(self.link.bell.fd()));
+        fds.extend(self.private.fd().map(readable));
+        fds.extend(self.public.fd().map(readable));
         // An error here means the same as being woken: look what there is.
-        let _ = xdp::poll(&mut fds, Some(timeout));
+        let _ = poll(&mut fds, Some(timeout));
         if fds.first().is_some_and(|bell| bell.revents != 0) {
             self.link.bell.hush();
         }

@@ -163,7 +163,7 @@ fn a_log_that_nobody_reads_holds_nothing_up() {
     // Until the next byte would wait.
     let is_full = |writer: &io::PipeWriter| {
         let mut fds = [libc::pollfd { fd: writer.as_raw_fd(), events: libc::POLLOUT, revents: 0 }];
-        !vita::xdp::poll(&mut fds, Some(Duration::ZERO)).unwrap()
+        !vita::wait::poll(&mut fds, Some(Duration::ZERO)).unwrap()
     };
     while !is_full(&writer) {
         writer.write_all(&[b'.'; 4096]).unwrap();

@@ -20,6 +20,7 @@ struct Room {
 
 const ROOMS: &[Room] = &[
     Room { name: "clock", uses: &[], below: false },
+    Room { name: "wait", uses: &[], below: false },
     Room { name: "process", uses: &[], below: false },
     Room { name: "wire", uses: &[], below: false },
     Room { name: "frame", uses: &[], below: false },
@@ -33,12 +34,12 @@ const ROOMS: &[Room] = &[
     Room { name: "config", uses: &["yang", "wire"], below: false },
     Room { name: "stage", uses: &["wire", "frame", "count", "route", "esp"], below: false },
     Room { name: "graph", uses: &["stage"], below: true },
-    Room { name: "worker", uses: &["clock", "process", "graph", "xdp"], below: true },
-    Room { name: "control", uses: &["clock", "config", "worker", "exchange", "count"], below: true },
-    Room { name: "leader", uses: &["clock", "yang", "control"], below: false },
+    Room { name: "worker", uses: &["clock", "wait", "process", "graph", "xdp"], below: true },
+    Room { name: "control", uses: &["clock", "wait", "config", "worker", "exchange", "count"], below: true },
+    Room { name: "leader", uses: &["clock", "wait", "yang", "control"], below: false },
     Room {
         name: "daemon",
-        uses: &["aead", "clock", "process", "yang", "config", "xdp", "control", "leader"],
+        uses: &["aead", "clock", "wait", "process", "yang", "config", "control", "leader"],
         below: false,
     },
 ];
@@ -456,7 +457,7 @@ fn report(complaints: impl IntoIterator<Item = String>) {
 }
 
 /// Rooms that touch kernel memory, share memory with other processes, or speak to the CPU directly.
-const MAY_BE_UNSAFE: &[&str] = &["xdp", "frame", "aead", "count", "process"];
+const MAY_BE_UNSAFE: &[&str] = &["wait", "xdp", "frame", "aead", "count", "process"];
 
 /// Rooms where bad input is data, so that nothing may assume it away.
 const NEVER_UNWRAP: &[&str] = &["wire", "esp", "stage", "yang"];

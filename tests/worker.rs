@@ -9,8 +9,9 @@ use std::time::Duration;
 use vita::clock::Instant;
 use vita::count::Counters;
 use vita::stage::Datagram;
+use vita::wait::Doorbell;
 use vita::worker::{Attachment, Command, Seat, Worker};
-use vita::xdp::{Device, Doorbell};
+use vita::xdp::Device;
 
 /// A worker without a private device and with this public one, whose next hop is known.
 fn worker(queue: u16, device: Option<Device>) -> (Worker, Arc<Counters>) {

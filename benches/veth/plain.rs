@@ -11,7 +11,8 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use vita::frame::{Batch, Pool, Port};
-use vita::xdp::{self, Device, Filter, Options, Program, Socket, Umem};
+use vita::wait::{poll, readable};
+use vita::xdp::{Device, Filter, Options, Program, Socket, Umem};
 
 /// A thread that forwards between two devices until it is dropped.
 pub struct Plain {
@@ -108,8 +109,8 @@ impl Lane {
     }
 
     fn sleep(&self) {
-        let mut fds = self.sockets.each_ref().map(|socket| xdp::readable(socket.fd()));
-        let _ = xdp::poll(&mut fds, Some(LOOK_UP));
+        let mut fds = self.sockets.each_ref().map(|socket| readable(socket.fd()));
+        let _ = poll(&mut fds, Some(LOOK_UP));
     }
 }
 
@@ -139,7 +140,7 @@ pub fn pin(cpu: Option<usize>) {
 
 /// Sleeps until one of the sockets has something.
 pub fn wait(fd: RawFd) {
-    let _ = xdp::poll(&mut [xdp::readable(fd)], Some(LOOK_UP));
+    let _ = poll(&mut [readable(fd)], Some(LOOK_UP));
 }
 
 pub const NAME: &str = "plain";

@@ -15,11 +15,12 @@ use vita::frame::{BATCH, Batch, Frame, Pool, Port};
 use vita::graph::{Face, Graph, Interface, Plan};
 use vita::route::{PrefixTable, SpiTable};
 use vita::stage::{Resolved, Tunnel};
+use vita::wait::Doorbell;
 use vita::wire::Mac;
 use vita::wire::ethernet::{self, ETHERTYPE_IPV4};
 use vita::wire::ipv4;
 use vita::worker::{Attachment, Command, Seat, Worker};
-use vita::xdp::{Device, Doorbell, Filter, Options, Program, Socket, Umem};
+use vita::xdp::{Device, Filter, Options, Program, Socket, Umem};
 
 pub struct Street {
     near: Netns,

@@ -13,7 +13,7 @@
 
 use super::ledger::{Found, Job, Name, Record};
 use crate::process;
-use crate::xdp::Doorbell;
+use crate::wait::Doorbell;
 use blake2::{Blake2s256, Digest};
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};

@@ -3,8 +3,8 @@
 
 use crate::stage::handoff::PLACES;
 use crate::stage::{Handoff, Mailbox, Owners};
+use crate::wait::Doorbell;
 use crate::worker::Bells;
-use crate::xdp::Doorbell;
 use std::sync::Arc;
 
 /// What all workers share for hand-off. The place of a worker is its queue number less one.

@@ -3,7 +3,7 @@
 //! the result and never waits for it.
 
 use crate::process;
-use crate::xdp::Doorbell;
+use crate::wait::Doorbell;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, TryRecvError};
@@ -63,7 +63,7 @@ const NAME: &str = "vita-job";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::xdp::{poll, readable};
+    use crate::wait::{poll, readable};
     use std::time::Duration;
 
     /// Waits for the bell and gives what there is then.

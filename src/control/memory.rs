@@ -10,7 +10,7 @@ use super::ledger::Ledger;
 use super::{ApplyError, Supervisor};
 use crate::clock::Instant;
 use crate::config::Config;
-use crate::xdp::Doorbell;
+use crate::wait::Doorbell;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;

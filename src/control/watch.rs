@@ -9,8 +9,9 @@
 use super::layout::Place;
 use crate::config::{Config, Link};
 use crate::process;
+use crate::wait::Doorbell;
 use crate::wire::Mac;
-use crate::xdp::{Device, Doorbell, Program};
+use crate::xdp::{Device, Program};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};

@@ -19,7 +19,7 @@ use crate::control::{self, History, Request, Supervisor, TransactionError, Trans
 use crate::leader::Server;
 use crate::leader::rundir::{self, RunDir, RunDirError};
 use crate::process::{self, Generation};
-use crate::xdp;
+use crate::wait::{poll, readable};
 use requests::{Owner, Requests};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signals::Signals;
@@ -133,10 +133,10 @@ pub fn run(options: Options) -> Result<(), DaemonError> {
     let mut fds = Vec::new();
     loop {
         fds.clear();
-        fds.extend(generation.iter().map(|generation| xdp::readable(generation.fd())));
-        fds.push(xdp::readable(signals.arrival.as_raw_fd()));
-        fds.push(xdp::readable(transactions.supervisor.bell()));
-        fds.extend(transactions.supervisor.neighbours().map(xdp::readable));
+        fds.extend(generation.iter().map(|generation| readable(generation.fd())));
+        fds.push(readable(signals.arrival.as_raw_fd()));
+        fds.push(readable(transactions.supervisor.bell()));
+        fds.extend(transactions.supervisor.neighbours().map(readable));
         // Who asks at once is answered from the configuration of the start.
         let is_open = daemon.owner != Owner::Start || began.elapsed() > START_PATIENCE;
         if is_open {
@@ -144,7 +144,7 @@ pub fn run(options: Options) -> Result<(), DaemonError> {
         }
         let now = Instant::now();
         let timeout = transactions.deadline(now).saturating_duration_since(now);
-        if let Err(error) = xdp::poll(&mut fds, Some(timeout)) {
+        if let Err(error) = poll(&mut fds, Some(timeout)) {
             // The workers go on meanwhile, and so does everything that is looked after without being asked.
             tracing::error!("cannot wait for events: {error}");
             std::thread::sleep(POLL_ERROR_PAUSE);

@@ -5,6 +5,7 @@
 //! it reads fills its own socket and waits, and at most one answer is held for it.
 
 use crate::clock::Instant;
+use crate::wait::{readable, writable};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -66,10 +67,9 @@ impl Connection {
     /// What to wait for: nothing here while a change is waited for, whose end another descriptor tells. A request that is here already asks for writability, which comes at once: its
     /// bytes are in our memory, where `poll` does not see them.
     pub fn poll_fd(&self) -> libc::pollfd {
-        let events = if self.has_output() || self.input.is_ready() { libc::POLLOUT } else { libc::POLLIN };
         // The kernel passes over negative ones.
         let fd = if self.calls.is_some() { -1 } else { self.descriptor() };
-        libc::pollfd { fd, events, revents: 0 }
+        if self.has_output() || self.input.is_ready() { writable(fd) } else { readable(fd) }
     }
 
     pub fn descriptor(&self) -> RawFd {

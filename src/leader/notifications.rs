@@ -11,6 +11,7 @@ use std::path::Path;
 use super::peer;
 use super::reserve::{Reserve, is_short};
 use crate::clock::Instant;
+use crate::wait::readable;
 
 pub struct Notifications {
     listener: UnixListener,
@@ -33,7 +34,7 @@ impl Notifications {
     pub fn poll_fds(&self, out: &mut Vec<libc::pollfd>) {
         let fds = (!self.rests).then(|| self.listener.as_raw_fd()).into_iter();
         let fds = fds.chain(self.subscribers.iter().map(AsRawFd::as_raw_fd));
-        out.extend(fds.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 }));
+        out.extend(fds.map(readable));
     }
 
     /// Takes in who came and lets go who left.

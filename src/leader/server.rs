@@ -9,6 +9,7 @@
 //! too often costs a few system calls.
 
 use crate::clock::Instant;
+use crate::wait::readable;
 use std::collections::VecDeque;
 use std::fs::{self, Permissions};
 use std::io;
@@ -67,7 +68,7 @@ impl Server {
     /// Adds what has to be waited for before the next `service`.
     pub fn poll_fds(&self, out: &mut Vec<libc::pollfd>) {
         if !self.rests {
-            out.push(libc::pollfd { fd: self.listener.as_raw_fd(), events: libc::POLLIN, revents: 0 });
+            out.push(readable(self.listener.as_raw_fd()));
         }
         self.notifications.poll_fds(out);
         out.extend(self.connections.iter().map(Connection::poll_fd));

@@ -17,9 +17,11 @@ mod erase;
 mod generation;
 mod log;
 mod privileges;
+mod schedule;
 
 pub use confine::{ConfineError, confine};
 pub use erase::{Erasing, erase_stack};
 pub use generation::Generation;
 pub use log::Log;
 pub use privileges::{harden, limit, lock_again};
+pub use schedule::realtime;

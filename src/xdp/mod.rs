@@ -35,7 +35,6 @@ mod program;
 mod ring;
 mod socket;
 mod umem;
-mod wait;
 
 pub use bind::BindError;
 pub use device::{Device, DeviceError, Lower, Offloads, Queues};
@@ -44,4 +43,3 @@ pub use pin::{PinError, Pins};
 pub use program::{Filter, Hook, Program, ProgramError, Side, Unserved};
 pub use socket::{InterfaceStatistics, KernelStatistics, Mode, Options, Socket, is_unbound};
 pub use umem::Umem;
-pub use wait::{Doorbell, poll, readable, realtime};

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Sleeping until there is something to do, and the scheduling of the thread that does it.
+//! Sleeping until there is something to do: `poll`, and the descriptor with which one thread wakes another.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-/// Wakes a thread that sleeps in [`poll`] with this descriptor among others.
+/// Wake-up descriptor (eventfd): wakes a thread that sleeps in [`poll`] with this descriptor among others.
 #[derive(Debug)]
 pub struct Doorbell(OwnedFd);
 
@@ -37,9 +37,14 @@ impl Doorbell {
     }
 }
 
-/// The entry for [`poll`] that waits for something to read.
+/// Entry for [`poll`]: waits until there is something to read. The kernel passes over a negative `fd`.
 pub fn readable(fd: RawFd) -> libc::pollfd {
     libc::pollfd { fd, events: libc::POLLIN, revents: 0 }
+}
+
+/// Entry for [`poll`]: waits until there is room to write. The kernel passes over a negative `fd`.
+pub fn writable(fd: RawFd) -> libc::pollfd {
+    libc::pollfd { fd, events: libc::POLLOUT, revents: 0 }
 }
 
 /// Sleeps until a descriptor is ready, a signal arrives or the time is over (`None`: never). True if one is ready.
@@ -58,16 +63,6 @@ pub fn poll(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> io::Result<b
             error => Err(error),
         },
     }
-}
-
-/// Makes the calling thread a real-time one (`SCHED_FIFO`, lowest priority of that class).
-pub fn realtime() -> io::Result<()> {
-    // SAFETY: asks for a number, then passes a structure that outlives the call; 0 is the calling thread.
-    let result = unsafe {
-        let parameters = libc::sched_param { sched_priority: libc::sched_get_priority_min(libc::SCHED_FIFO) };
-        libc::sched_setscheduler(0, libc::SCHED_FIFO, &parameters)
-    };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 const A_DAY: u64 = 86_400;
