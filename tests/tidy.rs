@@ -21,18 +21,19 @@ struct Room {
 const ROOMS: &[Room] = &[
     Room { name: "clock", uses: &[], below: false },
     Room { name: "wait", uses: &[], below: false },
+    Room { name: "prefetch", uses: &[], below: false },
     Room { name: "process", uses: &[], below: false },
     Room { name: "wire", uses: &[], below: false },
     Room { name: "frame", uses: &[], below: false },
     Room { name: "count", uses: &[], below: false },
-    Room { name: "aead", uses: &[], below: false },
+    Room { name: "aead", uses: &["prefetch"], below: false },
     Room { name: "yang", uses: &[], below: false },
     Room { name: "route", uses: &["wire"], below: false },
-    Room { name: "esp", uses: &["wire", "frame", "aead"], below: false },
+    Room { name: "esp", uses: &["prefetch", "wire", "frame", "aead"], below: false },
     Room { name: "exchange", uses: &["clock", "wire"], below: false },
     Room { name: "xdp", uses: &["frame"], below: false },
     Room { name: "config", uses: &["yang", "wire"], below: false },
-    Room { name: "stage", uses: &["wire", "frame", "count", "route", "esp"], below: false },
+    Room { name: "stage", uses: &["prefetch", "wire", "frame", "count", "route", "esp"], below: false },
     Room { name: "graph", uses: &["stage"], below: true },
     Room { name: "worker", uses: &["clock", "wait", "process", "graph", "xdp"], below: true },
     Room { name: "control", uses: &["clock", "wait", "config", "worker", "exchange", "count"], below: true },
@@ -457,7 +458,7 @@ fn report(complaints: impl IntoIterator<Item = String>) {
 }
 
 /// Rooms that touch kernel memory, share memory with other processes, or speak to the CPU directly.
-const MAY_BE_UNSAFE: &[&str] = &["wait", "xdp", "frame", "aead", "count", "process"];
+const MAY_BE_UNSAFE: &[&str] = &["wait", "prefetch", "xdp", "frame", "aead", "count", "process"];
 
 /// Rooms where bad input is data, so that nothing may assume it away.
 const NEVER_UNWRAP: &[&str] = &["wire", "esp", "stage", "yang"];

@@ -4,7 +4,7 @@
 use super::last::Will;
 use super::{Cipher, LastNumber, Parameters, Window};
 use crate::aead::{Aead, Job};
-use crate::frame;
+use crate::prefetch::prefetch;
 use crate::wire::Malformed;
 use crate::wire::esp::{Esp, HEADER, ICV, Trailer};
 
@@ -56,11 +56,11 @@ impl InboundSa {
         self
     }
 
-    /// Brings near the core what a packet with this number will use.
+    /// Prefetches the SA and the word of its window that a packet with this number will use.
     #[inline(always)]
-    pub fn fetch(&self, sequence_low: u32) {
-        frame::fetch(self);
-        self.window.fetch(sequence_low);
+    pub fn prefetch(&self, sequence_low: u32) {
+        prefetch(self);
+        self.window.prefetch(sequence_low);
     }
 
     pub fn spi(&self) -> u32 {

@@ -4,7 +4,8 @@
 use super::last::{STRIDE, Will};
 use super::{Cipher, LastNumber, Parameters};
 use crate::aead::{Aead, Job};
-use crate::frame::{self, Frame};
+use crate::frame::Frame;
+use crate::prefetch::prefetch;
 use crate::wire::esp::{HEADER, Header, ICV, Trailer};
 use std::cell::Cell;
 
@@ -44,10 +45,10 @@ impl OutboundSa {
         self
     }
 
-    /// Brings near the core what the next packet will use.
+    /// Prefetches what the next packet will use.
     #[inline(always)]
-    pub fn fetch(&self) {
-        frame::fetch(self);
+    pub fn prefetch(&self) {
+        prefetch(self);
     }
 
     pub fn spi(&self) -> u32 {

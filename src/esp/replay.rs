@@ -2,7 +2,7 @@
 //! The anti-replay window (RFC 4303 section 3.4.3 and appendix A), as a ring of words (after RFC 6479): moving it
 //! forward clears whole words instead of shifting bits.
 
-use crate::frame;
+use crate::prefetch::prefetch;
 
 /// How far behind the newest packet one may be. More than the 1024 that packets of one SA, spread over the queues
 /// of a NIC, need.
@@ -30,10 +30,10 @@ impl Window {
         self.top
     }
 
-    /// Brings near the core where a packet with this number is remembered.
+    /// Prefetches the word of the window that a packet with this number belongs to.
     #[inline(always)]
-    pub fn fetch(&self, sequence_low: u32) {
-        frame::fetch(&self.seen[word(sequence_low.into())]);
+    pub fn prefetch(&self, sequence_low: u32) {
+        prefetch(&self.seen[word(sequence_low.into())]);
     }
 
     /// The 64-bit number that the 32 bits on the wire most likely stand for; `None` if it would lie before the

@@ -15,13 +15,11 @@
 //! Limits: a frame never spans chunks; pool and frames belong to one thread.
 
 mod batch;
-mod fetch;
 mod passage;
 mod pool;
 mod port;
 
 pub use batch::Batch;
-pub use fetch::fetch;
 pub use passage::Passage;
 pub use pool::{Frame, Pool};
 pub use port::{Memory, Port};

@@ -4,7 +4,8 @@
 use super::{Budget, Event, Events, Marks, Meter, policy};
 use crate::count::{self, SaCounters};
 use crate::esp::{Aead, InboundSa, Job, Unopened};
-use crate::frame::{self, BATCH, Batch, Frame};
+use crate::frame::{BATCH, Batch, Frame};
+use crate::prefetch::prefetch;
 use crate::route::{PrefixTable, SpiTable};
 use crate::wire::class;
 use crate::wire::esp::{self, Esp};
@@ -99,10 +100,10 @@ impl Verdicts {
 }
 
 impl Inbound {
-    /// Brings near the core what a packet with this number will use.
+    /// Prefetches what a packet with this number will use.
     #[inline(always)]
-    pub(super) fn fetch(&self, sequence_low: u32) {
-        self.sa.fetch(sequence_low);
+    pub(super) fn prefetch(&self, sequence_low: u32) {
+        self.sa.prefetch(sequence_low);
     }
 
     /// Reports the first authentic packet, if there is room for the report.
@@ -145,7 +146,7 @@ impl Open {
                         continue;
                     }
                 };
-            frame::fetch(&inbound.told.counters.inbound);
+            prefetch(&inbound.told.counters.inbound);
             let offset = usize::from(frame.offset);
             let esp = frame.data_mut().get_mut(offset..).unwrap_or_default();
             if let Some(job) = inbound.sa.job(sequence, esp) {

@@ -55,7 +55,7 @@ impl PrivateRouter {
                 let fragmentable = matches!(packet, Ip::V4(ip) if !ip.dont_fragment());
                 return Err(Stop::TooBig { route, mtu: tunnel.mtu, fragmentable });
             }
-            tunnel.fetch();
+            tunnel.prefetch();
         }
         Ok(route)
     }
@@ -173,7 +173,7 @@ pub fn find(packet: &Ip<'_>, offset: usize, associations: &SpiTable<Box<Inbound>
     let esp = packet.packet().get(offset..).and_then(|esp| Esp::parse(esp).ok()).ok_or(Lost::NoEsp)?;
     let place = associations.find(esp.spi()).ok_or(Lost::NoAssociation)?;
     if let Some(inbound) = associations.at(place) {
-        inbound.fetch(esp.sequence_low());
+        inbound.prefetch(esp.sequence_low());
     }
     Ok(place)
 }

@@ -5,7 +5,8 @@ use super::Ways;
 use super::path::{Ends, Quote};
 use crate::count;
 use crate::esp::{Job, OutboundSa, Unsealed};
-use crate::frame::{self, Frame};
+use crate::frame::Frame;
+use crate::prefetch::prefetch;
 use crate::wire::checksum;
 use crate::wire::class::{self, Marking};
 use crate::wire::esp;
@@ -184,13 +185,13 @@ impl Tunnel {
         }
     }
 
-    /// Brings near the core what the next packet in this tunnel will use.
+    /// Prefetches what the next packet in this tunnel will use.
     #[inline(always)]
-    pub(super) fn fetch(&self) {
+    pub(super) fn prefetch(&self) {
         if let Some(sa) = &self.sa {
-            sa.fetch();
+            sa.prefetch();
         }
-        frame::fetch(&self.told.counters.outbound);
+        prefetch(&self.told.counters.outbound);
     }
 
     /// All that sealing is but the cryptography: headers in front, the trailer and room for the ICV behind. Tells too

@@ -64,7 +64,7 @@ fn fetch_keys(some: &[Job<'_>], behind: &[Job<'_>]) {
         if let Some(table) = table_of(job)
             && !last.is_some_and(|last| ptr::eq(last, job.key))
         {
-            table.fetch_near();
+            table.prefetch_near();
         }
         last = Some(job.key);
     }
@@ -77,7 +77,7 @@ fn fetch_rest(job: &Job<'_>, next: Option<&Job<'_>>) {
     let Some(next) = next.filter(is_far) else { return };
     if let Some(table) = table_of(next) {
         // One block of associated data and one of lengths stand in for the ICV.
-        table.fetch_far(next.data.len().div_ceil(16) + 1);
+        table.prefetch_far(next.data.len().div_ceil(16) + 1);
     }
 }
 

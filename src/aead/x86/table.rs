@@ -4,6 +4,7 @@
 
 use super::super::Secret;
 use super::ghash;
+use crate::prefetch::prefetch_bytes;
 use std::arch::x86_64::*;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -113,27 +114,19 @@ impl Table {
         self.far.begun.as_ptr().wrapping_add(counter - 1).cast()
     }
 
-    /// Brings what all packets use near the core.
+    /// Prefetches what all packets use.
     #[inline(always)]
-    pub(super) fn fetch_near(&self) {
+    pub(super) fn prefetch_near(&self) {
         let start = &raw const *self.near;
-        fetch(start.cast(), if self.aes256 { size_of::<Near>() } else { NEAR_128 });
+        prefetch_bytes(start.cast(), if self.aes256 { size_of::<Near>() } else { NEAR_128 });
     }
 
-    /// Brings what a packet of so many blocks will use besides near the core: it lies in one piece.
+    /// Prefetches what a packet of so many blocks uses besides: it lies in one piece.
     #[inline(always)]
-    pub(super) fn fetch_far(&self, blocks: usize) {
+    pub(super) fn prefetch_far(&self, blocks: usize) {
         let blocks = blocks.clamp(1, POWERS);
         let (start, end) = (self.power(blocks), self.begun(blocks));
-        fetch(start, end.addr() - start.addr() + 1);
-    }
-}
-
-#[inline(always)]
-fn fetch(start: *const u8, len: usize) {
-    for line in (0..len).step_by(64) {
-        // SAFETY: a table exists only where the CPU has AVX, and a prefetch reads nothing.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(line).cast()) };
+        prefetch_bytes(start, end.addr() - start.addr() + 1);
     }
 }
 
