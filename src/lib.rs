@@ -23,6 +23,7 @@ pub mod exchange;
 pub mod frame;
 pub mod graph;
 pub mod leader;
+pub mod limit;
 pub mod prefetch;
 pub mod process;
 pub mod route;

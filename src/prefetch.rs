@@ -18,7 +18,7 @@ pub fn prefetch_bytes(start: *const u8, len: usize) {
 #[inline(always)]
 fn line(address: *const u8) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
-    // SAFETY: every x86-64 CPU has the instruction; it faults at no address, and it changes and reads nothing.
+    // SAFETY: every x86-64 CPU has the instruction. It faults at no address and changes nothing.
     unsafe {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         _mm_prefetch::<_MM_HINT_T0>(address.cast());

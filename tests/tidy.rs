@@ -20,6 +20,7 @@ struct Room {
 
 const ROOMS: &[Room] = &[
     Room { name: "clock", uses: &[], below: false },
+    Room { name: "limit", uses: &["clock"], below: false },
     Room { name: "wait", uses: &[], below: false },
     Room { name: "prefetch", uses: &[], below: false },
     Room { name: "process", uses: &[], below: false },
@@ -30,13 +31,21 @@ const ROOMS: &[Room] = &[
     Room { name: "yang", uses: &[], below: false },
     Room { name: "route", uses: &["wire"], below: false },
     Room { name: "esp", uses: &["prefetch", "wire", "frame", "aead"], below: false },
-    Room { name: "exchange", uses: &["clock", "wire"], below: false },
+    Room { name: "exchange", uses: &["clock", "limit", "wire"], below: false },
     Room { name: "xdp", uses: &["frame"], below: false },
     Room { name: "config", uses: &["yang", "wire"], below: false },
-    Room { name: "stage", uses: &["prefetch", "wire", "frame", "count", "route", "esp"], below: false },
+    Room {
+        name: "stage",
+        uses: &["limit", "prefetch", "wire", "frame", "count", "route", "esp"],
+        below: false,
+    },
     Room { name: "graph", uses: &["stage"], below: true },
     Room { name: "worker", uses: &["clock", "wait", "process", "graph", "xdp"], below: true },
-    Room { name: "control", uses: &["clock", "wait", "config", "worker", "exchange", "count"], below: true },
+    Room {
+        name: "control",
+        uses: &["clock", "limit", "wait", "config", "worker", "exchange", "count"],
+        below: true,
+    },
     Room { name: "leader", uses: &["clock", "wait", "yang", "control"], below: false },
     Room {
         name: "daemon",

@@ -4,7 +4,8 @@
 use super::plan::Numbers;
 use crate::clock::Instant;
 use crate::exchange;
-use crate::stage::{Budget, Event};
+use crate::limit::TokenBucket;
+use crate::stage::Event;
 use crate::wire::ip::Family;
 use crate::xdp::Device;
 use std::collections::{BTreeSet, HashMap};
@@ -12,8 +13,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 pub struct Log {
-    start: Instant,
-    budget: Budget,
+    budget: TokenBucket,
     suppressed: u64,
     report_at: Instant,
     /// Interfaces with unfinished checksums that were told.
@@ -38,12 +38,10 @@ pub struct SilentNextHop<'a> {
 
 impl Default for Log {
     fn default() -> Log {
-        let start = Instant::now();
         Log {
-            start,
-            budget: Budget::per_second(RATE, BURST),
+            budget: TokenBucket::per_second(RATE, BURST),
             suppressed: 0,
-            report_at: start,
+            report_at: Instant::now(),
             unfinished: BTreeSet::new(),
             silent: Silent::default(),
         }
@@ -180,8 +178,7 @@ impl Log {
     }
 
     fn may_write(&mut self, now: Instant) -> bool {
-        let now_ns = now.saturating_duration_since(self.start).as_nanos() as u64;
-        let allowed = self.budget.spend(now_ns);
+        let allowed = self.budget.spend(now.as_nanos());
         self.suppressed += u64::from(!allowed);
         allowed
     }

@@ -12,12 +12,12 @@ use x25519_dalek::StaticSecret;
 use zeroize::Zeroizing;
 
 use super::kind::{KEY_MESSAGE, Kind};
-use super::limit::Limit;
 use super::message::{AEAD_FIELD, LANE, Payload, VERSION};
 use super::noise::{self, Agreement, Ephemeral, Keys};
 use super::peering::Peering;
 use super::report::Rejection;
 use super::{Random, Settings};
+use crate::limit::SlidingWindow;
 
 pub(super) struct Initiator {
     negotiation: Option<Negotiation>,
@@ -63,7 +63,7 @@ struct Proposals {
     ephemeral: Ephemeral,
     own: Payload,
     nonces: Vec<[u8; 32]>,
-    limit: Limit,
+    limit: SlidingWindow,
 }
 
 impl Initiator {
@@ -166,7 +166,7 @@ impl Initiator {
                     ephemeral: Ephemeral::new(ephemeral(random)),
                     own: Payload { spi, is_capable: settings.extensions, lane: LANE },
                     nonces: Vec::new(),
-                    limit: Limit::new(PROPOSALS_PER_SECOND),
+                    limit: SlidingWindow::new(PROPOSALS_PER_SECOND),
                 })
             }
         };

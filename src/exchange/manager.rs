@@ -7,13 +7,14 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::kind::{KEY_MESSAGE, Kind};
-use super::limit::{Limit, Sample};
 use super::message::{self, Datagram, Message};
 use super::report::{Counters, Event, Rejection};
+use super::sample::Sample;
 use super::spis::Spis;
 use super::tunnel::{Shared, Tunnel};
 use super::turns::Turns;
 use super::{Association, Output, Random, Route, Settings};
+use crate::limit::SlidingWindow;
 use crate::wire::ip::Family;
 
 /// The key exchange of one queue. See the [module](super) for how it is driven.
@@ -47,7 +48,7 @@ struct Peer {
     routes: usize,
     /// Whether the last exchange over any of its routes was one with a newer gateway.
     is_capable: bool,
-    starts: Limit,
+    starts: SlidingWindow,
     turns: Turns<u32>,
     /// Whether it stands among the peers that carry traffic, and among the others.
     is_listed: [bool; 2],
@@ -56,29 +57,29 @@ struct Peer {
 
 /// What all routes of the queue share.
 struct Budgets {
-    starts: Limit,
+    starts: SlidingWindow,
     /// Knocks, while there are not too many. Then those of routes that knock rarely, and the others.
     knocks: Sample,
     rare_knocks: Sample,
     frequent_knocks: Sample,
     /// Proposals that are checked although the budget of their route is used up.
-    spare_checks: Limit,
+    spare_checks: SlidingWindow,
     challenges: Guarded,
     agreements: Guarded,
 }
 
 /// A budget, and its reserve for messages with the right token.
 struct Guarded {
-    open: Limit,
-    reserve: Limit,
+    open: SlidingWindow,
+    reserve: SlidingWindow,
 }
 
 /// What one route may use, so that it takes nothing from the others.
 struct RouteBudget {
-    knocks: Limit,
-    failed_proposals: Limit,
-    good_proposals: Limit,
-    failed_agreements: Limit,
+    knocks: SlidingWindow,
+    failed_proposals: SlidingWindow,
+    good_proposals: SlidingWindow,
+    failed_agreements: SlidingWindow,
 }
 
 impl KeyManager {
@@ -420,7 +421,7 @@ impl Entry {
         now: Instant,
         header: (u8, u16),
         proposal: &[u8; KEY_MESSAGE],
-        spare_checks: &mut Limit,
+        spare_checks: &mut SlidingWindow,
         shared: &mut Shared,
     ) -> Result<(), Rejection> {
         let has_budget = self.budget.failed_proposals.admits(now);
@@ -448,7 +449,7 @@ impl Peer {
         Peer {
             routes: 0,
             is_capable: false,
-            starts: Limit::new(STARTS_PER_SECOND),
+            starts: SlidingWindow::new(STARTS_PER_SECOND),
             turns: Turns::new(),
             is_listed: [false; 2],
             is_paused: false,
@@ -480,13 +481,13 @@ impl Peer {
 
 impl Budgets {
     fn new() -> Self {
-        let guarded = |limit| Guarded { open: Limit::new(limit), reserve: Limit::new(limit) };
+        let guarded = |limit| Guarded { open: SlidingWindow::new(limit), reserve: SlidingWindow::new(limit) };
         Budgets {
-            starts: Limit::new(STARTS_PER_SECOND),
+            starts: SlidingWindow::new(STARTS_PER_SECOND),
             knocks: Sample::new(KNOCKS_PER_SECOND),
             rare_knocks: Sample::new(RARE_KNOCKS_PER_SECOND),
             frequent_knocks: Sample::new(KNOCKS_PER_SECOND),
-            spare_checks: Limit::new(SPARE_CHECKS_PER_SECOND),
+            spare_checks: SlidingWindow::new(SPARE_CHECKS_PER_SECOND),
             challenges: guarded(CHALLENGES_PER_SECOND),
             agreements: guarded(FAILED_AGREEMENTS_PER_SECOND),
         }
@@ -506,7 +507,7 @@ impl Budgets {
 }
 
 impl Guarded {
-    fn of(&mut self, is_vouched: bool) -> &mut Limit {
+    fn of(&mut self, is_vouched: bool) -> &mut SlidingWindow {
         if is_vouched { &mut self.reserve } else { &mut self.open }
     }
 }
@@ -514,10 +515,10 @@ impl Guarded {
 impl RouteBudget {
     fn new() -> Self {
         RouteBudget {
-            knocks: Limit::new(RARE_KNOCKS),
-            failed_proposals: Limit::new(FAILED_PROPOSALS_PER_SECOND),
-            good_proposals: Limit::new(GOOD_PROPOSALS_PER_SECOND),
-            failed_agreements: Limit::new(FAILED_AGREEMENTS_OF_ROUTE),
+            knocks: SlidingWindow::new(RARE_KNOCKS),
+            failed_proposals: SlidingWindow::new(FAILED_PROPOSALS_PER_SECOND),
+            good_proposals: SlidingWindow::new(GOOD_PROPOSALS_PER_SECOND),
+            failed_agreements: SlidingWindow::new(FAILED_AGREEMENTS_OF_ROUTE),
         }
     }
 }

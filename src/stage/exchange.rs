@@ -10,9 +10,10 @@
 //! of routes, without a key, it decides here: a stranger who does not use the address of a route's gateway costs no more
 //! than a packet that is dropped.
 
-use super::{Budget, Event, Events};
+use super::{Event, Events};
 use crate::count;
 use crate::frame::{Batch, Frame, Pool};
+use crate::limit::TokenBucket;
 use crate::route::SpiTable;
 use crate::wire::Malformed;
 use crate::wire::ip::{Addresses, Family, Ip};
@@ -61,12 +62,12 @@ impl Datagram {
 pub struct ExchangeFilter {
     /// The gateways' addresses, by route SPI.
     pub peers: SpiTable<IpAddr>,
-    audit: Budget,
+    audit: TokenBucket,
 }
 
 impl ExchangeFilter {
     pub fn new(peers: SpiTable<IpAddr>) -> ExchangeFilter {
-        ExchangeFilter { peers, audit: Budget::per_second(1, 10) }
+        ExchangeFilter { peers, audit: TokenBucket::per_second(1, 10) }
     }
 
     /// Takes the datagrams out of the packets. `deliver` says whether it had room for one. The checksum is required.

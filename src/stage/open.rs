@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Opening: the replay check of a batch, its cryptography, then what is left to know of each packet.
 
-use super::{Budget, Event, Events, Marks, Meter, policy};
+use super::{Event, Events, Marks, Meter, policy};
 use crate::count::{self, SaCounters};
 use crate::esp::{Aead, InboundSa, Job, Unopened};
 use crate::frame::{BATCH, Batch, Frame};
+use crate::limit::TokenBucket;
 use crate::prefetch::prefetch;
 use crate::route::{PrefixTable, SpiTable};
 use crate::wire::class;
@@ -37,7 +38,7 @@ pub struct Open {
     pub inside: Addresses,
     /// The prefixes of the routes, if the sources of inner packets are checked against them.
     pub policy: Option<Arc<PrefixTable>>,
-    audit: Budget,
+    audit: TokenBucket,
 }
 
 /// What is known of each packet of a batch after the cryptography.
@@ -118,7 +119,7 @@ impl Inbound {
 impl Open {
     pub fn new(inside: Addresses, policy: Option<Arc<PrefixTable>>) -> Open {
         // Enough to see an attack or a key mismatch in the log, too little to drown it.
-        Open { inside, policy, audit: Budget::per_second(5, 20) }
+        Open { inside, policy, audit: TokenBucket::per_second(5, 20) }
     }
 
     /// Decrypts packets where they lie. What comes of it are verdicts, one for each packet.

@@ -14,9 +14,10 @@
 mod v4;
 mod v6;
 
-use super::{Budget, EXCERPT, Event, Events};
+use super::{EXCERPT, Event, Events};
 use crate::count::{self, Counter};
 use crate::frame::{Batch, Frame};
+use crate::limit::TokenBucket;
 use crate::wire::ip::{Addresses, Family};
 use std::net::IpAddr;
 
@@ -178,21 +179,21 @@ struct Speaker<V: Version> {
     received: Received,
     sent: Sent,
     /// What is logged.
-    reported: Budget,
+    reported: TokenBucket,
 }
 
 struct Received {
     /// Whoever watches whether we are alive shall not be told otherwise because of a flood of something else.
-    echoes: Budget,
-    too_big: Budget,
-    others: Budget,
+    echoes: TokenBucket,
+    too_big: TokenBucket,
+    others: TokenBucket,
 }
 
 /// One budget for each [`Problem`].
 struct Sent {
-    unknown_protocol: Budget,
-    time_exceeded: Budget,
-    too_big: Budget,
+    unknown_protocol: TokenBucket,
+    time_exceeded: TokenBucket,
+    too_big: TokenBucket,
 }
 
 impl<V: Version> Speaker<V> {
@@ -201,7 +202,7 @@ impl<V: Version> Speaker<V> {
             address,
             received: Received { echoes: usual(), too_big: usual(), others: usual() },
             sent: Sent { unknown_protocol: usual(), time_exceeded: usual(), too_big: usual() },
-            reported: Budget::per_second(REPORTS, REPORTS_AT_ONCE),
+            reported: TokenBucket::per_second(REPORTS, REPORTS_AT_ONCE),
         }
     }
 
@@ -286,8 +287,8 @@ impl IcmpCount<'_> {
     }
 }
 
-const fn usual() -> Budget {
-    Budget::per_second(RATE, BURST)
+const fn usual() -> TokenBucket {
+    TokenBucket::per_second(RATE, BURST)
 }
 
 fn error(common: &Common<'_>, reason: &Counter) {

@@ -1,62 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Bounds on how often something happens in any one second.
+//! A rate limit that chooses by chance.
 
 use crate::clock::Instant;
-use std::collections::VecDeque;
+use crate::limit::SlidingWindow;
 use std::time::Duration;
 
 use super::Random;
 
-/// Admits at most `limit` events in any second, wherever that second begins. (A token bucket that is full admits
-/// twice its rate in its first second.)
-pub(super) struct Limit {
-    limit: usize,
-    /// When the events of the last second were admitted, oldest first. At most `limit` of them.
-    admitted: VecDeque<Instant>,
-}
-
-impl Limit {
-    pub fn new(limit: usize) -> Self {
-        Limit { limit, admitted: VecDeque::new() }
-    }
-
-    pub fn admits(&mut self, now: Instant) -> bool {
-        while self.admitted.front().is_some_and(|&at| at + SECOND <= now) {
-            self.admitted.pop_front();
-        }
-        self.admitted.len() < self.limit
-    }
-
-    /// Call it only after [`Limit::admits`] has said yes.
-    pub fn note(&mut self, now: Instant) {
-        debug_assert!(self.admitted.len() < self.limit);
-        self.admitted.push_back(now);
-    }
-
-    /// Admits and notes in one step.
-    pub fn spend(&mut self, now: Instant) -> bool {
-        let admits = self.admits(now);
-        if admits {
-            self.note(now);
-        }
-        admits
-    }
-
-    /// When an event that was not admitted may be tried again.
-    pub fn free_at(&self) -> Option<Instant> {
-        let excess = self.admitted.len().checked_sub(self.limit)?;
-        self.admitted.get(excess).map(|&at| at + SECOND)
-    }
-
-    pub fn set_limit(&mut self, limit: usize) {
-        self.limit = limit;
-    }
-}
-
-/// As a [`Limit`], but where more arrive than it admits, chance decides which, not who comes first. Else those who send
-/// most often would take every place as soon as it is free.
+/// As a [`SlidingWindow`], but where more arrive than it admits, chance decides which, not who comes first. Else those
+/// who send most often would take every place as soon as it is free.
 pub(super) struct Sample {
-    limit: Limit,
+    window: SlidingWindow,
     /// Arrivals in the slots of the last second.
     arrived: [u32; SLOTS],
     /// The slot that `arrived` was last brought up to date for.
@@ -65,7 +19,7 @@ pub(super) struct Sample {
 
 impl Sample {
     pub fn new(limit: usize) -> Self {
-        Sample { limit: Limit::new(limit), arrived: [0; SLOTS], slot: None }
+        Sample { window: SlidingWindow::new(limit), arrived: [0; SLOTS], slot: None }
     }
 
     pub fn arrive(&mut self, now: Instant) {
@@ -77,7 +31,7 @@ impl Sample {
 
     /// Whether more have arrived in the last second than are admitted.
     pub fn is_over(&self) -> bool {
-        self.count() > self.limit.limit as u64
+        self.count() > self.window.limit() as u64
     }
 
     /// Whether the last arrival is one of those admitted.
@@ -85,20 +39,20 @@ impl Sample {
         if self.is_over() {
             let mut dice = [0; 4];
             random.fill(&mut dice);
-            if u64::from(u32::from_be_bytes(dice)) * self.count() >= (self.limit.limit as u64) << 32 {
+            if u64::from(u32::from_be_bytes(dice)) * self.count() >= (self.window.limit() as u64) << 32 {
                 return false;
             }
         }
-        self.limit.spend(now)
+        self.window.spend(now)
     }
 
     /// Admits the last arrival unless the limit is reached.
     pub fn admit(&mut self, now: Instant) -> bool {
-        self.limit.spend(now)
+        self.window.spend(now)
     }
 
     pub fn set_limit(&mut self, limit: usize) {
-        self.limit.set_limit(limit);
+        self.window.set_limit(limit);
     }
 
     /// Arrivals in the last second.
@@ -125,29 +79,9 @@ impl Sample {
 const SLOTS: usize = 10;
 const SLOT: Duration = Duration::from_millis(100);
 
-const SECOND: Duration = Duration::from_secs(1);
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn no_second_sees_more_than_the_limit() {
-        let start = Instant::now();
-        let mut limit = Limit::new(10);
-        let mut admitted = Vec::new();
-        for ms in 0..5_000 {
-            let now = start + Duration::from_millis(ms);
-            if limit.admits(now) {
-                limit.note(now);
-                admitted.push(now);
-            }
-        }
-        assert_eq!(admitted.len(), 50);
-        for window in admitted.windows(11) {
-            assert!(window[10] - window[0] >= SECOND);
-        }
-    }
 
     #[test]
     fn a_sample_admits_everything_up_to_its_limit_in_any_pattern() {
@@ -182,7 +116,7 @@ mod tests {
             }
         }
         for window in admitted.windows(1_001) {
-            assert!(window[1_000] - window[0] >= SECOND);
+            assert!(window[1_000] - window[0] >= Duration::from_secs(1));
         }
         assert!(admitted.len() > 5_000, "{}", admitted.len());
         assert!((400..600).contains(&late), "one in ten of 5,000: {late}");
@@ -196,20 +130,5 @@ mod tests {
                 *byte = (state >> 56) as u8;
             }
         }
-    }
-
-    #[test]
-    fn it_says_when_to_try_again() {
-        let start = Instant::now();
-        let mut limit = Limit::new(2);
-        for ms in [0, 300] {
-            let now = start + Duration::from_millis(ms);
-            assert!(limit.admits(now));
-            limit.note(now);
-        }
-        assert!(!limit.admits(start + Duration::from_millis(999)));
-        let free = limit.free_at().unwrap();
-        assert_eq!(free, start + Duration::from_millis(1000));
-        assert!(limit.admits(free));
     }
 }
