@@ -3,7 +3,8 @@
 //!
 //! It goes on while the machine sleeps, so that an SA that has outlived its time during a suspend is dead when
 //! the machine wakes up, and no key is used for longer than its life. All threads read the same clock, so a time that one of
-//! them notes can be compared in another.
+//! them notes can be compared in another. The packet path takes it as plain nanoseconds (`now_ns`), read once per batch:
+//! [`Instant::as_nanos`] is the only way there.
 //!
 //! `poll` sleeps by CLOCK_MONOTONIC, which stands still during a suspend; whoever sleeps looks at this clock at least once a
 //! second, and so is at most a second late after it.

@@ -23,7 +23,7 @@ const ROOMS: &[Room] = &[
     Room { name: "limit", uses: &["clock"], below: false },
     Room { name: "wait", uses: &[], below: false },
     Room { name: "prefetch", uses: &[], below: false },
-    Room { name: "process", uses: &[], below: false },
+    Room { name: "process", uses: &["clock"], below: false },
     Room { name: "wire", uses: &[], below: false },
     Room { name: "frame", uses: &[], below: false },
     Room { name: "count", uses: &[], below: false },
@@ -32,7 +32,7 @@ const ROOMS: &[Room] = &[
     Room { name: "route", uses: &["wire"], below: false },
     Room { name: "esp", uses: &["prefetch", "wire", "frame", "aead"], below: false },
     Room { name: "exchange", uses: &["clock", "limit", "wire"], below: false },
-    Room { name: "xdp", uses: &["frame"], below: false },
+    Room { name: "xdp", uses: &["clock", "frame"], below: false },
     Room { name: "config", uses: &["yang", "wire"], below: false },
     Room {
         name: "stage",

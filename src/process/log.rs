@@ -9,12 +9,13 @@
 //! A full pipe holds up the writer and nobody else. A standard error that is closed, full or broken loses lines. At the end
 //! of the process what is queued has [`FLUSH`] to leave.
 
+use crate::clock::Instant;
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::panic::{self, PanicHookInfo};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;

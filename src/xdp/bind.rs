@@ -5,11 +5,12 @@ use super::device::Device;
 use super::ring::{Consumer, Producer};
 use super::socket::{InterfaceStatistics, Mode, Options, Rings, Share, Socket};
 use super::umem::{self, Mapping, RING, Umem};
+use crate::clock::Instant;
 use crate::frame::{CHUNK, Frame};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Why a queue has no socket, and what to do.
 #[derive(Debug, thiserror::Error)]
