@@ -343,28 +343,9 @@ fn number(path: &Path) -> Option<u64> {
     name.parse().ok().filter(|number| file_name(*number) == format!("{name}.{EXTENSION}"))
 }
 
-/// RFC 3339, in UTC, to the second.
+/// RFC 3339, in UTC, to the second. A time outside of 1970 to 9999 is shown as the nearest within.
 pub fn timestamp(time: SystemTime) -> String {
-    let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let (mut days, second) = (seconds / DAY, seconds % DAY);
-    let is_leap =
-        |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    let mut year = 1970;
-    while days >= 365 + u64::from(is_leap(year)) {
-        days -= 365 + u64::from(is_leap(year));
-        year += 1;
-    }
-    let lengths = [31, 28 + u64::from(is_leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-    let mut month = 1;
-    for length in lengths {
-        if days < length {
-            break;
-        }
-        days -= length;
-        month += 1;
-    }
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{:02}T{hour:02}:{minute:02}:{second:02}Z", days + 1)
+    humantime::format_rfc3339_seconds(time.clamp(UNIX_EPOCH, UNIX_EPOCH + LAST_SECOND)).to_string()
 }
 
 const ROOT: &str = "/var/lib/vita";
@@ -372,7 +353,8 @@ const VARIABLE: &str = "VITA_STATE_DIR";
 const EXTENSION: &str = "conf";
 const UNFINISHED: &str = "tmp";
 const COMMENT: &str = "// ";
-const DAY: u64 = 86_400;
+/// The end of the year 9999, after which RFC 3339 has no times.
+const LAST_SECOND: Duration = Duration::from_secs(253_402_300_799);
 /// The writer rests this many times as long as it has worked, but no longer than that.
 const REST: u32 = 9;
 const LONGEST_REST: Duration = Duration::from_secs(1);
@@ -511,5 +493,13 @@ mod tests {
         ] {
             assert_eq!(timestamp(UNIX_EPOCH + Duration::from_secs(seconds)), text);
         }
+    }
+
+    #[test]
+    fn times_outside_the_calendar_are_shown_as_the_nearest_within() {
+        assert_eq!(timestamp(UNIX_EPOCH - Duration::from_secs(1)), "1970-01-01T00:00:00Z");
+        let last = UNIX_EPOCH + LAST_SECOND;
+        assert_eq!(timestamp(last), "9999-12-31T23:59:59Z");
+        assert_eq!(timestamp(last + Duration::from_secs(1)), "9999-12-31T23:59:59Z");
     }
 }
