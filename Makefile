@@ -36,7 +36,11 @@ demo:
 test:
 	@[ "$$(id -u)" -eq 0 ] || { echo "make test: needs root for AF_XDP sockets and network namespaces; try: sudo -E make test" >&2; exit 1; }
 	@$(MAKE) --no-print-directory packages
+	$(CARGO) build $(LIBXDP)
 	$(CARGO) test --locked
+
+# The program that tests/xdp_peer.rs drives. The test builds it if it is missing; built here, its messages are seen.
+LIBXDP := --locked --manifest-path tests/libxdp/Cargo.toml --target-dir $(or $(CARGO_TARGET_DIR),target)
 
 # Under both models of what pointers may do. Few cases, because Miri interprets: two minutes in all, and the build.
 HAS_MIRI := RUSTUP_AUTO_INSTALL=0 $(CARGO) +nightly miri --version >/dev/null 2>&1
@@ -76,6 +80,8 @@ bpf: packages
 lint clippy: packages
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) fmt --check --manifest-path tests/libxdp/Cargo.toml
+	$(CARGO) clippy $(LIBXDP) --all-targets -- -D warnings
 
 clean:
 	$(CARGO) clean

@@ -37,4 +37,5 @@ mod worker;
 mod xdp;
 mod xdp_device;
 mod xdp_leak;
+mod xdp_peer;
 mod yang_oracle;

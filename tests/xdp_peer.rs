@@ -1,92 +1,88 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Our sockets against those of libxdp (through xsk-rs), which share no code with them: it generates, we wrap
 //! and send on, it receives, with its own XDP program. Needs root.
+//!
+//! libxdp is in a process of its own, the program of tests/libxdp.
 
-#[path = "support/netns.rs"]
-mod netns;
-#[path = "support/veth.rs"]
-mod veth;
+#[path = "libxdp/src/protocol.rs"]
+mod protocol;
 
-use netns::Netns;
-use std::io::Write;
-use veth::*;
+use crate::support::netns::Netns;
+use crate::support::veth::*;
+use protocol::{READY, RECEIVE, SEND};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use vita::frame::{Batch, Port};
-use xsk_rs::config::{SocketConfig, UmemConfig};
-use xsk_rs::{CompQueue, FillQueue, FrameDesc, RxQueue, TxQueue};
 
 const FRAMES: usize = 64;
 const ROUNDS: usize = 30;
 
-/// A socket of libxdp: the first half of its memory is for sending, the second for receiving.
+/// A process with a socket of libxdp.
 struct Independent {
-    umem: xsk_rs::Umem,
-    transmit: TxQueue,
-    receive: RxQueue,
-    fill: FillQueue,
-    completion: CompQueue,
-    descriptors: Vec<FrameDesc>,
+    process: Child,
+    requests: ChildStdin,
+    answers: ChildStdout,
 }
 
 impl Independent {
-    fn on(netns: &Netns, interface: &str) -> Independent {
-        netns.enter();
-        let count = (2 * FRAMES as u32).try_into().unwrap();
-        let (umem, descriptors) = xsk_rs::Umem::new(UmemConfig::default(), count, false).unwrap();
-        let interface = interface.parse().unwrap();
-        // SAFETY: the only socket on this memory and this queue.
-        let socket = unsafe { xsk_rs::Socket::new(SocketConfig::default(), &umem, &interface, 0) };
-        let (transmit, receive, rings) = socket.unwrap();
-        let (mut fill, completion) = rings.unwrap();
-        // SAFETY: these descriptors belong to this memory and are used for nothing else.
-        assert_eq!(unsafe { fill.produce(&descriptors[FRAMES..]) }, FRAMES);
-        Independent { umem, transmit, receive, fill, completion, descriptors }
+    fn on(netns: &Netns, program: &Path, interface: &str) -> Independent {
+        let mut command = netns.command(program.to_str().unwrap());
+        let command = command.arg(interface).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        let (requests, answers) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
+        let mut independent = Independent { process, requests, answers };
+        independent.await_ready();
+        independent
     }
 
     fn send(&mut self, frames: &[Vec<u8>]) {
-        let descriptors = &mut self.descriptors[..FRAMES];
-        for (descriptor, bytes) in descriptors.iter_mut().zip(frames) {
-            // SAFETY: the first half is in no ring, or has come back from it.
-            let mut data = unsafe { self.umem.data_mut(descriptor) };
-            let mut cursor = data.cursor();
-            cursor.set_pos(0);
-            cursor.write_all(bytes).unwrap();
-        }
-        // SAFETY: the descriptors were just written and belong to this memory.
-        assert_eq!(unsafe { self.transmit.produce(&descriptors[..frames.len()]) }, frames.len());
-        let mut left = frames.len();
-        let mut back = vec![descriptors[0]; FRAMES];
-        eventually("libxdp sends its frames", || {
-            let _ = self.transmit.wakeup();
-            // SAFETY: completions of frames sent just above.
-            left -= unsafe { self.completion.consume(&mut back[..left]) };
-            left == 0
-        });
+        self.requests.write_all(&[SEND]).unwrap();
+        protocol::write_frames(&mut self.requests, frames).unwrap();
+        self.await_ready();
     }
 
     fn receive(&mut self, count: usize) -> Vec<Vec<u8>> {
-        let mut frames = Vec::new();
-        let mut descriptors = vec![self.descriptors[FRAMES]; FRAMES];
-        eventually("libxdp receives the frames", || {
-            // SAFETY: received descriptors are read and then given back to the fill ring once.
-            unsafe {
-                let received = self.receive.consume(&mut descriptors);
-                let contents = descriptors[..received].iter().map(|d| self.umem.data(d).contents().to_vec());
-                frames.extend(contents);
-                assert_eq!(self.fill.produce(&descriptors[..received]), received);
-            }
-            frames.len() >= count
-        });
-        frames
+        self.requests.write_all(&[RECEIVE]).unwrap();
+        protocol::write_number(&mut self.requests, count).unwrap();
+        protocol::read_frames(&mut self.answers).unwrap()
     }
+
+    fn await_ready(&mut self) {
+        let mut answer = [0];
+        self.answers.read_exact(&mut answer).unwrap();
+        assert_eq!(answer[0], READY);
+    }
+}
+
+impl Drop for Independent {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The program of libxdp, built if need be; `make test` has done so before.
+fn libxdp() -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--locked", "--manifest-path"])
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/libxdp/Cargo.toml"))
+        .arg("--target-dir")
+        .arg(target)
+        .status();
+    assert!(built.unwrap().success(), "cargo does not build tests/libxdp");
+    target.join("debug/libxdp-peer")
 }
 
 #[test]
 fn frames_made_and_checked_by_libxdp_pass_through_our_sockets() {
+    let libxdp = libxdp();
     let (left, gateway, right) = (Netns::new(), Netns::new(), Netns::new());
     left.veth("host", &gateway, "private", 1);
     gateway.veth("public", &right, "peer", 1);
-    let mut generator = Independent::on(&left, "host");
-    let mut sink = Independent::on(&right, "peer");
+    let mut generator = Independent::on(&left, &libxdp, "host");
+    let mut sink = Independent::on(&right, &libxdp, "peer");
     let umem = umem();
     let (device, _program1, mut private) = attach(&gateway, "private", &umem);
     let (_, _program2, mut public) = attach(&gateway, "public", &umem);

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A queue of an interface in a namespace, with everything that a gateway puts there, and ways to drive it.
-#![allow(dead_code, reason = "a test of another program uses a part of this")]
 
 use super::netns::Netns;
 use std::net::Ipv4Addr;
