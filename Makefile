@@ -17,7 +17,7 @@ help:
 	@echo "make build     target/release/vita"
 	@echo "make bench     how fast it all is: a table, a document and a plot in target/bench (six minutes and the build; AF_XDP as root)"
 	@echo "make fuzz      one minute of random input for each parser and for the whole packet path (needs a nightly toolchain and cargo-fuzz)"
-	@echo "make lint      formatting and clippy, warnings are errors"
+	@echo "make lint      formatting, clippy and documentation, warnings are errors"
 	@echo "make bpf       rebuild the XDP program (the built object is in the repository; only needed after a change)"
 	@echo "make clean     remove what was built"
 	@echo
@@ -82,6 +82,7 @@ lint clippy: packages
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) fmt --check --manifest-path tests/libxdp/Cargo.toml
 	$(CARGO) clippy $(LIBXDP) --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --lib
 
 clean:
 	$(CARGO) clean

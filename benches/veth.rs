@@ -16,6 +16,8 @@
 //! forms: `street/60 B/sealed`, `street/IMIX/user beyond loop`, `TCP/1500/vita`, `UDP 64 B/vita`, `idle/gateway`,
 //! `ping/vita/p99`. Nothing stays behind: namespaces have no names, daemons die with this process.
 
+#![allow(unsafe_code)]
+
 #[allow(dead_code, reason = "not every bench uses all of it")]
 mod figures;
 #[path = "../tests/support/netns.rs"]

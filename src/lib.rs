@@ -11,6 +11,10 @@
 //! The library serves the program, its tests, benches and fuzz targets; its interface may change with any
 //! version.
 
+// Rooms that touch kernel memory, share memory between threads or use CPU instructions directly may use `unsafe`. Rooms
+// that parse input from outside never unwrap.
+
+#[allow(unsafe_code)]
 pub mod aead;
 pub mod cli;
 pub mod clock;
@@ -18,20 +22,29 @@ pub mod config;
 pub mod control;
 pub mod count;
 pub mod daemon;
+#[deny(clippy::unwrap_used, clippy::expect_used)]
 pub mod esp;
 pub mod exchange;
+#[allow(unsafe_code)]
 pub mod frame;
 pub mod graph;
 pub mod leader;
 pub mod limit;
+#[allow(unsafe_code)]
 pub mod prefetch;
+#[allow(unsafe_code)]
 pub mod process;
 pub mod route;
+#[deny(clippy::unwrap_used, clippy::expect_used)]
 pub mod stage;
+#[allow(unsafe_code)]
 pub mod wait;
+#[deny(clippy::unwrap_used, clippy::expect_used)]
 pub mod wire;
 pub mod worker;
+#[allow(unsafe_code)]
 pub mod xdp;
+#[deny(clippy::unwrap_used, clippy::expect_used)]
 pub mod yang;
 
 /// In the tests and benches, too: its cost is in all figures.

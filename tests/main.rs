@@ -15,6 +15,7 @@ mod exchange;
 mod fail_closed;
 mod families;
 mod fuzz_corpus;
+#[allow(unsafe_code)]
 mod gateway;
 mod golden;
 mod leader;
@@ -28,6 +29,7 @@ mod reroute;
 mod route_counts;
 mod scapy_peer;
 mod state_tree;
+#[allow(unsafe_code)]
 mod support;
 mod tidy;
 mod traffic_class;

@@ -10,6 +10,7 @@
 //! Three tables: rates by size, routes and associations; what two workers on two cores carry in comparison to one; and
 //! where the time of a small packet goes, step by step. `figures` says how they are left behind for other programs.
 
+#[allow(unsafe_code)]
 mod clock;
 #[path = "../figures/mod.rs"]
 mod figures;

@@ -259,8 +259,8 @@ impl Frame {
     pub fn trim_front(&mut self, bytes: usize) {
         let bytes = bytes.min(self.len());
         self.len -= bytes as u16;
-        // SAFETY: at most one past the end of the data; kept inside the chunk by leaving an empty frame in place.
         if self.len > 0 {
+            // SAFETY: at most one past the end of the data; kept inside the chunk by leaving an empty frame in place.
             self.data = unsafe { self.data.add(bytes) };
         }
     }

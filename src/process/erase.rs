@@ -40,7 +40,7 @@ unsafe impl GlobalAlloc for Erasing {
     }
 }
 
-/// Overwrites the part of this thread's stack that the calls before this one used, down to [`STACK`] bytes.
+/// Overwrites the part of this thread's stack that the calls before this one used, down to `STACK` bytes.
 #[inline(never)]
 pub fn erase_stack() {
     let stack = [0u8; STACK];

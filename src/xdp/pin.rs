@@ -125,9 +125,10 @@ impl Pins {
     fn failed(&self, step: &'static str, path: &Path, source: io::Error) -> PinError {
         let path = path.to_owned();
         match source.raw_os_error() {
-            // SAFETY: takes and touches nothing.
             Some(libc::EPERM | libc::EACCES | libc::EROFS) => {
-                PinError::Forbidden { path, user: unsafe { libc::geteuid() }, source }
+                // SAFETY: takes and touches nothing.
+                let user = unsafe { libc::geteuid() };
+                PinError::Forbidden { path, user, source }
             }
             _ => PinError::System { step, path, source },
         }

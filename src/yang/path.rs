@@ -39,7 +39,7 @@ pub enum Target<'s> {
 pub struct Step {
     pub name: Arc<str>,
     /// Names of key leaves and their values, in the order of the list's key statement. Of a value of a leaf-list, the
-    /// name is [`SELF`].
+    /// name is `SELF`.
     pub key: Option<(Vec<Arc<str>>, Key)>,
 }
 

@@ -359,9 +359,9 @@ impl<'a, V: Vector, const ROUNDS: usize> Packet<'a, V, ROUNDS> {
     /// As for `run`.
     #[inline(always)]
     unsafe fn key(&self, round: usize) -> V {
-        // SAFETY: the caller's; the table has the rounds.
         match self.rounds.get(round - 2) {
             Some(key) => *key,
+            // SAFETY: the caller's; the table has the rounds.
             None => unsafe { V::splat(_mm_loadu_si128(self.table.round(round))) },
         }
     }

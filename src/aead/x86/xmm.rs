@@ -22,50 +22,49 @@ impl Vector for Xmm {
     const KARATSUBA: bool = true;
 
     #[inline(always)]
-    // SAFETY: nothing is done.
     unsafe fn splat(block: __m128i) -> Xmm {
+        // SAFETY: nothing is done.
         Xmm(block)
     }
 
     #[inline(always)]
-    // SAFETY: nothing is done.
     unsafe fn alone(block: __m128i) -> Xmm {
+        // SAFETY: nothing is done.
         Xmm(block)
     }
 
     #[inline(always)]
-    // SAFETY: the caller's.
     unsafe fn gather([block, ..]: [__m128i; WIDEST]) -> Xmm {
         Xmm(block)
     }
 
     #[inline(always)]
-    // SAFETY: the caller's.
     unsafe fn load(from: *const u8) -> Xmm {
+        // SAFETY: the caller's.
         Xmm(unsafe { _mm_loadu_si128(from.cast()) })
     }
 
     #[inline(always)]
-    // SAFETY: the ICV behind makes 16 bytes readable.
     unsafe fn load_some(from: *const u8, _len: usize) -> Xmm {
+        // SAFETY: the ICV behind makes 16 bytes readable.
         Xmm(unsafe { _mm_loadu_si128(from.cast()) })
     }
 
     #[inline(always)]
-    // SAFETY: the caller's.
     unsafe fn load_behind(_from: *const u8, _len: usize) -> Xmm {
+        // SAFETY: the caller's.
         Xmm(unsafe { _mm_setzero_si128() })
     }
 
     #[inline(always)]
-    // SAFETY: the caller's.
     unsafe fn store(self, to: *mut u8) {
+        // SAFETY: the caller's.
         unsafe { _mm_storeu_si128(to.cast(), self.0) }
     }
 
     #[inline(always)]
-    // SAFETY: the ICV behind makes 16 bytes writable.
     unsafe fn store_some(self, to: *mut u8, _len: usize) {
+        // SAFETY: the ICV behind makes 16 bytes writable.
         unsafe { _mm_storeu_si128(to.cast(), self.0) }
     }
 

@@ -22,50 +22,50 @@ impl Vector for Ymm {
     const KARATSUBA: bool = true;
 
     #[inline(always)]
-    // SAFETY: the caller's.
     unsafe fn splat(block: __m128i) -> Ymm {
+        // SAFETY: the caller's.
         Ymm(unsafe { _mm256_broadcastsi128_si256(block) })
     }
 
     #[inline(always)]
-    // SAFETY: the caller's.
     unsafe fn alone(block: __m128i) -> Ymm {
+        // SAFETY: the caller's.
         Ymm(unsafe { _mm256_zextsi128_si256(block) })
     }
 
     #[inline(always)]
-    // SAFETY: the caller's.
     unsafe fn gather([a, b, ..]: [__m128i; WIDEST]) -> Ymm {
+        // SAFETY: the caller's.
         Ymm(unsafe { _mm256_set_m128i(b, a) })
     }
 
     #[inline(always)]
-    // SAFETY: the caller's.
     unsafe fn load(from: *const u8) -> Ymm {
+        // SAFETY: the caller's.
         Ymm(unsafe { _mm256_loadu_si256(from.cast()) })
     }
 
     #[inline(always)]
-    // SAFETY: more than 16 bytes make 32 with the ICV behind; fewer make 16 with it.
     unsafe fn load_some(from: *const u8, len: usize) -> Ymm {
+        // SAFETY: more than 16 bytes make 32 with the ICV behind; fewer make 16 with it.
         unsafe { if len > 16 { Ymm::load(from) } else { Ymm::alone(_mm_loadu_si128(from.cast())) } }
     }
 
     #[inline(always)]
-    // SAFETY: the ICV behind makes 16 bytes readable.
     unsafe fn load_behind(from: *const u8, _len: usize) -> Ymm {
+        // SAFETY: the ICV behind makes 16 bytes readable.
         Ymm(unsafe { _mm256_set_m128i(_mm_loadu_si128(from.cast()), _mm_setzero_si128()) })
     }
 
     #[inline(always)]
-    // SAFETY: the caller's.
     unsafe fn store(self, to: *mut u8) {
+        // SAFETY: the caller's.
         unsafe { _mm256_storeu_si256(to.cast(), self.0) }
     }
 
     #[inline(always)]
-    // SAFETY: as for loads.
     unsafe fn store_some(self, to: *mut u8, len: usize) {
+        // SAFETY: as for loads.
         unsafe {
             if len > 16 {
                 self.store(to);
@@ -76,8 +76,8 @@ impl Vector for Ymm {
     }
 
     #[inline(always)]
-    // SAFETY: the ICV behind makes 16 bytes writable.
     unsafe fn store_behind(self, to: *mut u8, _len: usize) {
+        // SAFETY: the ICV behind makes 16 bytes writable.
         unsafe { _mm_storeu_si128(to.cast(), _mm256_extracti128_si256::<1>(self.0)) }
     }
 

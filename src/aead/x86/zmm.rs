@@ -28,20 +28,20 @@ impl Vector for Zmm {
     const KARATSUBA: bool = false;
 
     #[inline(always)]
-    // SAFETY: the caller's.
     unsafe fn splat(block: __m128i) -> Zmm {
+        // SAFETY: the caller's.
         Zmm(unsafe { _mm512_broadcast_i32x4(block) })
     }
 
     #[inline(always)]
-    // SAFETY: the caller's.
     unsafe fn alone(block: __m128i) -> Zmm {
+        // SAFETY: the caller's.
         Zmm(unsafe { _mm512_zextsi128_si512(block) })
     }
 
     #[inline(always)]
-    // SAFETY: the caller's.
     unsafe fn gather([a, b, c, d]: [__m128i; WIDEST]) -> Zmm {
+        // SAFETY: the caller's.
         unsafe {
             let (front, back) = (_mm256_set_m128i(b, a), _mm256_set_m128i(d, c));
             Zmm(_mm512_inserti64x4::<1>(_mm512_castsi256_si512(front), back))
@@ -49,38 +49,38 @@ impl Vector for Zmm {
     }
 
     #[inline(always)]
-    // SAFETY: the caller's.
     unsafe fn load(from: *const u8) -> Zmm {
+        // SAFETY: the caller's.
         Zmm(unsafe { _mm512_loadu_si512(from.cast()) })
     }
 
     #[inline(always)]
-    // SAFETY: bytes that are masked out are not touched.
     unsafe fn load_some(from: *const u8, len: usize) -> Zmm {
+        // SAFETY: bytes that are masked out are not touched.
         Zmm(unsafe { _mm512_maskz_loadu_epi8(mask(len), from.cast()) })
     }
 
     #[inline(always)]
-    // SAFETY: bytes that are masked out are not touched, and `wrapping_sub` may leave the allocation.
     unsafe fn load_behind(from: *const u8, len: usize) -> Zmm {
+        // SAFETY: bytes that are masked out are not touched, and `wrapping_sub` may leave the allocation.
         Zmm(unsafe { _mm512_maskz_loadu_epi8(mask(len) << 16, from.wrapping_sub(16).cast()) })
     }
 
     #[inline(always)]
-    // SAFETY: the caller's.
     unsafe fn store(self, to: *mut u8) {
+        // SAFETY: the caller's.
         unsafe { _mm512_storeu_si512(to.cast(), self.0) }
     }
 
     #[inline(always)]
-    // SAFETY: bytes that are masked out are not touched.
     unsafe fn store_some(self, to: *mut u8, len: usize) {
+        // SAFETY: bytes that are masked out are not touched.
         unsafe { _mm512_mask_storeu_epi8(to.cast(), mask(len), self.0) }
     }
 
     #[inline(always)]
-    // SAFETY: bytes that are masked out are not touched, and `wrapping_sub` may leave the allocation.
     unsafe fn store_behind(self, to: *mut u8, len: usize) {
+        // SAFETY: bytes that are masked out are not touched, and `wrapping_sub` may leave the allocation.
         unsafe { _mm512_mask_storeu_epi8(to.wrapping_sub(16).cast(), mask(len) << 16, self.0) }
     }
 
