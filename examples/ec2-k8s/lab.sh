@@ -62,8 +62,13 @@ up() {
     trap roll_back EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM HUP
-    mkdir -p "$(dirname "$STATE")"
-    mkdir -m 700 "$STATE"
+    # The last lab that goes down removes the directory above; it may do so right here.
+    local attempt
+    for attempt in 1 2 3 4 5; do
+        mkdir -p "$(dirname "$STATE")"
+        ! mkdir -m 700 "$STATE" 2>/dev/null || break
+    done
+    [ -d "$STATE" ] || die "cannot make the directory $STATE"
     for node in "${NODES[@]}"; do
         printf '%s\n' "$PREFIX$node" >>"$STATE/namespaces"
         ip netns add "$PREFIX$node"
