@@ -5,6 +5,7 @@
 use crate::support::injector::Injector;
 use crate::support::site::*;
 use crate::support::two_sites::TwoSites;
+use crate::support::wait::eventually;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::Arc;
@@ -214,15 +215,20 @@ fn handoff_of(site: &Site, place: u8) -> Handoff {
     Handoff { place: Some(place), ..site.graph.handoff().clone() }
 }
 
-#[test]
-fn what_the_owner_cannot_send_is_told_by_the_owner() {
-    let [mut owner, mut other] = two_workers(|| plan(31, 32));
-    // The other worker knows the route, but not that its path is narrower.
+/// Two workers, of which only the one with keys knows that the path is narrow.
+fn two_workers_and_a_narrow_path() -> [Site; 2] {
+    let [mut owner, other] = two_workers(|| plan(31, 32));
     let mut plan = plan(31, 32);
     plan.tunnels = vec![Tunnel::new([192, 0, 2, 31].into(), [192, 0, 2, 32].into(), 1000, false)];
     plan.handoff = handoff_of(&other, 0);
     plan.associations = None;
     owner.graph.replan(plan);
+    [owner, other]
+}
+
+#[test]
+fn what_the_owner_cannot_send_is_told_by_the_owner() {
+    let [mut owner, mut other] = two_workers_and_a_narrow_path();
     other.arrive_private(&udp(HOST, FAR_HOST, 64, &[0; 1200]));
     assert_eq!(take_handed(&mut owner), 1);
     assert!(owner.sent_public().is_empty());
@@ -233,27 +239,19 @@ fn what_the_owner_cannot_send_is_told_by_the_owner() {
 
 #[test]
 fn what_is_too_long_for_the_owner_is_cut_by_the_owner() {
-    let narrow = || vec![Tunnel::new([192, 0, 2, 31].into(), [192, 0, 2, 32].into(), 1000, false)];
-    let [mut owner, mut other] = two_workers(|| plan(31, 32));
+    let [mut owner, mut other] = two_workers_and_a_narrow_path();
     let (_, mut tokyo) = pair();
-    let handoff = handoff_of(&other, 0);
-    owner.graph.replan(Plan { tunnels: narrow(), handoff, associations: None, ..plan(31, 32) });
     let payload: Vec<u8> = (0..1200).map(|i| i as u8).collect();
     other.arrive_private(&with_header_byte(udp(HOST, FAR_HOST, 64, &payload), 6, 0));
     assert_eq!((other.sent_public().len(), take_handed(&mut owner)), (0, 1));
-    let pieces = owner.sent_public();
-    assert_eq!(pieces.len(), 2);
-    // Each carries on where the one before it ends, and the last one says that it is the last.
-    let mut carried: Vec<u8> = Vec::new();
-    for piece in &pieces {
-        tokyo.arrive_public(piece);
-        let inner = only(tokyo.sent_private())[14..].to_vec();
-        let word = u16::from_be_bytes([inner[6], inner[7]]);
-        assert_eq!(usize::from(word & 0x1fff) * 8, carried.len());
-        carried.extend(&inner[20..usize::from(u16::from_be_bytes([inner[2], inner[3]]))]);
-        assert_eq!(word & 0x2000 != 0, carried.len() < 8 + payload.len());
-    }
-    assert_eq!(carried[8..], payload);
+    let sealed = owner.sent_public();
+    assert_eq!(sealed.len(), 2);
+    sealed.iter().for_each(|frame| tokyo.arrive_public(frame));
+    let pieces = tokyo.sent_private();
+    // Flags and offset, in units of eight bytes: the first one has as many as fit, the last one says that it is the last.
+    let words: Vec<u16> = pieces.iter().map(|piece| u16::from_be_bytes([piece[20], piece[21]])).collect();
+    assert_eq!(words, [0x2000, (1000 - 20) / 8]);
+    assert_eq!(only(reassembled(&pieces))[8..], payload);
     owner.counted(&[("packet-size/fragmented-packets", 1), ("packet-size/fragments-created", 2)]);
     for site in [&mut owner, &mut other, &mut tokyo] {
         site.leaked_nothing();
@@ -418,21 +416,12 @@ fn ordinary_rekeys_lose_nothing() {
             assert!(lost.is_empty(), "{ttl}: of {sent} packets these were lost: {lost:?}");
         }
         // That SAs end is no news: nobody has to do anything.
-        await_expiry(&sites);
+        eventually("an SA expires", || counter("inbound-sa-expired") > 0);
         for number in [31, 32] {
             let warnings: Vec<String> =
                 sites.log(number).lines().filter(|line| line.contains(" WARN ")).map(str::to_owned).collect();
             assert!(warnings.iter().all(|line| !line.contains("SA")), "{warnings:#?}");
         }
-    }
-}
-
-fn await_expiry(sites: &TwoSites) {
-    let expired = || sites.state(31, "/gateway-state/key-manager/inbound-sa-expired") != "0";
-    let start = Instant::now();
-    while !expired() {
-        assert!(start.elapsed() < Duration::from_secs(60), "no SA expires");
-        thread::sleep(Duration::from_millis(200));
     }
 }
 

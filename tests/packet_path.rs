@@ -2,7 +2,6 @@
 //! What happens to a packet, told with two gateways in memory.
 
 use crate::support::site::*;
-use etherparse::defrag::IpDefragPool;
 use etherparse::{Icmpv4Type, IpNumber, NetSlice, SlicedPacket, TransportSlice, icmpv4};
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -160,16 +159,6 @@ fn a_packet_beyond_the_mtu_is_told_so_if_it_must_not_be_fragmented() {
     let quoted = with_header_byte(large, 8, 63);
     assert_error(&only(paris.sent_private()), "172.31.1.20", "172.31.1.50", needed, &quoted[14..42]);
     paris.counted(&[("private-router/mtu-errors", 2), ("private-router/rxerrors", 2)]);
-}
-
-/// Frames of the private side, put together by a host that shares no code with the gateway.
-fn reassembled(frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
-    let mut pool = IpDefragPool::<(), ()>::new();
-    let pieces = frames.iter().filter_map(|frame| {
-        let sliced = SlicedPacket::from_ethernet(frame).unwrap();
-        pool.process_sliced_packet(&sliced, (), ()).unwrap()
-    });
-    pieces.map(|whole| whole.payload).collect()
 }
 
 #[test]

@@ -93,14 +93,11 @@ fn no_file_is_too_long_to_read() {
 /// The integration tests are one program, so a file that it does not name is never compiled.
 #[test]
 fn every_file_of_tests_is_compiled() {
-    let read = |path: &str| fs::read_to_string(path).unwrap();
-    let (program, package) = (read("tests/main.rs"), read("Cargo.toml"));
+    let program = fs::read_to_string("tests/main.rs").unwrap();
     for entry in fs::read_dir("tests").unwrap() {
         let file = entry.unwrap().file_name().into_string().unwrap();
         let Some(name) = file.strip_suffix(".rs").filter(|name| *name != "main") else { continue };
-        let is_target = package.contains(&format!("name = \"{name}\""));
-        let is_module = program.contains(&format!("\nmod {name};"));
-        assert!(is_target || is_module, "tests/{file}: name it in tests/main.rs");
+        assert!(program.contains(&format!("\nmod {name};")), "tests/{file}: name it in tests/main.rs");
     }
 }
 

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One gateway's packet path in memory, and packets made by etherparse, which shares no code with it.
 
+use etherparse::defrag::IpDefragPool;
 use etherparse::icmpv6::NeighborAdvertisementHeader;
 use etherparse::{
     ArpHardwareId, ArpOperation, ArpPacket, EtherType, Icmpv6Header, Icmpv6Type, IpNumber, PacketBuilder,
+    SlicedPacket,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
@@ -293,6 +295,16 @@ pub fn udp(source: &str, destination: &str, ttl: u8, payload: &[u8]) -> Vec<u8> 
         .write(&mut frame, payload)
         .unwrap();
     frame
+}
+
+/// Frames of the private side, put together by a host that shares no code with the gateway.
+pub fn reassembled(frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let mut pool = IpDefragPool::<(), ()>::new();
+    let pieces = frames.iter().filter_map(|frame| {
+        let sliced = SlicedPacket::from_ethernet(frame).unwrap();
+        pool.process_sliced_packet(&sliced, (), ()).unwrap()
+    });
+    pieces.map(|whole| whole.payload).collect()
 }
 
 /// An ICMP echo request in an Ethernet frame.
