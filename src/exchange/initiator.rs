@@ -27,13 +27,21 @@ pub(super) struct Initiator {
     /// A proposal went unanswered, and the peer may have accepted it: a deployed one would send under keys that we lack.
     /// Only a complete exchange under the same SPI makes that good.
     unanswered: bool,
-    /// The last nonce that was proposed under since an exchange completed, and when, if it was once.
-    proposed: Option<([u8; 32], Option<Instant>)>,
+    /// The last proposal since an exchange completed.
+    proposed: Option<Proposed>,
     /// From one knock or first proposal to the next knock while in doubt. Two round trips, as the last agreement showed: if
     /// the agreement were under way while the peer answers a knock, its next nonce would look like a lost agreement.
     pause: Duration,
     /// When the last knock left.
     knocked: Option<Instant>,
+}
+
+/// A proposal that has left.
+struct Proposed {
+    /// Of the challenge that it answers.
+    nonce: [u8; 32],
+    /// When it left; none if it left more than once, so that its agreement shows no round trip.
+    at: Option<Instant>,
 }
 
 /// A negotiation that has expired.
@@ -73,7 +81,7 @@ impl Initiator {
             spi: None,
             unanswered: false,
             proposed: None,
-            pause: LONGEST_PAUSE,
+            pause: KNOCK_AGAIN_LATEST,
             knocked: None,
         }
     }
@@ -179,9 +187,9 @@ impl Initiator {
         negotiation.heard = now;
         proposals.keep(nonce, random);
         let prologue = peering.prologue_as_initiator(nonce);
-        let before = self.proposed.map(|(before, _)| before);
+        let before = self.proposed.as_ref().map(|proposed| proposed.nonce);
         let is_first = before != Some(*nonce);
-        self.proposed = Some((*nonce, is_first.then_some(now)));
+        self.proposed = Some(Proposed { nonce: *nonce, at: is_first.then_some(now) });
         let is_new = before.is_some() && is_first;
         Ok((noise::propose(&prologue, peering.secret, &proposals.ephemeral, proposals.own), is_new))
     }
@@ -207,10 +215,11 @@ impl Initiator {
             |(keys, _): &(Keys, [u8; 32])| !keys.peer.is_capable || keys.peer.lane == lane && lane == LANE;
         let (keys, nonce) = keys.filter(fits).ok_or(Rejection::Authentication(Kind::Agreement))?;
         let spi = proposals.own.spi;
-        // An agreement is authentic, and one to a proposal that left once shows a round trip.
-        let proposed_at = self.proposed.filter(|(proposed, _)| *proposed == nonce).and_then(|(_, at)| at);
+        // The agreement is authentic; if its proposal left once, it shows a round trip.
+        let proposed = self.proposed.as_ref().filter(|proposed| proposed.nonce == nonce);
+        let proposed_at = proposed.and_then(|proposed| proposed.at);
         let round_trip = proposed_at.map(|at| now.saturating_duration_since(at));
-        let pause = round_trip.map_or(self.pause, |time| (time * 2).clamp(KNOCK_AGAIN, LONGEST_PAUSE));
+        let pause = round_trip.map_or(self.pause, |time| (time * 2).clamp(KNOCK_AGAIN, KNOCK_AGAIN_LATEST));
         *self = Initiator { pause, ..Initiator::new() };
         Ok((keys, spi))
     }
@@ -269,7 +278,7 @@ pub(super) fn ephemeral(random: &mut dyn Random) -> StaticSecret {
 /// Towards a capable peer, and the least pause towards a deployed one.
 const KNOCK_AGAIN: Duration = Duration::from_millis(500);
 /// Towards a deployed peer that answers.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const KNOCK_AGAIN_LATEST: Duration = Duration::from_secs(1);
 /// In negotiation-ttls, from the first knock.
 const LONGEST_NEGOTIATION: u32 = 4;
 /// Challenges of one negotiation whose agreement would be recognised.

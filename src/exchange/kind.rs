@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The types of the four messages, and how long each is.
+//! Types of the four messages, and their lengths.
 
 use std::fmt;
 
@@ -34,7 +34,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// What is encrypted in proposal and agreement.
+/// Length of the encrypted payload of proposal and agreement.
 pub(super) const PAYLOAD: usize = 32;
 /// Public key, encrypted payload, tag.
 pub(super) const KEY_MESSAGE: usize = 32 + PAYLOAD + 16;

@@ -139,8 +139,7 @@ impl Associations {
             self.lost_message(now);
         }
         let is_told_by_knock = |sa: Sa| {
-            let life = sa.expires.saturating_duration_since(sa.created);
-            (negotiation_ttl * 3 / 4..life / 4).contains(&now.saturating_duration_since(sa.created))
+            (negotiation_ttl * 3 / 4..sa.life() / 4).contains(&now.saturating_duration_since(sa.created))
         };
         self.waiting.iter_mut().filter(|one| is_told_by_knock(one.sa())).for_each(Waiting::doubt);
         if let Some(active) = self.active.as_mut().filter(|active| is_told_by_knock(active.sa)) {

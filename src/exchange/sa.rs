@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the exchange keeps of an SA: of each of them, of a new outbound one, and of the outbound one in use.
+//! Records of SAs: what is kept of every one, of a new outbound one, and of the outbound one in use.
 
 use crate::clock::Instant;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::SaParameters;
 use super::report::Role;
 
-/// What is known of an SA apart from its keys.
+/// SPI and life of an SA; the keys are the worker's.
 #[derive(Clone, Copy)]
 pub(super) struct Sa {
     pub spi: u32,
@@ -48,6 +48,13 @@ pub(super) struct Dummies {
     pub next: Instant,
     /// Between the last and the next.
     pub pause: Duration,
+}
+
+impl Sa {
+    /// From its making to its end.
+    pub fn life(&self) -> Duration {
+        self.expires.saturating_duration_since(self.created)
+    }
 }
 
 impl NewOutbound {

@@ -77,8 +77,7 @@ impl Waiting {
         if let Some(active) = active {
             let reserve = (negotiation_ttl * 2).min(sa_ttl / 4);
             // Instants before the first one cannot be had.
-            let latest = active.sa.created
-                + active.sa.expires.saturating_duration_since(active.sa.created).saturating_sub(reserve);
+            let latest = active.sa.created + active.sa.life().saturating_sub(reserve);
             due = due.min(latest);
         }
         Some(due.max(created + INSTALLATION))
