@@ -186,8 +186,8 @@ const PROPOSAL: u8 = 13;
 const ROUNDS: usize = 9;
 const EXCHANGES: u64 = 200;
 const BURSTS: u32 = 160;
-/// Of these, those before the clock runs. They use up all that a second has for proposals that fail: the budget of the route,
-/// and the checks that the queue has to spare.
+/// Bursts before the clock runs. They use up the budgets of one second for proposals that fail: that of the route, and the
+/// checks that the queue has to spare.
 const WARM_UP: u32 = 110;
 /// Within what a key manager processes in one second.
 const BURST: u32 = 50;
