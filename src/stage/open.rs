@@ -43,16 +43,17 @@ pub struct Open {
 
 /// What is known of each packet of a batch after the cryptography.
 pub struct Verdicts {
-    /// Those that it was done for.
+    /// Packets that were decrypted: a bit for each packet of the batch.
     worth: Marks,
-    /// Of these, those that passed.
+    /// Packets whose ICV is right: a bit for each decrypted packet.
     authentic: Marks,
+    /// Numbers of the decrypted packets.
     sequences: ArrayVec<u64, BATCH>,
-    /// Of these, how many have been taken.
+    /// Count of the numbers that have been taken.
     taken: usize,
 }
 
-/// That of one packet: the number it claims, and whether its ICV is right.
+/// Verdict on one packet: the number that it claims, and whether its ICV is right.
 pub struct Verdict {
     sequence: u64,
     authentic: bool,

@@ -15,6 +15,7 @@ use crate::frame::Batch;
 use crate::wire::ethernet;
 use crate::wire::ip::Ip;
 use crate::wire::ipv4::PROTOCOL_UDP;
+use crate::wire::tcp::PROTOCOL_TCP;
 use crate::wire::{checksum, ipv4, ipv6};
 use std::ops::Range;
 
@@ -104,7 +105,6 @@ fn suspect(frame: &[u8]) -> Option<Suspect> {
     is_partial.then(|| Suspect { segment: start..start + length, field, pseudo_header, protocol })
 }
 
-const PROTOCOL_TCP: u8 = 6;
 /// Source and destination in the header.
 const ADDRESSES4: Range<usize> = 12..ipv4::HEADER;
 const ADDRESSES6: Range<usize> = 8..ipv6::HEADER;

@@ -61,11 +61,8 @@ pub fn of(packet: &[u8]) -> u8 {
 #[inline]
 pub fn with_family(packet: &[u8]) -> Option<(Family, u8)> {
     let [first, second, ..] = packet else { return None };
-    match first & 0xf0 {
-        0x40 => Some((Family::V4, *second)),
-        0x60 => Some((Family::V6, first << 4 | second >> 4)),
-        _ => None,
-    }
+    let family = Family::of_packet(packet)?;
+    Some((family, if family == Family::V4 { *second } else { first << 4 | second >> 4 }))
 }
 
 /// What becomes of the inner packet's ECN field when the outer header, of this class, is taken off.
