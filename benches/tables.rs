@@ -76,13 +76,13 @@ fn associations() {
         let mut random = Random(2);
         let spis: Vec<u32> = (0..WARM).map(|_| 256 + random.below(count as usize) as u32).collect();
         time(&format!("association/SPI, {count} associations"), Some(5.0), &spis, |spi| {
-            table.find(*spi).map_or(0, u64::from)
+            u64::from(table.find(*spi).is_some())
         });
     }
 }
 
 fn replay() {
-    let mut window = Window::default();
+    let window = Window::default();
     let mut next = 0;
     let steps: Vec<u64> = (0..WARM as u64).collect();
     time("replay/check and accept, in order", None, &steps, |_| {
@@ -90,7 +90,7 @@ fn replay() {
         let fresh = window.infer(next as u32).is_some_and(|sequence| window.is_fresh(sequence));
         u64::from(fresh && window.accept(next))
     });
-    let (mut window, mut base) = (Window::default(), 0);
+    let (window, mut base) = (Window::default(), 0);
     time("replay/check and accept, neighbours exchanged", None, &steps, |step| {
         base += 1;
         let number = if step % 2 == 0 { base + 1 } else { base - 1 };

@@ -23,12 +23,13 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use verdicts::Verdicts;
+use vita::count::Side;
 use vita::count::{Counters, SaCounters};
 use vita::esp::{InboundSa, OutboundSa, Parameters};
 use vita::frame::{Frame, Memory, Pool};
-use vita::graph::{Face, Graph, Interface, Plan, Reroute};
-use vita::route::{PrefixTable, SpiTable};
-use vita::stage::{Datagram, Handoff, Inbound, Overheard, Resolved, Side, Tunnel};
+use vita::graph::{Graph, Interface, InterfaceAddress, Plan, Reroute};
+use vita::route::{PrefixTable, RouteNumber, SpiTable};
+use vita::stage::{Datagram, Handoff, Overheard, Resolved, SadEntry, Tunnel};
 use vita::wire::Mac;
 use vita::wire::class::{Dscp, Marking};
 use vita::wire::ip::Ip;
@@ -164,7 +165,7 @@ impl Run {
                 if route & 0x80 == 0 {
                     self.activate(route)
                 } else {
-                    drop(self.graph.activate((route & 3).into(), None))
+                    drop(self.graph.activate(RouteNumber((route & 3).into()), None))
                 }
             }
             13 => {
@@ -335,11 +336,11 @@ impl Run {
         let parameters = self.parameters(spi(peer));
         let aead = vita::aead::preferred();
         let sa = InboundSa::new(&parameters, aead);
-        let refused = self.graph.install(Box::new(Inbound {
+        let refused = self.graph.install(Box::new(SadEntry {
             sa,
-            route: (peer % ROUTES) as u32,
-            count: self.inbound.clone(),
-            told: Arc::default(),
+            route: RouteNumber((peer % ROUTES) as u32),
+            counters: self.inbound.clone(),
+            stats: Arc::default(),
         }));
         if refused.is_none() || self.peers[peer].is_some() {
             self.peers[peer] = Some(OutboundSa::new(&parameters, aead));
@@ -349,7 +350,7 @@ impl Run {
     fn activate(&mut self, route: u8) {
         let key = u32::from(self.keys) + 5000;
         let sa = OutboundSa::new(&self.parameters(key), vita::aead::preferred());
-        drop(self.graph.activate(u32::from(route) & 3, Some(Box::new(sa))));
+        drop(self.graph.activate(RouteNumber(u32::from(route) & 3), Some(Box::new(sa))));
     }
 
     fn parameters(&mut self, spi: u32) -> Parameters {
@@ -468,8 +469,8 @@ fn face<Address>(
     next_hop_ip: Address,
     mac: Option<Mac>,
     resolved: &Arc<Resolved>,
-) -> Face<Address> {
-    Face { ip, next_hop_ip, next_hop_mac: mac, next_hop: resolved.clone(), asks: true }
+) -> InterfaceAddress<Address> {
+    InterfaceAddress { ip, next_hop_ip, next_hop_mac: mac, next_hop: resolved.clone(), asks: true }
 }
 
 fn addresses(interface: &Interface) -> Vec<IpAddr> {

@@ -24,11 +24,10 @@
 //! The graph neither knows sockets nor the clock: it is driven through [`Port`]s, with the time as an argument.
 
 use crate::aead::Aead;
-use crate::count::Counters;
+use crate::count::{Counters, Reason, Side};
 use crate::esp::OutboundSa;
-use crate::frame::{Batch, Pool, Port};
-use crate::route::{PrefixTable, SpiTable};
-use crate::stage::dispatch::Inner;
+use crate::frame::{Annotated, Batch, Frame, Notes, Pool, Port};
+use crate::route::{PrefixTable, RouteNumber, SpiTable};
 use crate::stage::*;
 use crate::wire::Mac;
 use crate::wire::class;
@@ -43,13 +42,13 @@ use std::sync::Arc;
 #[derive(Clone, Default)]
 pub struct Interface {
     pub mac: Mac,
-    pub v4: Option<Face<Ipv4Addr>>,
-    pub v6: Option<Face<Ipv6Addr>>,
+    pub v4: Option<InterfaceAddress<Ipv4Addr>>,
+    pub v6: Option<InterfaceAddress<Ipv6Addr>>,
 }
 
-/// What a side is for one family.
+/// The addresses of one family on one side.
 #[derive(Clone)]
-pub struct Face<Address> {
+pub struct InterfaceAddress<Address> {
     pub ip: Address,
     pub next_hop_ip: Address,
     /// The next hop's address, if it is not to be asked for.
@@ -77,7 +76,7 @@ pub struct Plan {
     /// By route number. Outbound associations move from the old plan to the new.
     pub tunnels: Vec<Option<Tunnel>>,
     /// Room for inbound associations, if there is to be more than before.
-    pub associations: Option<SpiTable<Box<Inbound>>>,
+    pub associations: Option<SpiTable<Box<SadEntry>>>,
     /// Gateways that may take part in the key exchange, by route SPI; with room for as many routes as `tunnels`.
     pub peers: SpiTable<IpAddr>,
     /// The other workers.
@@ -101,7 +100,7 @@ pub struct Reroute {
 pub struct Leftover {
     _router: PrivateRouter,
     _tunnels: Vec<Option<Tunnel>>,
-    _associations: Option<SpiTable<Box<Inbound>>>,
+    _associations: Option<SpiTable<Box<SadEntry>>>,
     _exchange: ExchangeFilter,
     _handoff: Handoff,
 }
@@ -113,28 +112,6 @@ enum Origin {
     OtherWorker,
 }
 
-/// Why a packet from inside goes no further.
-enum Stop {
-    Dispatch(dispatch::Other),
-    Ttl(ttl::Stop),
-    Route(router::Stop),
-}
-
-/// Why a packet from outside goes no further.
-enum Lost {
-    Dispatch(dispatch::NotEsp),
-    Router(router::Lost),
-}
-
-/// Why the inside of a packet goes no further.
-enum Kept {
-    Outside,
-    Malformed,
-    Dispatch(Inner),
-    Ttl(ttl::Stop),
-    NextHop(Unknown),
-}
-
 /// One worker's packet path and everything it remembers.
 pub struct Graph<M = ()> {
     counters: Arc<Counters>,
@@ -143,11 +120,10 @@ pub struct Graph<M = ()> {
     partial_checksums: PartialChecksums,
     private_dispatch: PrivateDispatch,
     public_dispatch: PublicDispatch,
-    inbound_dispatch: InboundDispatch,
     private_router: PrivateRouter,
-    outbound: Outbound,
+    seal: Seal,
     open: Open,
-    associations: SpiTable<Box<Inbound>>,
+    associations: SpiTable<Box<SadEntry>>,
     exchange: ExchangeFilter,
     handoff: Handoff,
     private_icmp: Icmp,
@@ -156,8 +132,7 @@ pub struct Graph<M = ()> {
     path_mtu: PathMtu,
     private_next_hop: NextHop,
     public_next_hop: NextHop,
-    /// For the log; whoever drives the graph takes them.
-    pub events: Events,
+    pub drops: Drops,
     /// SPIs of inbound associations that had their first authentic packet; whoever drives the graph takes them.
     pub confirmed: Confirmed,
     /// A bit for each place of a worker that was handed packets; whoever drives the graph wakes those workers.
@@ -194,20 +169,19 @@ impl<M: Meter> Graph<M> {
             partial_checksums: PartialChecksums::default(),
             private_dispatch: PrivateDispatch { mac: plan.private.mac, own: inside },
             public_dispatch: plan.public_dispatch(),
-            inbound_dispatch: InboundDispatch { own: inside },
-            open: Open::new(inside, policy),
+            open: Open { inside, policy },
             private_router: plan.router(),
-            outbound: Outbound { tunnels: plan.tunnels },
+            seal: Seal { tunnels: plan.tunnels },
             associations: plan.associations.unwrap_or_else(|| SpiTable::with_capacity(0)),
-            exchange: ExchangeFilter::new(plan.peers),
+            exchange: ExchangeFilter { peers: plan.peers },
             handoff: plan.handoff,
-            private_icmp: Icmp::new(inside),
-            public_icmp: Icmp::new(outside),
-            inbound_icmp: Icmp::new(inside),
+            private_icmp: Icmp::new(Place::Private, inside),
+            public_icmp: Icmp::new(Place::Public, outside),
+            inbound_icmp: Icmp::new(Place::Inbound, inside),
             path_mtu: PathMtu::default(),
-            private_next_hop: plan.private.next_hop(),
-            public_next_hop: plan.public.next_hop(),
-            events: Events::new(),
+            private_next_hop: plan.private.next_hop(Side::Private),
+            public_next_hop: plan.public.next_hop(Side::Public),
+            drops: Drops::default(),
             confirmed: Confirmed::new(),
             handed: 0,
             pool,
@@ -217,44 +191,25 @@ impl<M: Meter> Graph<M> {
 
     /// Packets from the private side: sealed, or answered.
     pub fn outbound(&mut self, now_ns: u64, private: &mut impl Port, public: &mut impl Port) -> usize {
-        let count = self.counters.clone();
-        let icmp_count = IcmpCount { v4: &count.private_icmp4, v6: &count.private_icmp6 };
-        let [mut packets, mut local, mut neighbours] = batches();
+        let mut packets = Batch::new();
         private.receive(&mut packets);
         let work = packets.len();
         if work == 0 {
             return 0;
         }
         self.meter.lap("outbound receive");
-        self.partial_checksums.complete(&mut packets, &count.private_dispatch, &mut self.events);
-        let [mut expired, mut too_big, mut oversize, mut answers, mut reports] = batches();
-        let mut stopped = router::Stopped { too_big: &mut too_big, oversize: &mut oversize };
-        self.route(&mut packets, &mut local, &mut neighbours, &mut expired, &mut stopped);
+        let partial_checksums = &self.counters.private_dispatch.partial_checksums;
+        self.partial_checksums.complete(&mut packets, partial_checksums, &mut self.drops.events);
+        let (mut routes, mut diverted) = (Notes::new(), Diverted::default());
+        let routed = self.route(now_ns, &mut packets, &mut routes, &mut diverted);
         self.meter.lap("outbound dispatch to route");
-        self.private_icmp.receive(
-            now_ns,
-            &mut local,
-            &mut answers,
-            &mut reports,
-            icmp_count,
-            &mut self.events,
-        );
-        // Inside, nobody sees our ESP packets.
-        self.path_mtu.learn(now_ns, &mut reports, &mut [], icmp_count, &mut self.events);
-        self.private_icmp.report(now_ns, Problem::TimeExceeded, &mut expired, &mut answers, icmp_count);
-        self.seal(now_ns, &mut packets, Origin::Here, public);
-        if !oversize.is_empty() {
-            self.seal_in_pieces(now_ns, &mut oversize, Origin::Here, public);
+        self.seal(now_ns, routed, Origin::Here, public);
+        if !diverted.is_empty() {
+            self.seal_fragments(now_ns, &mut diverted, Origin::Here, public);
+            let mut answers = self.answer(now_ns, Place::Private, &mut diverted);
+            self.private_next_hop.send(now_ns, &mut answers, private, &self.counters);
+            self.learn_private(now_ns, &mut diverted.neighbours, private);
         }
-        self.private_icmp.report(now_ns, Problem::TooBig, &mut too_big, &mut answers, icmp_count);
-        self.private_next_hop.send(now_ns, &mut answers, private, &count.private_next_hop);
-        self.private_next_hop.learn(
-            now_ns,
-            &mut neighbours,
-            private,
-            &count.private_next_hop,
-            &mut self.events,
-        );
         work
     }
 
@@ -266,242 +221,228 @@ impl<M: Meter> Graph<M> {
         public: &mut impl Port,
         deliver: impl FnMut(Datagram) -> bool,
     ) -> usize {
-        let count = self.counters.clone();
-        let [mut packets, mut exchange, mut local, mut neighbours] = batches();
+        let mut packets = Batch::new();
         public.receive(&mut packets);
         let work = packets.len();
         if work == 0 {
             return 0;
         }
         self.meter.lap("inbound receive");
-        self.find(&mut packets, &mut exchange, &mut local, &mut neighbours);
+        let (mut located, mut diverted) = (Notes::new(), Diverted::default());
+        let packets = self.locate(now_ns, &mut packets, &mut located, &mut diverted);
         self.meter.lap("inbound dispatch to SPI");
-        self.exchange.collect(now_ns, &mut exchange, deliver, &count.key_manager, &mut self.events);
-
-        let mut verdicts = self.open.decrypt(
-            now_ns,
-            &mut packets,
-            &self.associations,
-            self.aead,
-            &mut self.events,
-            &mut self.meter,
-        );
-        let [mut inner, mut expired, mut answers, mut reports] = batches();
-        self.admit(now_ns, &mut packets, &mut verdicts, &mut inner, &mut expired);
-        private.transmit(&mut packets);
+        let (mut verdicts, mut inner) = (Notes::new(), Diverted::default());
+        let decrypted =
+            self.open.decrypt(packets, &mut verdicts, &self.associations, self.aead, &mut self.meter);
+        private.transmit(self.admit(now_ns, decrypted, &mut inner));
         self.meter.lap("inbound inside to next hop");
-
-        let icmp_count = IcmpCount { v4: &count.inbound_icmp4, v6: &count.inbound_icmp6 };
-        self.inbound_icmp.receive(
-            now_ns,
-            &mut inner,
-            &mut answers,
-            &mut reports,
-            icmp_count,
-            &mut self.events,
-        );
-        self.path_mtu.learn(now_ns, &mut reports, &mut [], icmp_count, &mut self.events);
-        self.inbound_icmp.report(now_ns, Problem::TimeExceeded, &mut expired, &mut answers, icmp_count);
-        self.answer(now_ns, &mut answers, public);
-
-        let [mut answers, mut reports] = batches();
-        let icmp_count = IcmpCount { v4: &count.public_icmp4, v6: &count.public_icmp6 };
-        self.public_icmp.receive(
-            now_ns,
-            &mut local,
-            &mut answers,
-            &mut reports,
-            icmp_count,
-            &mut self.events,
-        );
-        let tunnels = &mut self.outbound.tunnels;
-        self.path_mtu.learn(now_ns, &mut reports, tunnels, icmp_count, &mut self.events);
-        self.public_next_hop.send(now_ns, &mut answers, public, &count.public_next_hop);
-        self.public_next_hop.learn(now_ns, &mut neighbours, public, &count.public_next_hop, &mut self.events);
+        if !inner.is_empty() {
+            self.private_next_hop.queue(now_ns, &mut inner.unresolved, &self.counters);
+            let mut answers = self.answer(now_ns, Place::Inbound, &mut inner);
+            self.seal_answers(now_ns, &mut answers, public);
+        }
+        if !diverted.is_empty() {
+            let (messages, drops) = (&mut diverted.key_exchange, &mut self.drops);
+            self.exchange.collect(now_ns, messages, deliver, drops, &self.counters);
+            let mut answers = self.answer(now_ns, Place::Public, &mut diverted);
+            self.public_next_hop.send(now_ns, &mut answers, public, &self.counters);
+            self.learn_public(now_ns, &mut diverted.neighbours, public);
+        }
         work
     }
 
-    /// From a frame of the private side to a packet that is marked with its route.
+    /// From a frame of the private side to an inner packet with its route.
     #[inline(never)]
-    fn route(
-        &self,
-        packets: &mut Batch,
-        local: &mut Batch,
-        neighbours: &mut Batch,
-        expired: &mut Batch,
-        stopped: &mut router::Stopped<'_>,
-    ) {
-        let count = &self.counters;
-        let (dispatch, router, tunnels) =
-            (&self.private_dispatch, &self.private_router, &self.outbound.tunnels);
-        packets.sift(
+    fn route<'a>(
+        &mut self,
+        now_ns: u64,
+        packets: &'a mut Batch,
+        routes: &'a mut Notes<RouteNumber>,
+        diverted: &mut Diverted,
+    ) -> Annotated<'a, RouteNumber> {
+        let (dispatch, router, tunnels) = (&self.private_dispatch, &self.private_router, &self.seal.tunnels);
+        let (drops, counters) = (&mut self.drops, &*self.counters);
+        packets.try_annotate(
+            routes,
             |frame| {
-                let packet = dispatch.judge(frame).map_err(Stop::Dispatch)?;
-                let (aged, route) = (ttl::check(&packet), router.pick(&packet, tunnels));
+                let packet = dispatch.classify(frame)?;
+                let (aged, route) = (ttl::check(&packet, Side::Private), router.lookup(&packet, tunnels));
                 let (len, may_be_syn) = (packet.total_len(), tcp::may_be_syn(&packet));
                 frame.cut(ethernet::HEADER, len);
-                let family = aged.map_err(Stop::Ttl)?;
+                let family = aged?;
                 ttl::decrement(frame.data_mut(), family);
-                frame.mark = route.map_err(Stop::Route)?;
+                let route = route?;
                 if may_be_syn && router.mss_clamp {
-                    let (route, clamped) = (frame.mark, &count.packet_size.outbound_mss_clamped);
+                    let clamped = &counters.packet_size.outbound_mss_clamped;
                     PrivateRouter::clamp(frame, route, tunnels, clamped);
                 }
-                Ok(())
+                Ok(route)
             },
-            |stop, frame| match stop {
-                Stop::Dispatch(other) => {
-                    let (count, of_ttl) = (&count.private_dispatch, &count.outbound_ttl);
-                    PrivateDispatch::divert(other, frame, local, neighbours, count, of_ttl);
-                }
-                Stop::Ttl(stop) => ttl::divert(stop, frame, expired, &count.outbound_ttl),
-                Stop::Route(stop) => router.divert(stop, frame, stopped, tunnels, &count.private_router),
+            |exception, frame| {
+                let frame = without_link_header(exception, frame);
+                drops.divert(now_ns, exception, frame, owner(exception, tunnels), diverted, counters);
             },
-        );
+        )
     }
 
-    /// From a frame of the public side to a packet that is marked with its security association.
+    /// From a frame of the public side to an ESP packet with the place of its SA.
     #[inline(never)]
-    fn find(&self, packets: &mut Batch, exchange: &mut Batch, local: &mut Batch, neighbours: &mut Batch) {
-        let count = &self.counters;
+    fn locate<'a>(
+        &mut self,
+        now_ns: u64,
+        packets: &'a mut Batch,
+        located: &'a mut Notes<Located>,
+        diverted: &mut Diverted,
+    ) -> Annotated<'a, Located> {
         let (dispatch, associations) = (&self.public_dispatch, &self.associations);
-        packets.sift(
+        let (drops, counters) = (&mut self.drops, &*self.counters);
+        packets.try_annotate(
+            located,
             |frame| {
-                let (packet, offset) = dispatch.judge(frame).map_err(Lost::Dispatch)?;
-                let place = router::find(&packet, offset, associations).map_err(Lost::Router)?;
+                let (packet, offset) = dispatch.classify(frame)?;
+                let slot = router::lookup_sa(&packet, offset, associations)?;
                 // What follows the packet in its frame is not authenticated.
                 let len = packet.total_len();
                 frame.cut(ethernet::HEADER, len);
-                (frame.offset, frame.mark) = (offset as u16, place);
-                Ok(())
+                Ok(Located { slot, offset: offset as u16 })
             },
-            |lost, frame| match lost {
-                Lost::Dispatch(found) => {
-                    let count = &count.public_dispatch;
-                    PublicDispatch::divert(found, frame, exchange, local, neighbours, count);
-                }
-                Lost::Router(lost) => router::count_lost(lost, &count.public_router),
+            |exception, frame| {
+                let frame = without_link_header(exception, frame);
+                drops.divert(now_ns, exception, frame, Owner::Nothing, diverted, counters);
             },
-        );
+        )
     }
 
-    /// From a packet that was decrypted to a frame for the private side with what was in it.
+    /// From a packet that was decrypted to a frame for the private side with the inner packet.
     #[inline(never)]
-    fn admit(
+    fn admit<'a>(
         &mut self,
         now_ns: u64,
-        packets: &mut Batch,
-        verdicts: &mut Verdicts,
-        inner: &mut Batch,
-        expired: &mut Batch,
-    ) {
-        let count = &self.counters;
-        let ways = self.private_next_hop.ways();
-        let (tunnels, clamps) = (&self.outbound.tunnels, self.private_router.mss_clamp);
-        packets.sift(
-            |frame| {
-                let verdict = verdicts.of_next();
-                let inbound = self.associations.at_mut(frame.mark);
-                let (verdict, inbound) = verdict.zip(inbound).ok_or(Kept::Outside)?;
-                let opened = match self.open.judge(frame, verdict, inbound, &mut self.confirmed) {
-                    Ok(opened) => opened,
-                    Err(Closed::Malformed) => return Err(Kept::Malformed),
-                    Err(Closed::NoPacket) => return Err(Kept::Dispatch(Inner::Unfit)),
-                    Err(Closed::Refused(reason)) => {
-                        self.open.refuse(now_ns, reason, frame, inbound, &mut self.events);
-                        return Err(Kept::Outside);
-                    }
-                };
-                let packet = &opened.packet;
-                let (dispatched, aged) = (self.inbound_dispatch.judge(packet), ttl::check(packet));
-                let (start, len, class) = (opened.start, packet.total_len(), opened.class);
-                let (may_be_syn, route) = (tcp::may_be_syn(packet), inbound.route);
+        packets: Annotated<'a, Verdict>,
+        diverted: &mut Diverted,
+    ) -> &'a mut Batch {
+        let link_headers = self.private_next_hop.link_headers();
+        let (associations, open, confirmed) = (&self.associations, &self.open, &mut self.confirmed);
+        let (tunnels, clamps) = (&self.seal.tunnels, self.private_router.mss_clamp);
+        let (drops, counters) = (&mut self.drops, &*self.counters);
+        packets.try_retain(
+            |frame, verdict| {
+                // The table has not changed since the SA was found.
+                let entry = associations.at(verdict.at.slot).ok_or(Reason::UnknownSpi)?;
+                let inner = open.decapsulate(frame, verdict, entry, confirmed)?;
+                let packet = &inner.packet;
+                let (dispatched, aged) =
+                    (dispatch::check_inner(packet, &open.inside), ttl::check(packet, Side::Public));
+                let (start, len, class) = (inner.start, packet.total_len(), inner.class);
+                let (may_be_syn, route) = (tcp::may_be_syn(packet), entry.route);
                 frame.cut(start, len);
                 if let Some(class) = class {
                     class::set(frame.data_mut(), class);
                 }
-                dispatched.map_err(Kept::Dispatch)?;
-                let family = aged.map_err(Kept::Ttl)?;
+                dispatched?;
+                let family = aged?;
                 ttl::decrement(frame.data_mut(), family);
                 if may_be_syn && clamps {
-                    let clamped = &count.packet_size.inbound_mss_clamped;
+                    let clamped = &counters.packet_size.inbound_mss_clamped;
                     PrivateRouter::clamp(frame, route, tunnels, clamped);
                 }
-                ways.take(frame, family).map_err(Kept::NextHop)
+                link_headers.prepend(frame, family).ok_or(Exception::Unresolved)
             },
-            |kept, frame| match kept {
-                // It has been counted where it was refused.
-                Kept::Outside => {}
-                Kept::Malformed => count.inbound_ttl.protocol_errors.add(1),
-                Kept::Dispatch(Inner::Local) => inner.push(frame),
-                Kept::Dispatch(Inner::Unfit) => count.inbound_dispatch.protocol_errors.add(1),
-                Kept::Ttl(stop) => ttl::divert(stop, frame, expired, &count.inbound_ttl),
-                Kept::NextHop(Unknown) => {
-                    self.private_next_hop.hold(now_ns, frame, &count.private_next_hop);
-                }
+            |exception, frame, verdict| {
+                let entry = associations.at(verdict.at.slot);
+                let owner =
+                    entry.map_or(Owner::Nothing, |entry| Owner::Sa { entry, offset: verdict.at.offset });
+                drops.divert(now_ns, exception, frame, owner, diverted, counters);
             },
-        );
+        )
     }
 
-    /// Answers of ours to who is behind a tunnel.
-    fn answer(&mut self, now_ns: u64, packets: &mut Batch, public: &mut impl Port) {
-        if packets.is_empty() {
-            return;
-        }
-        // One that is too big for the tunnel is not worth an error to ourselves. None is cut: answers have DF.
-        let mut stopped = router::Stopped { too_big: &mut Batch::new(), oversize: &mut Batch::new() };
-        self.route_again(packets, &mut stopped);
-        self.seal(now_ns, packets, Origin::Here, public);
+    /// Answers what is addressed to the gateway itself, and reports packets that cannot be forwarded. Gives IP packets.
+    fn answer(&mut self, now_ns: u64, place: Place, diverted: &mut Diverted) -> Batch {
+        let (icmp, tunnels) = match place {
+            // Nobody inside sees our ESP packets.
+            Place::Private => (&mut self.private_icmp, &mut [][..]),
+            Place::Inbound => (&mut self.inbound_icmp, &mut [][..]),
+            Place::Public => (&mut self.public_icmp, &mut self.seal.tunnels[..]),
+        };
+        let count = icmp.count(&self.counters);
+        let (mut answers, mut reports) = (Batch::new(), Batch::new());
+        icmp.receive(now_ns, &mut diverted.local, &mut answers, &mut reports, count, &mut self.drops.events);
+        self.path_mtu.learn(now_ns, &mut reports, tunnels, count, &mut self.drops.events);
+        icmp.report(now_ns, diverted.problems.drain(..), &mut answers, count);
+        answers
     }
 
-    /// From a packet without Ethernet header to one that is marked with its route.
-    fn route_again(&self, packets: &mut Batch, stopped: &mut router::Stopped<'_>) {
-        let (router, tunnels) = (&self.private_router, &self.outbound.tunnels);
-        packets.sift(
+    /// Answers of ours to a host behind a tunnel.
+    fn seal_answers(&mut self, now_ns: u64, packets: &mut Batch, public: &mut impl Port) {
+        // One that is too big for the tunnel is not worth an error to ourselves. None is fragmented: answers have DF.
+        let (mut routes, mut diverted) = (Notes::new(), Diverted::default());
+        let routed = self.route_again(now_ns, packets, &mut routes, &mut diverted);
+        self.seal(now_ns, routed, Origin::Here, public);
+    }
+
+    /// From a packet without Ethernet header to one with its route.
+    fn route_again<'a>(
+        &mut self,
+        now_ns: u64,
+        packets: &'a mut Batch,
+        routes: &'a mut Notes<RouteNumber>,
+        diverted: &mut Diverted,
+    ) -> Annotated<'a, RouteNumber> {
+        let (router, tunnels) = (&self.private_router, &self.seal.tunnels);
+        let (drops, counters) = (&mut self.drops, &*self.counters);
+        packets.try_annotate(
+            routes,
             |frame| {
-                let packet = Ip::parse(frame.data()).map_err(|_| router::Stop::NoRoute)?;
-                frame.mark = router.pick(&packet, tunnels)?;
-                Ok(())
+                let packet = Ip::parse(frame.data()).map_err(|_| Reason::NoRoute)?;
+                router.lookup(&packet, tunnels)
             },
-            |stop, frame| router.divert(stop, frame, stopped, tunnels, &self.counters.private_router),
-        );
+            |exception, frame| {
+                drops.divert(now_ns, exception, frame, owner(exception, tunnels), diverted, counters);
+            },
+        )
     }
 
     /// Packets that have a route into their tunnels, or to a worker that has an SA of the route.
-    fn seal(&mut self, now_ns: u64, packets: &mut Batch, origin: Origin, public: &mut impl Port) {
+    fn seal(
+        &mut self,
+        now_ns: u64,
+        packets: Annotated<'_, RouteNumber>,
+        origin: Origin,
+        public: &mut impl Port,
+    ) {
         if packets.is_empty() {
             return;
         }
-        self.path_mtu.sending(now_ns, &mut self.outbound.tunnels);
-        let count = self.counters.clone();
-        let (ways, mut aside) = (self.public_next_hop.ways(), Aside::empty());
-        self.outbound.run(packets, &mut aside, &ways, self.aead, &count.private_router, &mut self.meter);
-        public.transmit(packets);
-        self.public_next_hop.send(now_ns, &mut aside.bare, public, &count.public_next_hop);
+        self.path_mtu.sending(now_ns, &mut self.seal.tunnels);
+        let (link_headers, mut unsent) = (self.public_next_hop.link_headers(), Unsent::default());
+        let counters = &*self.counters;
+        let sealed = self.seal.run(packets, &mut unsent, &link_headers, self.aead, counters, &mut self.meter);
+        public.transmit(sealed);
+        self.public_next_hop.send(now_ns, &mut unsent.unresolved, public, counters);
         self.meter.lap("outbound next hop");
-        if !aside.stray.is_empty() {
-            self.hand_over(&mut aside.stray, origin);
+        if !unsent.without_sa.is_empty() {
+            self.hand_over(now_ns, &mut unsent, origin);
         }
     }
 
     /// Gives packets of routes without an SA to workers that have one.
     #[cold]
-    fn hand_over(&mut self, stray: &mut Batch, origin: Origin) {
-        let count = &self.counters.private_router;
-        for frame in stray.drain(..) {
+    fn hand_over(&mut self, now_ns: u64, unsent: &mut Unsent, origin: Origin) {
+        for (frame, route) in unsent.without_sa.drain(..) {
             // They are not handed on: two workers without an SA must not play ball.
-            let owner = if origin == Origin::Here { self.handoff.owner(frame.mark) } else { None };
-            let Some(owner) = owner else {
-                self.outbound.count_stray(frame.mark, count);
-                continue;
+            let owner = if origin == Origin::Here { self.handoff.owner(route) } else { None };
+            let reason = match owner {
+                Some(owner) if self.handoff.give(owner, frame.data()) => {
+                    self.counters.outbound_handoff.handoff_out_packets.add(1);
+                    self.handed |= 1 << owner;
+                    continue;
+                }
+                Some(_) => Reason::HandoffFull,
+                None => Reason::NoSa,
             };
-            if self.handoff.give(owner, frame.data()) {
-                self.counters.outbound_handoff.handoff_out_packets.add(1);
-                self.handed |= 1 << owner;
-            } else {
-                self.counters.outbound_handoff.handoff_out_drops.add(1);
-                count.rxerrors.add(1);
-            }
+            let owner = Owner::Tunnel(router::tunnel(&self.seal.tunnels, route));
+            self.drops.account(now_ns, reason, owner, &frame, &self.counters);
         }
     }
 
@@ -511,39 +452,34 @@ impl<M: Meter> Graph<M> {
         match self.handoff.own() {
             Some(mailbox) if mailbox.has_packets() => {
                 let mailbox = mailbox.clone();
-                self.take_handed(now_ns, &mailbox, private, public)
+                self.receive_handed_over(now_ns, &mailbox, private, public)
             }
             _ => 0,
         }
     }
 
     #[cold]
-    fn take_handed(
+    fn receive_handed_over(
         &mut self,
         now_ns: u64,
         mailbox: &Mailbox,
         private: &mut impl Port,
         public: &mut impl Port,
     ) -> usize {
-        let count = self.counters.clone();
         let (mut senders, mut work) = (mailbox.senders(), 0);
         while senders != 0 {
             let sender = senders.trailing_zeros() as u8;
             senders &= senders - 1;
-            let [mut packets, mut too_big, mut oversize, mut answers] = batches();
+            let mut packets = Batch::new();
             let lost = mailbox.take(sender, &self.pool, |frame| packets.push(frame));
-            count.outbound_handoff.handoff_out_drops.add(lost);
-            count.private_router.rxerrors.add(lost);
+            self.counters.dropped(lost, Reason::HandoffFull, Default::default());
             work += packets.len();
-            let mut stopped = router::Stopped { too_big: &mut too_big, oversize: &mut oversize };
-            self.route_again(&mut packets, &mut stopped);
-            self.seal(now_ns, &mut packets, Origin::OtherWorker, public);
-            if !oversize.is_empty() {
-                self.seal_in_pieces(now_ns, &mut oversize, Origin::OtherWorker, public);
-            }
-            let icmp_count = IcmpCount { v4: &count.private_icmp4, v6: &count.private_icmp6 };
-            self.private_icmp.report(now_ns, Problem::TooBig, &mut too_big, &mut answers, icmp_count);
-            self.private_next_hop.send(now_ns, &mut answers, private, &count.private_next_hop);
+            let (mut routes, mut diverted) = (Notes::new(), Diverted::default());
+            let routed = self.route_again(now_ns, &mut packets, &mut routes, &mut diverted);
+            self.seal(now_ns, routed, Origin::OtherWorker, public);
+            self.seal_fragments(now_ns, &mut diverted, Origin::OtherWorker, public);
+            let mut answers = self.answer(now_ns, Place::Private, &mut diverted);
+            self.private_next_hop.send(now_ns, &mut answers, private, &self.counters);
         }
         work
     }
@@ -556,45 +492,58 @@ impl<M: Meter> Graph<M> {
     /// Reports first authentic packets that there was no room for before.
     #[cold]
     pub fn confirm_rest(&mut self) {
-        let unreported = self.associations.values_mut().filter(|inbound| inbound.sa.is_unreported());
-        unreported.for_each(|inbound| inbound.confirm(&mut self.confirmed));
+        let unreported = self.associations.values().filter(|entry| entry.sa.is_unreported());
+        unreported.for_each(|entry| entry.confirm(&mut self.confirmed));
     }
 
     /// Sends a dummy packet through a route's tunnel.
-    pub fn send_dummy(&mut self, now_ns: u64, route: u32, public: &mut impl Port) {
-        self.path_mtu.sending(now_ns, &mut self.outbound.tunnels);
+    pub fn send_dummy(&mut self, now_ns: u64, route: RouteNumber, public: &mut impl Port) {
+        self.path_mtu.sending(now_ns, &mut self.seal.tunnels);
         let Some(mut frame) = self.pool.take() else { return };
-        let ways = self.public_next_hop.ways();
-        let Some(is_bare) = self.outbound.seal_dummy(route, &mut frame, &ways, self.aead) else { return };
+        let link_headers = self.public_next_hop.link_headers();
+        let sealed = self.seal.seal_dummy(route, &mut frame, &link_headers, self.aead);
+        let Some(is_resolved) = sealed else { return };
         let mut batch = Batch::from_iter([frame]);
-        if is_bare {
-            self.public_next_hop.send(now_ns, &mut batch, public, &self.counters.public_next_hop);
-        } else {
+        if is_resolved {
             public.transmit(&mut batch);
+        } else {
+            self.public_next_hop.send(now_ns, &mut batch, public, &self.counters);
         }
     }
 
-    /// Packets that are longer than their tunnels take, cut.
+    /// Packets that are longer than their tunnels take, fragmented.
     #[cold]
     #[inline(never)]
-    fn seal_in_pieces(&mut self, now_ns: u64, oversize: &mut Batch, origin: Origin, public: &mut impl Port) {
+    fn seal_fragments(
+        &mut self,
+        now_ns: u64,
+        diverted: &mut Diverted,
+        origin: Origin,
+        public: &mut impl Port,
+    ) {
         // The first to come is the first to go.
-        oversize.reverse();
-        let mut pieces = Batch::new();
-        while !oversize.is_empty() {
-            let (tunnels, count) = (&self.outbound.tunnels, &self.counters);
-            let (count, sizes) = (&count.private_router, &count.packet_size);
-            router::fragment(oversize, &self.pool, tunnels, count, sizes, &mut pieces);
-            self.seal(now_ns, &mut pieces, origin, public);
+        diverted.oversize.reverse();
+        while !diverted.oversize.is_empty() {
+            let (mut fragments, mut routes) = (Batch::new(), Notes::new());
+            let (tunnels, counters) = (&self.seal.tunnels, &self.counters);
+            router::fragment(
+                &mut diverted.oversize,
+                &self.pool,
+                tunnels,
+                counters,
+                &mut fragments,
+                &mut routes,
+            );
+            self.seal(now_ns, Annotated::new(&mut fragments, &mut routes), origin, public);
         }
     }
 
     /// Does what is due. Gives the time of the next call.
     pub fn tick(&mut self, now_ns: u64, private: &mut impl Port, public: &mut impl Port) -> u64 {
-        let count = &self.counters;
-        let private_due = self.private_next_hop.tick(now_ns, &self.pool, private, &count.private_next_hop);
-        let public_due = self.public_next_hop.tick(now_ns, &self.pool, public, &count.public_next_hop);
-        let path_due = self.path_mtu.tick(now_ns, &mut self.outbound.tunnels);
+        let counters = &self.counters;
+        let private_due = self.private_next_hop.tick(now_ns, &self.pool, private, counters);
+        let public_due = self.public_next_hop.tick(now_ns, &self.pool, public, counters);
+        let path_due = self.path_mtu.tick(now_ns, &mut self.seal.tunnels);
         private_due.min(public_due).min(path_due)
     }
 
@@ -606,28 +555,22 @@ impl<M: Meter> Graph<M> {
 
     /// Takes what a neighbour said to all, which the kernel has received.
     pub fn hear(&mut self, now_ns: u64, heard: &Overheard, private: &mut impl Port, public: &mut impl Port) {
-        let (count, mut batch) = (&self.counters, Batch::new());
+        let mut batch = Batch::new();
         batch.extend(self.pool.copy_of(heard.frame()));
         match heard.side {
-            Side::Private => {
-                self.private_next_hop.learn(
-                    now_ns,
-                    &mut batch,
-                    private,
-                    &count.private_next_hop,
-                    &mut self.events,
-                );
-            }
-            Side::Public => {
-                self.public_next_hop.learn(
-                    now_ns,
-                    &mut batch,
-                    public,
-                    &count.public_next_hop,
-                    &mut self.events,
-                );
-            }
+            Side::Private => self.learn_private(now_ns, &mut batch, private),
+            Side::Public => self.learn_public(now_ns, &mut batch, public),
         }
+    }
+
+    fn learn_private(&mut self, now_ns: u64, frames: &mut Batch, private: &mut impl Port) {
+        let counters = &self.counters;
+        self.private_next_hop.learn(now_ns, frames, private, counters, &mut self.drops.events);
+    }
+
+    fn learn_public(&mut self, now_ns: u64, frames: &mut Batch, public: &mut impl Port) {
+        let counters = &self.counters;
+        self.public_next_hop.learn(now_ns, frames, public, counters, &mut self.drops.events);
     }
 
     /// Sends a datagram of the key exchange.
@@ -635,7 +578,7 @@ impl<M: Meter> Graph<M> {
         let own = self.public_icmp.own();
         let mut batch = Batch::new();
         batch.extend(datagram_frame(&self.pool, own, self.protocol_port, datagram));
-        self.public_next_hop.send(now_ns, &mut batch, public, &self.counters.public_next_hop);
+        self.public_next_hop.send(now_ns, &mut batch, public, &self.counters);
     }
 
     /// Goes over to another plan and gives back what is left of the old one. Associations live on.
@@ -643,42 +586,37 @@ impl<M: Meter> Graph<M> {
         let public_dispatch = plan.public_dispatch();
         for (number, new) in plan.tunnels.iter_mut().enumerate() {
             let Some(new) = new else { continue };
-            new.take_over(self.outbound.tunnels.get_mut(number).and_then(Option::as_mut));
+            new.take_over(self.seal.tunnels.get_mut(number).and_then(Option::as_mut));
         }
         let (policy, router) = (plan.policy(), plan.router());
         let old_table = plan.associations.map(|mut roomier| {
-            for (spi, inbound) in self.associations.drain() {
+            for (spi, entry) in self.associations.drain() {
                 // The control thread makes the table large enough for all there can be.
-                let _ = roomier.insert(spi, inbound);
+                let _ = roomier.insert(spi, entry);
             }
             std::mem::replace(&mut self.associations, roomier)
         });
         let (inside, outside) = (plan.private.own(), plan.public.own());
-        if self.private_icmp.own() != inside {
-            self.private_icmp = Icmp::new(inside);
-            self.inbound_icmp = Icmp::new(inside);
-        }
-        if self.public_icmp.own() != outside {
-            self.public_icmp = Icmp::new(outside);
-        }
+        self.private_icmp.change(inside);
+        self.inbound_icmp.change(inside);
+        self.public_icmp.change(outside);
         self.private_dispatch = PrivateDispatch { mac: plan.private.mac, own: inside };
-        self.inbound_dispatch.own = inside;
         self.open.inside = inside;
         // The router still holds the table that this lets go.
         self.open.policy = policy;
         self.protocol_port = plan.protocol_port;
         self.public_dispatch = public_dispatch;
-        self.private_next_hop.change(plan.private.next_hop(), &self.counters.private_next_hop);
-        self.public_next_hop.change(plan.public.next_hop(), &self.counters.public_next_hop);
+        self.private_next_hop.change(plan.private.next_hop(Side::Private), &self.counters);
+        self.public_next_hop.change(plan.public.next_hop(Side::Public), &self.counters);
         let handoff = std::mem::replace(&mut self.handoff, plan.handoff);
         for (tunnel, number) in plan.tunnels.iter().zip(0..) {
-            self.handoff.tell(number, tunnel.as_ref().is_some_and(Tunnel::has_association));
+            self.handoff.tell(RouteNumber(number), tunnel.as_ref().is_some_and(Tunnel::has_association));
         }
         Leftover {
             _router: std::mem::replace(&mut self.private_router, router),
-            _tunnels: std::mem::replace(&mut self.outbound.tunnels, plan.tunnels),
+            _tunnels: std::mem::replace(&mut self.seal.tunnels, plan.tunnels),
             _associations: old_table,
-            _exchange: std::mem::replace(&mut self.exchange, ExchangeFilter::new(plan.peers)),
+            _exchange: std::mem::replace(&mut self.exchange, ExchangeFilter { peers: plan.peers }),
             _handoff: handoff,
         }
     }
@@ -687,12 +625,12 @@ impl<M: Meter> Graph<M> {
     /// else.
     pub fn reroute(&mut self, mut change: Box<Reroute>) -> Box<Reroute> {
         for (number, new) in &mut change.tunnels {
-            let Some(old) = self.outbound.tunnels.get_mut(*number as usize) else { continue };
+            let Some(old) = self.seal.tunnels.get_mut(*number as usize) else { continue };
             if let Some(new) = new {
                 new.take_over(old.as_mut());
             }
             std::mem::swap(new, old);
-            self.handoff.tell(*number, old.as_ref().is_some_and(Tunnel::has_association));
+            self.handoff.tell(RouteNumber(*number), old.as_ref().is_some_and(Tunnel::has_association));
         }
         self.exchange.change(&change.gone, &change.peers);
         if let Some(table) = &mut change.table {
@@ -705,17 +643,17 @@ impl<M: Meter> Graph<M> {
     }
 
     /// Adds an inbound association; gives back one of the same SPI that it replaces, or itself if there is no room.
-    pub fn install(&mut self, inbound: Box<Inbound>) -> Option<Box<Inbound>> {
-        self.associations.insert(inbound.sa.spi(), inbound).unwrap_or_else(|full| Some(full.0))
+    pub fn install(&mut self, entry: Box<SadEntry>) -> Option<Box<SadEntry>> {
+        self.associations.insert(entry.sa.spi(), entry).unwrap_or_else(|full| Some(full.0))
     }
 
-    pub fn remove(&mut self, spi: u32) -> Option<Box<Inbound>> {
+    pub fn remove(&mut self, spi: u32) -> Option<Box<SadEntry>> {
         self.associations.remove(spi)
     }
 
     /// Makes an association the one that a route's packets are sealed with, or none. Gives back the one before.
-    pub fn activate(&mut self, route: u32, sa: Option<Box<OutboundSa>>) -> Option<Box<OutboundSa>> {
-        match self.outbound.tunnels.get_mut(route as usize).and_then(Option::as_mut) {
+    pub fn activate(&mut self, route: RouteNumber, sa: Option<Box<OutboundSa>>) -> Option<Box<OutboundSa>> {
+        match self.seal.tunnels.get_mut(route.0 as usize).and_then(Option::as_mut) {
             Some(tunnel) => {
                 self.handoff.tell(route, sa.is_some());
                 tunnel.activate(sa)
@@ -747,15 +685,23 @@ impl Plan {
 
 impl Interface {
     fn own(&self) -> Addresses {
-        Addresses { v4: self.v4.as_ref().map(|face| face.ip), v6: self.v6.as_ref().map(|face| face.ip) }
+        Addresses {
+            v4: self.v4.as_ref().map(|address| address.ip),
+            v6: self.v6.as_ref().map(|address| address.ip),
+        }
     }
 
-    fn next_hop(&self) -> NextHop {
-        NextHop::new(self.mac, self.v4.as_ref().map(Face::neighbour), self.v6.as_ref().map(Face::neighbour))
+    fn next_hop(&self, side: Side) -> NextHop {
+        NextHop::new(
+            side,
+            self.mac,
+            self.v4.as_ref().map(InterfaceAddress::neighbour),
+            self.v6.as_ref().map(InterfaceAddress::neighbour),
+        )
     }
 }
 
-impl<Address: Copy + Into<IpAddr>> Face<Address> {
+impl<Address: Copy + Into<IpAddr>> InterfaceAddress<Address> {
     fn neighbour(&self) -> Neighbour {
         Neighbour::new(
             self.ip.into(),
@@ -767,7 +713,18 @@ impl<Address: Copy + Into<IpAddr>> Face<Address> {
     }
 }
 
-#[inline(always)]
-fn batches<const N: usize>() -> [Batch; N] {
-    std::array::from_fn(|_| Batch::new())
+/// A packet to the gateway itself starts with its IP header.
+fn without_link_header(exception: Exception, mut frame: Frame) -> Frame {
+    if matches!(exception, Exception::Local | Exception::KeyExchange) {
+        frame.trim_front(ethernet::HEADER);
+    }
+    frame
+}
+
+/// The route of a packet that cannot be routed on, where that is known.
+fn owner(exception: Exception, tunnels: &[Option<Tunnel>]) -> Owner<'_> {
+    match exception {
+        Exception::TooBig { route, .. } => Owner::Tunnel(router::tunnel(tunnels, route)),
+        _ => Owner::Nothing,
+    }
 }

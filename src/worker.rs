@@ -23,7 +23,8 @@ use crate::esp::OutboundSa;
 use crate::frame::{Batch, Pool, Port};
 use crate::graph::{Graph, Leftover, Plan, Reroute};
 use crate::process;
-use crate::stage::{Datagram, Event, Inbound, Overheard};
+use crate::route::RouteNumber;
+use crate::stage::{Datagram, Event, Overheard, SadEntry};
 use crate::wait::{Doorbell, poll, readable};
 use crate::xdp::{self, BindError, Device, KernelStatistics, Mode, Options, Socket, Umem};
 use crossbeam::queue::ArrayQueue;
@@ -63,7 +64,7 @@ pub struct Attachment {
 pub enum Command {
     Replan(Box<Plan>),
     Reroute(Box<Reroute>),
-    Install(Box<Inbound>),
+    Install(Box<SadEntry>),
     Remove {
         spi: u32,
     },
@@ -92,7 +93,7 @@ pub type Bells = Vec<Option<Arc<Doorbell>>>;
 pub enum Retired {
     Plan(Leftover),
     Routes(Box<Reroute>),
-    Inbound(Box<Inbound>),
+    Inbound(Box<SadEntry>),
     Outbound(Box<OutboundSa>),
     Bells(Bells),
 }
@@ -443,7 +444,9 @@ impl Running {
                 Command::Reroute(change) => Some(Retired::Routes(self.graph.reroute(change))),
                 Command::Install(inbound) => self.graph.install(inbound).map(Retired::Inbound),
                 Command::Remove { spi } => self.graph.remove(spi).map(Retired::Inbound),
-                Command::Activate { route, sa } => self.graph.activate(route, sa).map(Retired::Outbound),
+                Command::Activate { route, sa } => {
+                    self.graph.activate(RouteNumber(route), sa).map(Retired::Outbound)
+                }
                 Command::Announce => {
                     self.graph.announce();
                     None
@@ -453,7 +456,7 @@ impl Running {
                     None
                 }
                 Command::SendDummy { route } => {
-                    self.graph.send_dummy(now_ns, route, &mut self.public);
+                    self.graph.send_dummy(now_ns, RouteNumber(route), &mut self.public);
                     None
                 }
                 Command::Acquaint(bells) => Some(Retired::Bells(std::mem::replace(&mut self.bells, bells))),
@@ -489,13 +492,13 @@ impl Running {
 
     /// Passes events on; false if there were none.
     fn report(&mut self) -> bool {
-        let any = !self.graph.events.is_empty() || !self.graph.confirmed.is_empty();
+        let any = !self.graph.drops.events.is_empty() || !self.graph.confirmed.is_empty();
         let was_full = self.graph.confirmed.is_full();
         self.graph.confirmed.retain(|spi| self.link.confirmed.push(*spi).is_err());
         if was_full {
             self.graph.confirm_rest();
         }
-        for event in self.graph.events.drain(..) {
+        for event in self.graph.drops.events.drain(..) {
             // A full ring loses a log line; the counters have what it says.
             let _ = self.link.events.push(event);
         }

@@ -192,10 +192,10 @@ fn a_drop_because_of_congestion_is_audited_with_the_outer_addresses() {
     let (mut paris, mut tokyo) = pair_with(Family::V4, Dscp::None);
     paris.arrive_private(&packet(Family::V4, NOT_ECT));
     tokyo.arrive_public(&with_class(only(paris.sent_public()), CE));
-    let [Event::Unopened { reason, source, sequence_low, .. }] = &tokyo.graph.events[..] else {
-        panic!("{:?}", tokyo.graph.events)
+    let [Event::NotDecapsulated { reason, source, sequence_low, .. }] = &tokyo.graph.drops.events[..] else {
+        panic!("{:?}", tokyo.graph.drops.events)
     };
-    assert_eq!(*reason, vita::esp::Unopened::Congestion);
+    assert_eq!(*reason, vita::count::Reason::Congestion);
     assert_eq!((source.to_string(), *sequence_low), ("192.0.2.31".to_string(), 1));
 }
 

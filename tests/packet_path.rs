@@ -6,6 +6,7 @@ use etherparse::{Icmpv4Type, IpNumber, NetSlice, SlicedPacket, TransportSlice, i
 use proptest::prelude::*;
 use std::sync::Arc;
 use vita::graph::Plan;
+use vita::route::RouteNumber;
 use vita::stage::Event;
 use vita::wire::checksum;
 use vita::wire::ip::Family;
@@ -220,7 +221,7 @@ fn what_cannot_be_cut_is_counted_as_too_long() {
     let (mut paris, _) = pair();
     let mut narrow = plan(31, 32);
     narrow.tunnels = tunnels(Family::V4, 31, 32, 27, false);
-    narrow.tunnels.iter_mut().flatten().for_each(|tunnel| tunnel.told = paris.route.clone());
+    narrow.tunnels.iter_mut().flatten().for_each(|tunnel| tunnel.stats = paris.route.clone());
     paris.graph.replan(narrow);
     paris.arrive_private(&with_header_byte(udp("172.31.1.50", "172.32.1.50", 64, &[7; 100]), 6, 0));
     assert!(paris.sent_public().is_empty() && paris.sent_private().is_empty());
@@ -366,7 +367,7 @@ fn replayed_forged_and_unknown_esp_is_dropped_silently() {
         ("inbound-sa/rxerrors", 2),
         ("public-router/route-errors", 1),
     ]);
-    assert_eq!(tokyo.graph.events.len(), 2, "what did not open is audited");
+    assert_eq!(tokyo.graph.drops.events.len(), 2, "what did not open is audited");
 }
 
 #[test]
@@ -623,7 +624,7 @@ fn a_received_error_must_be_sound_and_say_what_it_is_about() {
         ("private-icmp4/protocol-errors", 1),
         ("private-icmp4/rxerrors", 1),
     ]);
-    assert!(paris.graph.events.is_empty());
+    assert!(paris.graph.drops.events.is_empty());
 }
 
 #[test]
@@ -632,14 +633,16 @@ fn received_errors_are_reported_with_an_excerpt_but_not_all_of_them() {
     let quote = udp("192.0.2.31", "198.51.100.7", 1, b"text")[14..].to_vec();
     let error = icmp(3, 4, &quote);
     paris.arrive_public(&error);
-    let Some(Event::Icmp { source, kind, code, excerpt }) = paris.graph.events.first() else { panic!() };
+    let Some(Event::Icmp { source, kind, code, excerpt }) = paris.graph.drops.events.first() else {
+        panic!()
+    };
     assert_eq!((*source, *kind, *code), (address("198.51.100.7").into(), 3, 4));
     assert_eq!(excerpt[..], quote[..28]);
     let mut reported = 0;
     for _ in 0..90 {
-        paris.graph.events.clear();
+        paris.graph.drops.events.clear();
         paris.arrive_public(&error);
-        reported += paris.graph.events.len();
+        reported += paris.graph.drops.events.len();
     }
     assert!((1..40).contains(&reported), "{reported} of 90");
     paris.counted(&[("public-icmp4/destination-unreachable", 91), ("public-icmp4/fragmentation-needed", 91)]);
@@ -702,7 +705,7 @@ fn an_answer_through_the_tunnel_never_leaves_in_clear() {
     let (mut paris, mut tokyo) = pair();
     paris.arrive_private(&echo("172.31.1.50", "172.32.1.20", 64));
     paris.arrive_private(&udp("172.31.1.50", "172.32.1.50", 2, b"expires at the far gateway"));
-    assert!(tokyo.graph.activate(0, None).is_some());
+    assert!(tokyo.graph.activate(RouteNumber(0), None).is_some());
     for sealed in paris.sent_public() {
         tokyo.arrive_public(&sealed);
     }

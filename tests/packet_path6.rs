@@ -294,7 +294,7 @@ fn replayed_forged_and_unknown_esp_is_dropped_silently() {
         ("inbound-sa/rxerrors", 2),
         ("public-router/route-errors", 1),
     ]);
-    assert_eq!(tokyo.graph.events.len(), 2, "what did not open is audited");
+    assert_eq!(tokyo.graph.drops.events.len(), 2, "what did not open is audited");
 }
 
 #[test]
@@ -384,7 +384,7 @@ fn received_errors_are_counted_by_type_and_code() {
         after.sort();
         assert_eq!(before, after, "type {type_u8} code {code_u8}");
     }
-    assert!(!paris.graph.events.is_empty(), "errors are logged");
+    assert!(!paris.graph.drops.events.is_empty(), "errors are logged");
     assert!(paris.sent_public().is_empty());
 }
 
@@ -605,7 +605,7 @@ fn the_link_is_told_which_group_the_gateway_listens_to() {
     };
     paris.arrive_public(&query(Some("ff02::1:ff00:31")));
     assert_eq!(answers(&mut paris), [(2, group)]);
-    let heard = vita::stage::Overheard::new(vita::stage::Side::Public, &query(None)).unwrap();
+    let heard = vita::stage::Overheard::new(vita::count::Side::Public, &query(None)).unwrap();
     paris.graph.hear(paris.now, &heard, &mut paris.private, &mut paris.public);
     assert_eq!(answers(&mut paris), [(2, group)]);
     paris.arrive_public(&query(Some("ff02::1:ff00:32")));

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use vita::esp::{LastNumber, OutboundSa, Parameters};
 use vita::graph::{Plan, Reroute};
+use vita::route::RouteNumber;
 use vita::stage::{Event, Tunnel};
 use vita::wire::checksum;
 use vita::wire::ip::Family;
@@ -129,7 +130,7 @@ fn a_router_on_the_way_lowers_what_fits_and_senders_are_told() {
         expected.push(("packet-size/fragments-created".into(), 2));
         let expected: Vec<_> = expected.iter().map(|(leaf, count)| (leaf.as_str(), *count)).collect();
         paris.counted(&expected);
-        let lowered = paris.graph.events.iter().filter_map(|event| match event {
+        let lowered = paris.graph.drops.events.iter().filter_map(|event| match event {
             Event::PathMtu { route: 0, path_mtu, inner_mtu } => Some((*path_mtu, *inner_mtu)),
             _ => None,
         });
@@ -206,7 +207,7 @@ fn a_report_about_what_is_no_packet_of_ours_changes_nothing() {
         *damaged.last_mut().unwrap() ^= 1;
         paris.arrive_public(&damaged);
         assert_eq!(told(&mut paris), MTU);
-        assert!(!paris.graph.events.iter().any(|event| matches!(event, Event::PathMtu { .. })));
+        assert!(!paris.graph.drops.events.iter().any(|event| matches!(event, Event::PathMtu { .. })));
         // The sound one still is believed.
         paris.arrive_public(&report(outer, 1300, &sound));
         assert_eq!(told(&mut paris), inner_mtu(outer, 1300));
@@ -302,7 +303,7 @@ fn whoever_knows_addresses_and_spi_but_no_number_that_was_sent_is_not_believed()
                 let mut paris = Site::new(plan_over(outer, 31, 32)).with_keys(&seal, &open);
                 let sa =
                     OutboundSa::new(&seal, vita::aead::preferred()).after(before, &LastNumber::default());
-                paris.graph.activate(0, Some(Box::new(sa)));
+                paris.graph.activate(RouteNumber(0), Some(Box::new(sa)));
                 let quote = quote(outer, &mut paris);
                 (paris, quote)
             };
@@ -341,7 +342,7 @@ fn of_the_key_before_the_numbers_count_as_well() {
         let mut paris = paris(outer);
         let before = quote(outer, &mut paris);
         let next = Parameters { spi: 3000, key: [7; 16].into(), salt: [3; 4] };
-        paris.graph.activate(0, Some(Box::new(OutboundSa::new(&next, vita::aead::preferred()))));
+        paris.graph.activate(RouteNumber(0), Some(Box::new(OutboundSa::new(&next, vita::aead::preferred()))));
         for _ in 0..5 {
             quote(outer, &mut paris);
         }
@@ -390,7 +391,9 @@ fn what_was_sent_with_the_key_before_is_believed_no_longer_than_the_rest() {
             let mut paris = paris(outer);
             let before = quote(outer, &mut paris);
             let next = Parameters { spi: 3000, key: [7; 16].into(), salt: [3; 4] };
-            paris.graph.activate(0, Some(Box::new(OutboundSa::new(&next, vita::aead::preferred()))));
+            paris
+                .graph
+                .activate(RouteNumber(0), Some(Box::new(OutboundSa::new(&next, vita::aead::preferred()))));
             for _ in 0..seconds {
                 paris.now += SECOND;
                 quote(outer, &mut paris);
@@ -415,7 +418,9 @@ fn among_thousands_of_tunnels_numbers_grow_old_in_time_and_no_pass_looks_at_all_
         let [to_tokyo, to_paris] = keys();
         let mut paris = Site::new(plan).with_keys(&to_tokyo, &to_paris);
         let other = Parameters { spi: 1001, key: [9; 16].into(), salt: [9; 4] };
-        paris.graph.activate(last, Some(Box::new(OutboundSa::new(&other, vita::aead::preferred()))));
+        paris
+            .graph
+            .activate(RouteNumber(last), Some(Box::new(OutboundSa::new(&other, vita::aead::preferred()))));
         let quotes = ["172.32.1.50", "172.33.1.50"].map(|destination| {
             paris.arrive_private(&udp("172.31.1.50", destination, 64, b"packet"));
             paris.sent_public().remove(0)[14..42].to_vec()
@@ -522,7 +527,7 @@ fn new_keys_and_plans_change_nothing_about_the_path() {
         let rekey = |paris: &mut Site, spi: u32| {
             let keys = Parameters { spi, key: [spi as u8; 16].into(), salt: [3; 4] };
             let sa = OutboundSa::new(&keys, vita::aead::preferred());
-            assert!(paris.graph.activate(0, Some(Box::new(sa))).is_some());
+            assert!(paris.graph.activate(RouteNumber(0), Some(Box::new(sa))).is_some());
         };
         rekey(&mut paris, 3000);
         // A packet sealed with the key before was still on its way.
@@ -532,10 +537,10 @@ fn new_keys_and_plans_change_nothing_about_the_path() {
         paris.arrive_public(&report(outer, 1300, &quote));
         assert_eq!(told(&mut paris), inner_mtu(outer, 1400), "that key is too old");
 
-        let told_of = paris.route.clone();
+        let stats = paris.route.clone();
         let again = || {
             let mut plan = plan_over(outer, 31, 32);
-            plan.tunnels[0].as_mut().unwrap().told = told_of.clone();
+            plan.tunnels[0].as_mut().unwrap().stats = stats.clone();
             plan
         };
         paris.graph.replan(again());
@@ -546,7 +551,7 @@ fn new_keys_and_plans_change_nothing_about_the_path() {
             tunnels: vec![(0, same)],
             ..Reroute::default()
         }));
-        assert_eq!((told(&mut paris), told_of.path_mtu.value()), (inner_mtu(outer, 1400), 1400));
+        assert_eq!((told(&mut paris), stats.path_mtu.value()), (inner_mtu(outer, 1400), 1400));
         // The key before is still known, too.
         let present = self::quote(outer, &mut paris);
         rekey(&mut paris, 5000);
@@ -557,13 +562,13 @@ fn new_keys_and_plans_change_nothing_about_the_path() {
         // Another gateway is another path.
         let [near, elsewhere] = [31, 77].map(|host| outside(outer, host).parse().unwrap());
         let mut moved = Tunnel::new(near, elsewhere, MTU, false);
-        moved.as_mut().unwrap().told = Arc::clone(&told_of);
+        moved.as_mut().unwrap().stats = Arc::clone(&stats);
         paris.graph.reroute(Box::new(Reroute {
             table: None,
             tunnels: vec![(0, moved)],
             ..Reroute::default()
         }));
-        assert_eq!((told(&mut paris), told_of.path_mtu.value()), (MTU, 0));
+        assert_eq!((told(&mut paris), stats.path_mtu.value()), (MTU, 0));
     }
 }
 
@@ -577,7 +582,7 @@ fn only_the_route_whose_packet_was_too_big_is_narrowed() {
     let [to_tokyo, to_paris] = keys();
     let mut paris = Site::new(plan).with_keys(&to_tokyo, &to_paris);
     let other = Parameters { spi: 1001, key: [9; 16].into(), salt: [9; 4] };
-    paris.graph.activate(1, Some(Box::new(OutboundSa::new(&other, vita::aead::preferred()))));
+    paris.graph.activate(RouteNumber(1), Some(Box::new(OutboundSa::new(&other, vita::aead::preferred()))));
     let quote = quote(Family::V4, &mut paris);
     // The SPI of one route with the gateway of another is a forgery.
     let mut mixed = quote.clone();

@@ -76,9 +76,9 @@ fn a_source_that_is_not_of_the_route_is_dropped_counted_and_told() {
             assert!(!passes(&mut paris, &mut tokyo, &echo_from(source, destination)), "{source}");
             tokyo.counted(&DROPPED);
             let [Event::ForbiddenSource { spi: 1000, inner_source, inner_destination, peer }] =
-                &tokyo.graph.events[..]
+                &tokyo.graph.drops.events[..]
             else {
-                panic!("{:?}", tokyo.graph.events)
+                panic!("{:?}", tokyo.graph.drops.events)
             };
             assert_eq!(
                 (inner_source.to_string(), inner_destination.to_string()),

@@ -6,7 +6,8 @@ use crate::support::two_sites::TwoSites;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use vita::esp::{InboundSa, OutboundSa, Parameters};
-use vita::stage::Inbound;
+use vita::route::RouteNumber;
+use vita::stage::SadEntry;
 
 #[test]
 fn packets_and_inner_bytes_are_counted_in_both_directions() {
@@ -14,7 +15,7 @@ fn packets_and_inner_bytes_are_counted_in_both_directions() {
         let (mut paris, mut tokyo) = pair();
         let mut padding = plan(31, 32);
         padding.tunnels = tunnels4(31, 32, tfc);
-        padding.tunnels[0].as_mut().unwrap().told = paris.route.clone();
+        padding.tunnels[0].as_mut().unwrap().stats = paris.route.clone();
         paris.graph.replan(padding);
         for len in [0, 1, 700] {
             paris.arrive_private(&udp("172.31.1.50", "172.32.1.50", 64, &vec![7; len]));
@@ -55,7 +56,7 @@ fn what_is_dropped_is_counted_with_its_reason() {
     }
     // Tokyo has no IPv6 inside, whatever Paris may send.
     let mut six = dual(31, 32, vita::wire::ip::Family::V4);
-    six.tunnels[0].as_mut().unwrap().told = paris.route.clone();
+    six.tunnels[0].as_mut().unwrap().stats = paris.route.clone();
     paris.graph.replan(six);
     paris.arrive_private(&udp6("2001:db8:31::50", "2001:db8:32::50", 64, b"six"));
     for frame in paris.sent_public() {
@@ -87,11 +88,16 @@ fn counting_goes_on_with_new_keys_and_a_new_plan() {
             tokyo.arrive_public(&sealed);
         }
         let aead = vita::aead::preferred();
-        paris.graph.activate(0, Some(Box::new(OutboundSa::new(&keys, aead))));
-        let (sa, told) = (InboundSa::new(&keys, aead), tokyo.route.clone());
-        tokyo.graph.install(Box::new(Inbound { sa, route: 0, count: Arc::default(), told }));
+        paris.graph.activate(RouteNumber(0), Some(Box::new(OutboundSa::new(&keys, aead))));
+        let (sa, stats) = (InboundSa::new(&keys, aead), tokyo.route.clone());
+        tokyo.graph.install(Box::new(SadEntry {
+            sa,
+            route: RouteNumber(0),
+            counters: Arc::default(),
+            stats,
+        }));
         let mut again = plan(31, 32);
-        again.tunnels[0].as_mut().unwrap().told = paris.route.clone();
+        again.tunnels[0].as_mut().unwrap().stats = paris.route.clone();
         paris.graph.replan(again);
     };
     (0..5).for_each(&mut exchange);

@@ -30,7 +30,7 @@ const ROOMS: &[Room] = &[
     Room { name: "aead", uses: &["prefetch"], below: false },
     Room { name: "yang", uses: &[], below: false },
     Room { name: "route", uses: &["wire"], below: false },
-    Room { name: "esp", uses: &["prefetch", "wire", "frame", "aead"], below: false },
+    Room { name: "esp", uses: &["prefetch", "wire", "frame", "count", "aead"], below: false },
     Room { name: "exchange", uses: &["clock", "limit", "wire"], below: false },
     Room { name: "xdp", uses: &["clock", "frame"], below: false },
     Room { name: "config", uses: &["yang", "wire"], below: false },

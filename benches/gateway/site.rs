@@ -10,9 +10,9 @@ use std::sync::Arc;
 use vita::count::Counters;
 use vita::esp::{InboundSa, OutboundSa, Parameters};
 use vita::frame::{BATCH, Batch, Frame, Pool};
-use vita::graph::{Face, Graph, Interface, Plan};
-use vita::route::{PrefixTable, SpiTable};
-use vita::stage::{Inbound, Meter, Resolved, Tunnel};
+use vita::graph::{Graph, Interface, InterfaceAddress, Plan};
+use vita::route::{PrefixTable, RouteNumber, SpiTable};
+use vita::stage::{Meter, Resolved, SadEntry, Tunnel};
 use vita::wire::Mac;
 use vita::wire::ethernet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 use vita::wire::{checksum, ipv4, ipv6};
@@ -81,9 +81,10 @@ impl<M: Meter> Site<M> {
         let mut graph = Graph::measured(pool, counters.clone(), aead, plan(*family, *routes), meter);
         for route in 0..*sas as u32 {
             let keys = Parameters { spi: 256 + route, key: [7; 16].into(), salt: [9; 4] };
-            graph.activate(route, Some(Box::new(OutboundSa::new(&keys, aead))));
+            graph.activate(RouteNumber(route), Some(Box::new(OutboundSa::new(&keys, aead))));
             let sa = InboundSa::new(&keys, aead);
-            let inbound = Inbound { sa, route, count: Arc::default(), told: Arc::default() };
+            let inbound =
+                SadEntry { sa, route: RouteNumber(route), counters: Arc::default(), stats: Arc::default() };
             graph.install(Box::new(inbound));
         }
         let (private, public) = (Lane::default(), Lane::default());
@@ -178,9 +179,9 @@ fn plan(family: Family, routes: usize) -> Plan {
     }
 }
 
-fn face<Address>(ip: Address, next_hop_ip: Address) -> Face<Address> {
+fn face<Address>(ip: Address, next_hop_ip: Address) -> InterfaceAddress<Address> {
     let next_hop = Arc::new(Resolved::default());
-    Face { ip, next_hop_ip, next_hop_mac: Some(Mac([2, 0, 0, 0, 0, 1])), next_hop, asks: false }
+    InterfaceAddress { ip, next_hop_ip, next_hop_mac: Some(Mac([2, 0, 0, 0, 0, 1])), next_hop, asks: false }
 }
 
 fn own6(host: u16) -> Ipv6Addr {

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use vita::count::Counters;
 use vita::esp::{OutboundSa, Parameters, Secret};
 use vita::frame::{BATCH, Batch, Frame, Pool, Port};
-use vita::graph::{Face, Graph, Interface, Plan};
-use vita::route::{PrefixTable, SpiTable};
+use vita::graph::{Graph, Interface, InterfaceAddress, Plan};
+use vita::route::{PrefixTable, RouteNumber, SpiTable};
 use vita::stage::{Resolved, Tunnel};
 use vita::wait::Doorbell;
 use vita::wire::Mac;
@@ -103,7 +103,7 @@ pub fn loop_ns(mix: Mix) -> f64 {
     let aead = vita::aead::preferred();
     let mac = [2, 0, 0, 0, 0, 1];
     let mut graph = Graph::new(pool.clone(), Arc::default(), aead, plan([mac; 2], [mac; 2]));
-    graph.activate(0, Some(Box::new(OutboundSa::new(&keys(), aead))));
+    graph.activate(RouteNumber(0), Some(Box::new(OutboundSa::new(&keys(), aead))));
     let (mut private, mut public) = (Lane::default(), Lane::default());
     let mut mill = Mill::new(mix, mac);
     let (start, mut spent, mut packets) = (Instant::now(), Duration::ZERO, 0);
@@ -211,7 +211,7 @@ fn start_worker(plan: Plan) -> (Worker, Arc<Counters>, Vec<Program>) {
 fn plan(private: [[u8; 6]; 2], public: [[u8; 6]; 2]) -> Plan {
     let interface = |[own, next]: [[u8; 6]; 2], ip: [u8; 4], next_hop_ip: [u8; 4]| Interface {
         mac: Mac(own),
-        v4: Some(Face {
+        v4: Some(InterfaceAddress {
             ip: ip.into(),
             next_hop_ip: next_hop_ip.into(),
             next_hop_mac: Some(Mac(next)),

@@ -12,7 +12,8 @@ use crate::config::{Aead, AeadKey, Association, Config, LiveAssociation};
 use crate::count::SaCounters;
 use crate::esp::{InboundSa, LastNumber, OutboundSa, Parameters};
 use crate::exchange::{Direction, SaParameters};
-use crate::stage::Inbound;
+use crate::route::RouteNumber;
+use crate::stage::SadEntry;
 use crate::worker::{Command, Worker};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -329,9 +330,10 @@ fn install(
 ) -> Option<Arc<SaCounters>> {
     let count = Arc::<SaCounters>::default();
     let sa = InboundSa::new(sa, aead::preferred()).after(after, last);
-    let told = numbers.told(route, queue).cloned().unwrap_or_default();
-    let inbound = Inbound { sa, route: numbers.of(route)?, count: count.clone(), told };
-    worker.command(Command::Install(Box::new(inbound)));
+    let stats = numbers.told(route, queue).cloned().unwrap_or_default();
+    let route = RouteNumber(numbers.of(route)?);
+    let entry = SadEntry { sa, route, counters: count.clone(), stats };
+    worker.command(Command::Install(Box::new(entry)));
     Some(count)
 }
 

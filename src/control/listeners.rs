@@ -4,7 +4,8 @@
 use super::layout::{self, Layout, OwnAddresses, Place};
 use crate::clock::Instant;
 use crate::config::Config;
-use crate::stage::{Overheard, Side};
+use crate::count::Side;
+use crate::stage::Overheard;
 use crate::wire::nd;
 use crate::worker::{Attachment, Seat};
 use crate::xdp::{self, Device, Interest};

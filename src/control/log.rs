@@ -51,7 +51,7 @@ impl Default for Log {
 impl Log {
     pub fn event(&mut self, now: Instant, queue: u16, event: &Event, numbers: &Numbers) {
         match event {
-            Event::Unopened { reason, spi, sequence_low, source, destination } => {
+            Event::NotDecapsulated { reason, spi, sequence_low, source, destination } => {
                 if self.may_write(now) {
                     tracing::warn!(
                         "queue {queue}: ESP packet not opened: {reason}; SPI {spi}, sequence number {sequence_low}, \

@@ -6,7 +6,7 @@ use super::layout::{Mtus, OwnAddresses};
 use crate::config::{Config, PrivateInterface, PublicInterface, Route};
 use crate::count;
 use crate::exchange::{self, PresharedKey, Share};
-use crate::graph::{Face, Interface, Plan};
+use crate::graph::{Interface, InterfaceAddress, Plan};
 use crate::route::{PrefixTable, SpiTable};
 use crate::stage::{Resolved, Tunnel};
 use crate::wire::Mac;
@@ -214,10 +214,10 @@ impl Making<'_> {
             let next_hop = self.neighbours.of(&neighbour);
             match (ip, next_hop_ip) {
                 (IpAddr::V4(ip), IpAddr::V4(next_hop_ip)) => {
-                    interface.v4 = Some(Face { ip, next_hop_ip, next_hop_mac, next_hop, asks });
+                    interface.v4 = Some(InterfaceAddress { ip, next_hop_ip, next_hop_mac, next_hop, asks });
                 }
                 (IpAddr::V6(ip), IpAddr::V6(next_hop_ip)) => {
-                    interface.v6 = Some(Face { ip, next_hop_ip, next_hop_mac, next_hop, asks });
+                    interface.v6 = Some(InterfaceAddress { ip, next_hop_ip, next_hop_mac, next_hop, asks });
                 }
                 // The model has both of one family.
                 _ => {}
@@ -240,7 +240,7 @@ pub fn tunnel(config: &Config, route: &Route, queue: u16, mtus: Mtus, numbers: &
     let public = config.public(queue, route.outer)?;
     let gateway = route.gateway(queue)?;
     let mut tunnel = Tunnel::new(public.ip, gateway.ip, mtus.of(route.outer), config.tfc)?;
-    tunnel.told = numbers.told(&route.id, queue).cloned().unwrap_or_default();
+    tunnel.stats = numbers.told(&route.id, queue).cloned().unwrap_or_default();
     let tunnel = tunnel.with_marking(Marking::new(config.dscp, config.ecn));
     let carries_ipv6 = config.private.iter().any(|private| private.ip.is_ipv6())
         && route.nets.iter().any(|net| matches!(net, IpNet::V6(_)));

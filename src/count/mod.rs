@@ -13,8 +13,10 @@
 //! What a worker tells of one route is a [`Route`]. It belongs to the route, not to the worker or to an SA: keys and
 //! workers come and go, and the counts go on.
 
+mod reason;
 mod table;
 
+pub use reason::{Owner, Reason, Side};
 pub use table::*;
 
 use std::sync::atomic::{AtomicU64, Ordering};

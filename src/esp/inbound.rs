@@ -4,9 +4,11 @@
 use super::last::Will;
 use super::{Cipher, LastNumber, Parameters, Window};
 use crate::aead::{Aead, Job};
+use crate::count::Reason;
 use crate::prefetch::prefetch;
 use crate::wire::Malformed;
 use crate::wire::esp::{Esp, HEADER, ICV, Trailer};
+use std::cell::Cell;
 
 /// Opens ESP packets and remembers which it has seen.
 #[repr(C)]
@@ -15,43 +17,20 @@ pub struct InboundSa {
     /// It begins with what every packet needs of it.
     pub(crate) window: Window,
     /// Whether its first authentic packet has been reported. Seldom looked at.
-    is_confirmed: bool,
+    is_confirmed: Cell<bool>,
     will: Option<Will>,
-}
-
-/// Why a packet was not opened. What an audit record says (RFC 4303 section 3.4.3 and 3.4.4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unopened {
-    #[error("too short for ESP")]
-    TooShort,
-    #[error("sequence number replayed or too old")]
-    Replayed,
-    #[error("integrity check failed")]
-    Forged,
-    #[error("pad length exceeds the packet")]
-    BadPadding,
-    #[error("next header is not that of the tunnel")]
-    BadNextHeader,
-    #[error("a dummy packet, which is no error")]
-    Dummy,
-    #[error("packets to the inner source address would not go back through the same route")]
-    ForbiddenSource,
-    #[error(
-        "congestion was marked on the way, of which the inner packet's transport knows nothing (RFC 6040)"
-    )]
-    Congestion,
 }
 
 impl InboundSa {
     pub fn new(parameters: &Parameters, aead: &dyn Aead) -> InboundSa {
         let (cipher, window) = (Cipher::new(parameters, aead), Window::default());
-        InboundSa { cipher, window, is_confirmed: false, will: None }
+        InboundSa { cipher, window, is_confirmed: Cell::new(false), will: None }
     }
 
     /// Takes every number up to `sequence` for seen, and leaves the highest of its own there.
     pub fn after(mut self, sequence: u64, last: &LastNumber) -> InboundSa {
         self.window = Window::after(sequence);
-        self.is_confirmed = sequence > 0;
+        self.is_confirmed.set(sequence > 0);
         self.will = Some(last.will());
         self
     }
@@ -69,9 +48,9 @@ impl InboundSa {
 
     /// The full sequence number of a packet, if it is worth the cryptography.
     #[inline(always)]
-    pub fn inspect(&self, esp: &Esp<'_>) -> Result<u64, Unopened> {
-        let sequence = self.window.infer(esp.sequence_low()).ok_or(Unopened::Replayed)?;
-        if self.window.is_fresh(sequence) { Ok(sequence) } else { Err(Unopened::Replayed) }
+    pub fn inspect(&self, esp: &Esp<'_>) -> Result<u64, Reason> {
+        let sequence = self.window.infer(esp.sequence_low()).ok_or(Reason::Replayed)?;
+        if self.window.is_fresh(sequence) { Ok(sequence) } else { Err(Reason::Replayed) }
     }
 
     /// The work to do on a packet that passed [`InboundSa::inspect`] with this sequence number. `esp` starts at the SPI.
@@ -84,8 +63,8 @@ impl InboundSa {
 
     /// Notes the number of an authentic packet. Fails for the second of two equal packets in one batch.
     #[inline(always)]
-    pub fn accept(&mut self, sequence: u64) -> Result<(), Unopened> {
-        if self.window.accept(sequence) { Ok(()) } else { Err(Unopened::Replayed) }
+    pub fn accept(&self, sequence: u64) -> Result<(), Reason> {
+        if self.window.accept(sequence) { Ok(()) } else { Err(Reason::Replayed) }
     }
 
     /// Whether no packet has authenticated yet.
@@ -96,23 +75,23 @@ impl InboundSa {
 
     /// Whether a packet has authenticated, and nobody has been told yet that the peer has the key and uses it.
     pub fn is_unreported(&self) -> bool {
-        !self.is_new() && !self.is_confirmed
+        !self.is_new() && !self.is_confirmed.get()
     }
 
     /// The first authentic packet has been reported.
-    pub fn confirm(&mut self) {
-        self.is_confirmed = true;
+    pub fn confirm(&self) {
+        self.is_confirmed.set(true);
     }
 
     /// The inner packet in one that was opened, which starts at the SPI, and its next header. What traffic flow
     /// confidentiality added is behind the inner packet, whose own length tells it apart.
     #[inline(always)]
-    pub fn decapsulate(esp: &[u8]) -> Result<(&[u8], u8), Unopened> {
+    pub fn decapsulate(esp: &[u8]) -> Result<(&[u8], u8), Reason> {
         let text = HEADER..esp.len().saturating_sub(ICV);
-        let text = esp.get(text).ok_or(Unopened::TooShort)?;
+        let text = esp.get(text).ok_or(Reason::TooShort)?;
         let (inner, trailer) = Trailer::split(text).map_err(|problem| match problem {
-            Malformed::Padding => Unopened::BadPadding,
-            _ => Unopened::TooShort,
+            Malformed::Padding => Reason::BadPadding,
+            _ => Reason::TooShort,
         })?;
         Ok((inner, trailer.next_header))
     }

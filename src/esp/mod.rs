@@ -22,9 +22,9 @@ mod last;
 mod outbound;
 mod replay;
 
-pub use inbound::{InboundSa, Unopened};
+pub use inbound::InboundSa;
 pub use last::{LastNumber, STRIDE};
-pub use outbound::{Number, OutboundSa, Unsealed};
+pub use outbound::{Number, OutboundSa};
 pub use replay::{WINDOW, Window};
 
 use crate::aead::Key;

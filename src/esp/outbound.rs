@@ -4,6 +4,7 @@
 use super::last::{STRIDE, Will};
 use super::{Cipher, LastNumber, Parameters};
 use crate::aead::{Aead, Job};
+use crate::count::Reason;
 use crate::frame::Frame;
 use crate::prefetch::prefetch;
 use crate::wire::esp::{HEADER, Header, ICV, Trailer};
@@ -21,15 +22,6 @@ pub struct OutboundSa {
 
 /// A sequence number, for one packet.
 pub struct Number(u64);
-
-/// Why a packet cannot be sealed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unsealed {
-    /// The sequence numbers are used up, all or those that it may use as yet ([`LastNumber::allow`]).
-    SequenceExhausted,
-    /// The frame has no room for headers, padding and ICV.
-    NoRoom,
-}
 
 impl OutboundSa {
     pub fn new(parameters: &Parameters, aead: &dyn Aead) -> OutboundSa {
@@ -60,13 +52,14 @@ impl OutboundSa {
         self.sequence.get()
     }
 
-    /// The number of the next packet. It is used up, whatever becomes of the packet.
+    /// The number of the next packet. It is used up, whatever becomes of the packet. Fails when the numbers are used up, all
+    /// or those that it may use as yet ([`LastNumber::allow`]).
     #[inline(always)]
-    pub fn draw(&self) -> Result<Number, Unsealed> {
+    pub fn draw(&self) -> Result<Number, Reason> {
         //= RFC 4303 section 3.3.3: the sequence number must not cycle.
         let sequence = self.sequence.get().wrapping_add(1);
         if sequence.is_multiple_of(STRIDE) && !self.may_go_on(sequence) {
-            return Err(Unsealed::SequenceExhausted);
+            return Err(Reason::SequenceExhausted);
         }
         self.sequence.set(sequence);
         Ok(Number(sequence))
@@ -83,21 +76,21 @@ impl OutboundSa {
         frame: &'a mut Frame,
         next_header: u8,
         padded: usize,
-    ) -> Result<(&'a mut [u8; LINK], &'a mut [u8; IP], Job<'a>), Unsealed> {
+    ) -> Result<(&'a mut [u8; LINK], &'a mut [u8; IP], Job<'a>), Reason> {
         let inner = frame.len();
         let confidentiality = padded.saturating_sub(inner);
         let trailer = Trailer::after(inner + confidentiality, next_header);
         let iv = sequence.to_be_bytes();
         let all = frame.surround(LINK + IP + HEADER, confidentiality + trailer.len() + ICV);
-        let (link, packet) = all.and_then(|all| all.split_first_chunk_mut()).ok_or(Unsealed::NoRoom)?;
-        let (ip, esp) = packet.split_first_chunk_mut().ok_or(Unsealed::NoRoom)?;
-        let (header, sealed) = esp.split_first_chunk_mut().ok_or(Unsealed::NoRoom)?;
+        let (link, packet) = all.and_then(|all| all.split_first_chunk_mut()).ok_or(Reason::NoRoom)?;
+        let (ip, esp) = packet.split_first_chunk_mut().ok_or(Reason::NoRoom)?;
+        let (header, sealed) = esp.split_first_chunk_mut().ok_or(Reason::NoRoom)?;
         if confidentiality > 0 {
-            clear(sealed.get_mut(inner..inner + confidentiality).ok_or(Unsealed::NoRoom)?);
+            clear(sealed.get_mut(inner..inner + confidentiality).ok_or(Reason::NoRoom)?);
         }
         // The ICV takes more bytes than the trailer leaves of these.
         let end = sealed.get_mut(inner + confidentiality..).and_then(|end| end.first_chunk_mut());
-        *end.ok_or(Unsealed::NoRoom)? = trailer.shortest();
+        *end.ok_or(Reason::NoRoom)? = trailer.shortest();
         Header { spi: self.cipher.spi, sequence_low: sequence as u32, iv }.write(header);
         Ok((link, ip, self.cipher.job(sequence, iv, sealed)))
     }

@@ -3,31 +3,33 @@
 //! forward clears whole words instead of shifting bits.
 
 use crate::prefetch::prefetch;
+use std::cell::Cell;
 
 /// How far behind the newest packet one may be. More than the 1024 that packets of one SA, spread over the queues
 /// of a NIC, need.
 pub const WINDOW: u64 = (WORDS as u64 - 1) * 64;
 
-/// Which of the latest sequence numbers have been seen.
+/// Which of the latest sequence numbers have been seen. Cells, as in the outbound SA: one thread opens packets.
 #[derive(Default)]
 #[repr(C)]
 pub struct Window {
     /// The highest number accepted; 0 before the first.
-    top: u64,
-    seen: [u64; WORDS],
+    top: Cell<u64>,
+    seen: [Cell<u64>; WORDS],
 }
 
 impl Window {
     /// One that has seen every number up to this.
     pub fn after(top: u64) -> Window {
-        let mut seen = [u64::MAX; WORDS];
-        seen[word(top)] = u64::MAX >> (63 - top % 64);
-        Window { top, seen }
+        let seen = [const { Cell::new(u64::MAX) }; WORDS];
+        seen[word(top)].set(u64::MAX >> (63 - top % 64));
+        Window { top: Cell::new(top), seen }
     }
 
     /// The highest number accepted; 0 before the first.
+    #[inline]
     pub fn top(&self) -> u64 {
-        self.top
+        self.top.get()
     }
 
     /// Prefetches the word of the window that a packet with this number belongs to.
@@ -40,7 +42,7 @@ impl Window {
     /// first packet.
     #[inline]
     pub fn infer(&self, low: u32) -> Option<u64> {
-        let (epoch, top_low) = (self.top >> 32, self.top as u32);
+        let (epoch, top_low) = (self.top() >> 32, self.top() as u32);
         let bottom = top_low.wrapping_sub(WINDOW as u32 - 1);
         let epoch = match (top_low >= WINDOW as u32 - 1, low >= bottom) {
             // The window lies within one epoch: below its bottom means the next one.
@@ -56,26 +58,29 @@ impl Window {
     /// Whether the number is neither too old nor seen before.
     #[inline]
     pub fn is_fresh(&self, sequence: u64) -> bool {
-        if sequence > self.top {
+        let top = self.top();
+        if sequence > top {
             return true;
         }
-        sequence != 0 && self.top - sequence < WINDOW && self.seen[word(sequence)] & bit(sequence) == 0
+        sequence != 0 && top - sequence < WINDOW && self.seen[word(sequence)].get() & bit(sequence) == 0
     }
 
     /// Marks the number of an authenticated packet as seen; false if it was not fresh.
     #[inline]
-    pub fn accept(&mut self, sequence: u64) -> bool {
+    pub fn accept(&self, sequence: u64) -> bool {
         if !self.is_fresh(sequence) {
             return false;
         }
-        if sequence > self.top {
-            let skipped = (sequence / 64 - self.top / 64).min(WORDS as u64);
+        let top = self.top();
+        if sequence > top {
+            let skipped = (sequence / 64 - top / 64).min(WORDS as u64);
             for step in 1..=skipped {
-                self.seen[((self.top / 64).wrapping_add(step) % WORDS as u64) as usize] = 0;
+                self.seen[((top / 64).wrapping_add(step) % WORDS as u64) as usize].set(0);
             }
-            self.top = sequence;
+            self.top.set(sequence);
         }
-        self.seen[word(sequence)] |= bit(sequence);
+        let seen = &self.seen[word(sequence)];
+        seen.set(seen.get() | bit(sequence));
         true
     }
 }
@@ -100,7 +105,7 @@ mod tests {
 
     #[test]
     fn every_number_counts_once() {
-        let mut window = Window::default();
+        let window = Window::default();
         assert!(!window.is_fresh(0));
         for sequence in [1, 3, 2, 1000, 999] {
             assert!(window.accept(sequence), "{sequence}");
@@ -110,7 +115,7 @@ mod tests {
 
     #[test]
     fn what_is_older_than_the_window_is_refused() {
-        let mut window = Window::default();
+        let window = Window::default();
         assert!(window.accept(5000));
         assert!(!window.is_fresh(5000 - WINDOW));
         assert!(window.accept(5000 - WINDOW + 1));
@@ -119,7 +124,7 @@ mod tests {
 
     #[test]
     fn the_high_half_follows_the_window_across_an_epoch() {
-        let mut window = Window::default();
+        let window = Window::default();
         assert_eq!(window.infer(u32::MAX), None, "before the first packet there is nothing to be late for");
         let end = u64::from(u32::MAX);
         assert!(window.accept(end - 10));
@@ -134,7 +139,7 @@ mod tests {
     #[test]
     fn a_window_goes_on_after_a_number_of_another() {
         for top in [0, 1, 62, 63, 64, 5000, u64::from(u32::MAX), (1 << 32) + 5, u64::MAX - 5000] {
-            let mut window = Window::after(top);
+            let window = Window::after(top);
             for late in [0, 1, 63, 64, 65, WINDOW - 1, WINDOW] {
                 assert!(!window.is_fresh(top.saturating_sub(late)), "{top} - {late}");
             }
@@ -149,7 +154,7 @@ mod tests {
 
     #[test]
     fn the_last_epoch_has_no_next() {
-        let mut window = Window::default();
+        let window = Window::default();
         assert!(window.accept(u64::MAX));
         assert_eq!(window.infer(3), None);
         assert_eq!(window.infer(u32::MAX), Some(u64::MAX));
@@ -159,7 +164,7 @@ mod tests {
         /// A set of all numbers seen, and the newest of them, decide the same.
         #[test]
         fn agrees_with_a_set(start in 0u64..1 << 40, steps in prop::collection::vec(-2500i64..3000, 1..400)) {
-            let mut window = Window::default();
+            let window = Window::default();
             let (mut seen, mut top, mut at) = (BTreeSet::new(), 0u64, start);
             for step in steps {
                 at = at.saturating_add_signed(step);

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::aead;
+use crate::count::Reason;
 use crate::frame::{Frame, Pool};
 use crate::wire::esp::{Esp, HEADER, ICV, TRAILER};
 use serde_json::{Value, json};
@@ -28,19 +29,19 @@ fn parameters(vector: &Value) -> Parameters {
     }
 }
 
-fn seal(sa: &mut OutboundSa, frame: &mut Frame, padded: usize) -> Result<(), Unsealed> {
+fn seal(sa: &mut OutboundSa, frame: &mut Frame, padded: usize) -> Result<(), Reason> {
     let (_, _, job) = sa.encapsulate::<0, 0>(sa.draw()?, frame, 4, padded)?;
     aead::preferred().seal(&mut [job]);
     Ok(())
 }
 
-fn open(sa: &mut InboundSa, frame: &mut Frame, offset: usize) -> Result<u8, Unopened> {
-    let esp = Esp::parse(&frame.data()[offset..]).map_err(|_| Unopened::TooShort)?;
+fn open(sa: &mut InboundSa, frame: &mut Frame, offset: usize) -> Result<u8, Reason> {
+    let esp = Esp::parse(&frame.data()[offset..]).map_err(|_| Reason::TooShort)?;
     let sequence = sa.inspect(&esp)?;
     let mut jobs = [sa.job(sequence, &mut frame.data_mut()[offset..]).unwrap()];
     aead::preferred().open(&mut jobs);
     if !jobs[0].authentic {
-        return Err(Unopened::Forged);
+        return Err(Reason::Forged);
     }
     sa.accept(sequence)?;
     let (inner, next_header) = InboundSa::decapsulate(&frame.data()[offset..])?;
@@ -178,15 +179,12 @@ fn a_packet_opens_once_and_a_forged_one_never() {
         let mut forged = sealed.clone();
         forged[position] ^= 0x10;
         let mut frame = pool.copy_of(&forged).unwrap();
-        assert_eq!(open(&mut inbound, &mut frame, 0), Err(Unopened::Forged), "byte {position}");
+        assert_eq!(open(&mut inbound, &mut frame, 0), Err(Reason::Forged), "byte {position}");
     }
     assert_eq!(open(&mut inbound, &mut pool.copy_of(&sealed).unwrap(), 0), Ok(4));
-    assert_eq!(open(&mut inbound, &mut pool.copy_of(&sealed).unwrap(), 0), Err(Unopened::Replayed));
+    assert_eq!(open(&mut inbound, &mut pool.copy_of(&sealed).unwrap(), 0), Err(Reason::Replayed));
     for len in 0..HEADER + TRAILER + ICV {
-        assert_eq!(
-            open(&mut inbound, &mut pool.copy_of(&sealed[..len]).unwrap(), 0),
-            Err(Unopened::TooShort)
-        );
+        assert_eq!(open(&mut inbound, &mut pool.copy_of(&sealed[..len]).unwrap(), 0), Err(Reason::TooShort));
     }
 }
 
@@ -199,7 +197,7 @@ fn a_pad_length_beyond_the_packet_is_refused() {
     let pad_length = job.data.len() - ICV - TRAILER;
     job.data[pad_length] = 7;
     aead::preferred().seal(&mut [job]);
-    assert_eq!(open(&mut inbound, &mut frame, 0), Err(Unopened::BadPadding));
+    assert_eq!(open(&mut inbound, &mut frame, 0), Err(Reason::BadPadding));
 }
 
 #[test]
@@ -209,7 +207,7 @@ fn the_last_sequence_number_is_the_end() {
     let mut outbound = pair().0.after(u64::MAX - 1, &last);
     assert_eq!(seal(&mut outbound, &mut pool.copy_of(b"last").unwrap(), 0), Ok(()));
     let mut frame = pool.copy_of(b"one too many").unwrap();
-    assert_eq!(seal(&mut outbound, &mut frame, 0), Err(Unsealed::SequenceExhausted));
+    assert_eq!(seal(&mut outbound, &mut frame, 0), Err(Reason::SequenceExhausted));
     assert_eq!(frame.data(), b"one too many");
     assert_eq!(last.number(), None);
     drop(outbound);
@@ -223,8 +221,8 @@ fn an_association_stops_at_its_ceiling_until_that_is_raised() {
     let mut outbound = pair().0.after(STRIDE - 2, &last);
     let mut draw = || seal(&mut outbound, &mut pool.copy_of(b"inner").unwrap(), 0);
     assert_eq!(draw(), Ok(()));
-    assert_eq!(draw(), Err(Unsealed::SequenceExhausted), "the next stride ends beyond the ceiling");
-    assert_eq!(draw(), Err(Unsealed::SequenceExhausted));
+    assert_eq!(draw(), Err(Reason::SequenceExhausted), "the next stride ends beyond the ceiling");
+    assert_eq!(draw(), Err(Reason::SequenceExhausted));
     last.allow(2 * STRIDE - 1);
     assert_eq!(draw(), Ok(()));
     assert_eq!(outbound.last(), STRIDE);
@@ -235,7 +233,7 @@ fn a_frame_without_room_is_left_alone_and_its_number_is_not_used_again() {
     let pool = Pool::new(1).unwrap();
     let (mut outbound, _) = pair();
     let mut frame = pool.copy_of(&[0; 4096 - 256]).unwrap();
-    assert_eq!(seal(&mut outbound, &mut frame, 0), Err(Unsealed::NoRoom));
+    assert_eq!(seal(&mut outbound, &mut frame, 0), Err(Reason::NoRoom));
     assert_eq!(frame.len(), 4096 - 256);
     let mut frame = {
         drop(frame);

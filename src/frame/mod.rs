@@ -19,7 +19,7 @@ mod passage;
 mod pool;
 mod port;
 
-pub use batch::Batch;
+pub use batch::{Annotated, Batch, Notes};
 pub use passage::Passage;
 pub use pool::{Frame, Pool};
 pub use port::{Memory, Port};

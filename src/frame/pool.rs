@@ -16,10 +16,6 @@ pub struct Frame {
     pool: NonNull<Inner>,
     data: NonNull<u8>,
     len: u16,
-    /// A note from one stage to a later one: where something is in the data.
-    pub offset: u16,
-    /// Another: what it means is between the two.
-    pub mark: u32,
 }
 
 struct Inner {
@@ -71,7 +67,7 @@ impl Pool {
         let chunk = unsafe { &mut *inner.free.get() }.pop()?;
         // SAFETY: `chunk` < `chunks`, so the address lies inside the mapping.
         let data = unsafe { inner.memory.add(chunk as usize * CHUNK + HEADROOM) };
-        Some(Frame { pool: self.inner, data, len: 0, offset: 0, mark: 0 })
+        Some(Frame { pool: self.inner, data, len: 0 })
     }
 
     /// A frame that holds a copy of `bytes`; `None` when every chunk is in use or the bytes do not fit.
@@ -108,7 +104,7 @@ impl Pool {
         inner.in_kernel.set(inner.in_kernel.get() - 1);
         // SAFETY: the kernel returns addresses inside the memory it was given.
         let data = unsafe { inner.memory.add(address as usize) };
-        Frame { pool: self.inner, data, len: len as u16, offset: 0, mark: 0 }
+        Frame { pool: self.inner, data, len: len as u16 }
     }
 
     /// Puts a chunk that the kernel gives back on the free list.
@@ -312,7 +308,7 @@ impl Drop for Frame {
 
 impl std::fmt::Debug for Frame {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Frame({} bytes, headroom {}, mark {})", self.len, self.headroom(), self.mark)
+        write!(f, "Frame({} bytes, headroom {})", self.len, self.headroom())
     }
 }
 

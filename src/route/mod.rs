@@ -9,4 +9,8 @@ mod lpm;
 mod spi;
 
 pub use lpm::PrefixTable;
-pub use spi::SpiTable;
+pub use spi::{Slot, SpiTable};
+
+/// The number by which workers know a route.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RouteNumber(pub u32);

@@ -8,6 +8,10 @@ pub struct SpiTable<T> {
     len: usize,
 }
 
+/// Where an entry is. Good until the table changes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Slot(u32);
+
 /// There is no room for another SPI.
 #[derive(Debug)]
 pub struct Full<T>(pub T);
@@ -48,28 +52,22 @@ impl<T> SpiTable<T> {
         }
     }
 
-    /// Where the entry of this SPI is. Good until the table changes.
+    /// The slot of the entry with this SPI.
     #[inline]
-    pub fn find(&self, spi: u32) -> Option<u32> {
+    pub fn find(&self, spi: u32) -> Option<Slot> {
         let index = self.probe(spi);
-        self.slots[index].is_some().then_some(index as u32)
+        self.slots[index].is_some().then_some(Slot(index as u32))
     }
 
-    /// The entry at a place that [`SpiTable::find`] gave.
+    /// The entry in a slot that [`SpiTable::find`] gave.
     #[inline]
-    pub fn at(&self, place: u32) -> Option<&T> {
-        self.slots.get(place as usize)?.as_ref().map(|(_, value)| value)
+    pub fn at(&self, Slot(index): Slot) -> Option<&T> {
+        self.slots.get(index as usize)?.as_ref().map(|(_, value)| value)
     }
 
-    /// As [`SpiTable::at`], to change it.
-    #[inline]
-    pub fn at_mut(&mut self, place: u32) -> Option<&mut T> {
-        self.slots.get_mut(place as usize)?.as_mut().map(|(_, value)| value)
-    }
-
-    /// All entries, to change them.
-    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.slots.iter_mut().flatten().map(|(_, value)| value)
+    /// All entries.
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.slots.iter().flatten().map(|(_, value)| value)
     }
 
     pub fn remove(&mut self, spi: u32) -> Option<T> {

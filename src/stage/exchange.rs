@@ -10,10 +10,9 @@
 //! of routes, without a key, it decides here: a stranger who does not use the address of a route's gateway costs no more
 //! than a packet that is dropped.
 
-use super::{Event, Events};
-use crate::count;
+use super::exception::{Drops, Owner};
+use crate::count::{Counters, Reason};
 use crate::frame::{Batch, Frame, Pool};
-use crate::limit::TokenBucket;
 use crate::route::SpiTable;
 use crate::wire::Malformed;
 use crate::wire::ip::{Addresses, Family, Ip};
@@ -62,42 +61,39 @@ impl Datagram {
 pub struct ExchangeFilter {
     /// The gateways' addresses, by route SPI.
     pub peers: SpiTable<IpAddr>,
-    audit: TokenBucket,
 }
 
 impl ExchangeFilter {
-    pub fn new(peers: SpiTable<IpAddr>) -> ExchangeFilter {
-        ExchangeFilter { peers, audit: TokenBucket::per_second(1, 10) }
-    }
-
     /// Takes the datagrams out of the packets. `deliver` says whether it had room for one. The checksum is required.
     pub fn collect(
-        &mut self,
+        &self,
         now_ns: u64,
         input: &mut Batch,
         mut deliver: impl FnMut(Datagram) -> bool,
-        count: &count::KeyManager,
-        events: &mut Events,
+        drops: &mut Drops,
+        counters: &Counters,
     ) {
         for frame in input.drain(..) {
-            let datagram = read(&frame).ok().flatten();
-            let spi = datagram.as_ref().and_then(Datagram::route_spi);
-            let reason = match datagram.zip(spi) {
-                None => &count.protocol_errors,
-                Some((datagram, spi)) => match self.peers.find(spi).and_then(|place| self.peers.at(place)) {
-                    Some(gateway) if *gateway == datagram.peer && deliver(datagram) => continue,
-                    Some(gateway) if *gateway == datagram.peer => &count.overflow_errors,
-                    found => {
-                        if !events.is_full() && self.audit.spend(now_ns) {
-                            let is_known = found.is_some();
-                            events.push(Event::Stranger { source: datagram.peer, spi, is_known });
-                        }
-                        if found.is_some() { &count.source_errors } else { &count.route_errors }
-                    }
-                },
-            };
-            reason.add(1);
-            count.rxerrors.add(1);
+            if let Err((reason, owner)) = self.check(&frame, &mut deliver) {
+                drops.account(now_ns, reason, owner, &frame, counters);
+            }
+        }
+    }
+
+    fn check(
+        &self,
+        frame: &Frame,
+        mut deliver: impl FnMut(Datagram) -> bool,
+    ) -> Result<(), (Reason, Owner<'static>)> {
+        let datagram = read(frame).ok().flatten();
+        let spi = datagram.as_ref().and_then(Datagram::route_spi);
+        let (datagram, route_spi) = datagram.zip(spi).ok_or((Reason::ExchangeMalformed, Owner::Nothing))?;
+        let owner = Owner::Message { source: datagram.peer, route_spi };
+        match self.peers.find(route_spi).and_then(|slot| self.peers.at(slot)) {
+            None => Err((Reason::ExchangeRoute, owner)),
+            Some(gateway) if *gateway != datagram.peer => Err((Reason::ExchangeSource, owner)),
+            Some(_) if deliver(datagram) => Ok(()),
+            Some(_) => Err((Reason::ExchangeOverflow, owner)),
         }
     }
 

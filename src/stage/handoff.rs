@@ -13,6 +13,7 @@
 //! nor take. A packet is handed over once: an owner that has lost its SA in the meantime drops it.
 
 use crate::frame::{Frame, Passage, Pool};
+use crate::route::RouteNumber;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -59,14 +60,14 @@ impl Handoff {
     }
 
     /// Says whether this worker has an outbound SA of a route.
-    pub fn tell(&self, route: u32, has_sa: bool) {
+    pub fn tell(&self, route: RouteNumber, has_sa: bool) {
         if let Some(place) = self.place {
             self.owners.tell(route, place, has_sa);
         }
     }
 
     /// The place of another worker that has an outbound SA of a route.
-    pub fn owner(&self, route: u32) -> Option<u8> {
+    pub fn owner(&self, RouteNumber(route): RouteNumber) -> Option<u8> {
         let own = self.place?;
         let others = self.owners.0.get(route as usize)?.load(Ordering::Relaxed) & !(1 << own);
         (others != 0).then(|| others.trailing_zeros() as u8)
@@ -109,7 +110,7 @@ impl Owners {
         }
     }
 
-    fn tell(&self, route: u32, place: u8, has_sa: bool) {
+    fn tell(&self, RouteNumber(route): RouteNumber, place: u8, has_sa: bool) {
         let Some(workers) = self.0.get(route as usize) else { return };
         if has_sa {
             workers.fetch_or(bit(place), Ordering::Relaxed);
@@ -185,22 +186,30 @@ mod tests {
     #[test]
     fn the_owner_of_a_route_is_the_first_other_worker_that_has_an_sa() {
         let [one, two, last] = workers(&[0, 1, 63]).try_into().ok().unwrap();
-        assert_eq!(one.owner(2), None);
-        last.tell(2, true);
+        assert_eq!(one.owner(RouteNumber(2)), None);
+        last.tell(RouteNumber(2), true);
         assert_eq!(
-            (one.owner(2), two.owner(2), last.owner(2), one.owner(1)),
+            (
+                one.owner(RouteNumber(2)),
+                two.owner(RouteNumber(2)),
+                last.owner(RouteNumber(2)),
+                one.owner(RouteNumber(1))
+            ),
             (Some(63), Some(63), None, None)
         );
-        two.tell(2, true);
-        assert_eq!((one.owner(2), two.owner(2), last.owner(2)), (Some(1), Some(63), Some(1)));
+        two.tell(RouteNumber(2), true);
+        assert_eq!(
+            (one.owner(RouteNumber(2)), two.owner(RouteNumber(2)), last.owner(RouteNumber(2))),
+            (Some(1), Some(63), Some(1))
+        );
         let larger = Owners::new(9);
         larger.copy(&one.owners);
         one.owners.leave(1);
-        assert_eq!((one.owner(2), one.owner(99)), (Some(63), None));
+        assert_eq!((one.owner(RouteNumber(2)), one.owner(RouteNumber(99))), (Some(63), None));
         assert_eq!(larger.0[2].load(Ordering::Relaxed), 1 << 1 | 1 << 63);
-        last.tell(2, false);
-        assert_eq!(one.owner(2), None);
-        last.tell(99, true);
+        last.tell(RouteNumber(2), false);
+        assert_eq!(one.owner(RouteNumber(2)), None);
+        last.tell(RouteNumber(99), true);
     }
 
     #[test]

@@ -10,7 +10,7 @@
 //! on all are.
 
 use super::{Event, Events};
-use crate::count;
+use crate::count::Counter;
 use crate::frame::Batch;
 use crate::wire::ethernet;
 use crate::wire::ip::Ip;
@@ -37,22 +37,22 @@ struct Suspect {
 impl PartialChecksums {
     /// Frames with Ethernet header.
     #[inline(always)]
-    pub fn complete(&mut self, packets: &mut Batch, count: &count::PrivateDispatch, events: &mut Events) {
+    pub fn complete(&mut self, packets: &mut Batch, completed: &Counter, events: &mut Events) {
         let is_suspect = || packets.first().is_some_and(|frame| suspect(frame.data()).is_some());
         if self.seen || is_suspect() {
-            self.complete_all(packets, count, events);
+            self.complete_all(packets, completed, events);
         }
     }
 
     #[cold]
-    fn complete_all(&mut self, packets: &mut Batch, count: &count::PrivateDispatch, events: &mut Events) {
+    fn complete_all(&mut self, packets: &mut Batch, completed: &Counter, events: &mut Events) {
         for frame in packets.iter_mut() {
             let Some(suspect) = suspect(frame.data()) else { continue };
             let Some(segment) = frame.data_mut().get_mut(suspect.segment.clone()) else { continue };
             if !suspect.complete(segment) {
                 continue;
             }
-            count.partial_checksums.add(1);
+            completed.add(1);
             if !self.seen {
                 self.seen = true;
                 // A full list loses a log line; the counter has it.
@@ -112,7 +112,6 @@ const ADDRESSES6: Range<usize> = 8..ipv6::HEADER;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::count::PrivateDispatch;
     use crate::frame::Pool;
     use etherparse::PacketBuilder;
 
@@ -152,10 +151,10 @@ mod tests {
     fn run(partials: &mut PartialChecksums, frames: &[Vec<u8>]) -> (Vec<Vec<u8>>, u64, usize) {
         let pool = Pool::new(64).unwrap();
         let mut batch: Batch = frames.iter().map(|bytes| pool.copy_of(bytes).unwrap()).collect();
-        let (count, mut events) = (PrivateDispatch::default(), Events::new());
-        partials.complete(&mut batch, &count, &mut events);
+        let (completed, mut events) = (Counter::default(), Events::new());
+        partials.complete(&mut batch, &completed, &mut events);
         let bytes = batch.iter().map(|frame| frame.data().to_vec()).collect();
-        (bytes, count.partial_checksums.value(), events.len())
+        (bytes, completed.value(), events.len())
     }
 
     #[test]

@@ -20,8 +20,9 @@
 //! received at a limited rate: 50 searches a second, and 100 at once after a quiet time. Of a tunnel that is not the one, a
 //! search reads the outer header and nothing else.
 
+use super::icmp::IcmpCount;
 use super::tunnel::MARKS;
-use super::{Event, Events, IcmpCount, Tunnel};
+use super::{Event, Events, Tunnel};
 use crate::frame::{Batch, Frame};
 use crate::wire::icmpv4::Icmpv4;
 use crate::wire::icmpv6::Icmpv6;

@@ -1,99 +1,61 @@
 // SPDX-License-Identifier: Apache-2.0
-//! From destination to route, from SPI to security association. What is found goes into the frame's mark.
+//! From destination to route, from SPI to security association.
 
-use super::{Inbound, Tunnel};
-use crate::count::{self, Counter};
-use crate::frame::{BATCH, Batch, Frame, Pool};
-use crate::route::{PrefixTable, SpiTable};
+use super::{Exception, SadEntry, Tunnel};
+use crate::count::{Counter, Counters, Owner, Reason, RouteCounters};
+use crate::frame::{BATCH, Batch, Frame, Notes, Pool};
+use crate::route::{PrefixTable, RouteNumber, Slot, SpiTable};
 use crate::wire::esp::Esp;
 use crate::wire::fragment::{Piece, Pieces};
 use crate::wire::ip::Ip;
 use crate::wire::ipv4::{self, Ipv4};
 use crate::wire::{ipv6, tcp};
+use arrayvec::ArrayVec;
 use std::sync::Arc;
 
-/// Picks the route of an inner packet.
+/// Finds the route of an inner packet.
 pub struct PrivateRouter {
     pub table: Arc<PrefixTable>,
-    /// Whether packets without DF that are too long are cut.
+    /// Whether packets without DF that are too long are fragmented.
     pub fragment_inner: bool,
     /// Whether the segment size that TCP connections announce is lowered to what a tunnel takes.
     pub mss_clamp: bool,
 }
 
-/// Where the packets that were stopped go.
-pub struct Stopped<'a> {
-    /// To be told so: marked with the size that would have passed.
-    pub too_big: &'a mut Batch,
-    /// To be cut: marked with their route.
-    pub oversize: &'a mut Batch,
-}
-
-/// Why a packet goes into no tunnel.
-pub enum Stop {
-    NoRoute,
-    /// The largest that the tunnel of this route takes has `mtu` bytes.
-    TooBig {
-        route: u32,
-        mtu: u16,
-        fragmentable: bool,
-    },
-}
-
 impl PrivateRouter {
-    /// The number of a packet's route.
+    /// The number of a packet's route. Prefetches what its tunnel will use.
     #[inline(always)]
-    pub fn pick(&self, packet: &Ip<'_>, tunnels: &[Option<Tunnel>]) -> Result<u32, Stop> {
+    pub fn lookup(&self, packet: &Ip<'_>, tunnels: &[Option<Tunnel>]) -> Result<RouteNumber, Exception> {
         let found = match packet {
             Ip::V4(ip) => self.table.lookup4(ip.destination()),
             Ip::V6(ip) => self.table.lookup6(ip.destination()),
         };
-        let route = found.ok_or(Stop::NoRoute)?;
-        // What has no tunnel is told so in the next stage.
-        if let Some(tunnel) = tunnels.get(route as usize).and_then(Option::as_ref) {
+        let route = RouteNumber(found.ok_or(Reason::NoRoute)?);
+        // A route without a tunnel is an exception of the next stage.
+        if let Some(tunnel) = tunnel(tunnels, route) {
             if packet.total_len() > usize::from(tunnel.mtu) {
-                let fragmentable = matches!(packet, Ip::V4(ip) if !ip.dont_fragment());
-                return Err(Stop::TooBig { route, mtu: tunnel.mtu, fragmentable });
+                let may_fragment = matches!(packet, Ip::V4(ip) if !ip.dont_fragment());
+                return Err(self.too_long(route, may_fragment));
             }
             tunnel.prefetch();
         }
         Ok(route)
     }
 
-    /// What becomes of a packet that was stopped.
     #[cold]
-    pub fn divert(
-        &self,
-        stop: Stop,
-        mut frame: Frame,
-        into: &mut Stopped<'_>,
-        tunnels: &[Option<Tunnel>],
-        count: &count::PrivateRouter,
-    ) {
-        match stop {
-            Stop::NoRoute => {
-                count.route_errors.add(1);
-                count.rxerrors.add(1);
-            }
-            Stop::TooBig { route, fragmentable: true, .. } if self.fragment_inner => {
-                frame.mark = route;
-                into.oversize.push(frame);
-            }
-            Stop::TooBig { route, mtu, fragmentable } => {
-                count_too_big(route, tunnels, &count.mtu_errors, count);
-                if !fragmentable {
-                    frame.mark = mtu.into();
-                    into.too_big.push(frame);
-                }
-            }
+    fn too_long(&self, route: RouteNumber, may_fragment: bool) -> Exception {
+        if may_fragment && self.fragment_inner {
+            return Exception::Oversize(route);
         }
+        // RFC 792: the sender hears of it if it forbade fragmentation.
+        Exception::TooBig { route, is_reported: !may_fragment }
     }
 
     /// Lowers the segment size that a packet announces, if it is a SYN, to what the tunnel of a route takes in one packet.
     #[cold]
     #[inline(never)]
-    pub fn clamp(frame: &mut Frame, route: u32, tunnels: &[Option<Tunnel>], clamped: &Counter) {
-        let Some(tunnel) = tunnels.get(route as usize).and_then(Option::as_ref) else { return };
+    pub fn clamp(frame: &mut Frame, route: RouteNumber, tunnels: &[Option<Tunnel>], clamped: &Counter) {
+        let Some(tunnel) = tunnel(tunnels, route) else { return };
         // Read once more: nothing may point to what the fast path has read, or it would have to be in memory.
         let Ok(packet) = Ip::parse(frame.data()) else { return };
         let Some(offset) = tcp::find_syn(&packet) else { return };
@@ -108,81 +70,77 @@ impl PrivateRouter {
     }
 }
 
-/// Cuts packets that are marked with their route into pieces that its tunnel takes, the last packet first, until all are
-/// cut or the batch has no room for the pieces of the next. RFC 4301 section 8.2: the plaintext side may fragment IPv4
-/// packets without DF.
+/// The tunnel of a route.
+#[inline(always)]
+pub fn tunnel(tunnels: &[Option<Tunnel>], RouteNumber(route): RouteNumber) -> Option<&Tunnel> {
+    tunnels.get(route as usize)?.as_ref()
+}
+
+/// What is counted of the route of a tunnel.
+pub fn route_counters(tunnels: &[Option<Tunnel>], route: RouteNumber) -> Option<&RouteCounters> {
+    tunnel(tunnels, route).map(|tunnel| &tunnel.stats.counters)
+}
+
+/// Fragments packets for their tunnels, the last packet first, until all are done or `fragments` has no room for those of the
+/// next. RFC 4301 section 8.2: the plaintext side may fragment IPv4 packets without DF.
 #[cold]
 #[inline(never)]
 pub fn fragment(
-    oversize: &mut Batch,
+    oversize: &mut ArrayVec<(Frame, RouteNumber), BATCH>,
     pool: &Pool,
     tunnels: &[Option<Tunnel>],
-    count: &count::PrivateRouter,
-    sizes: &count::PacketSize,
-    pieces: &mut Batch,
+    counters: &Counters,
+    fragments: &mut Batch,
+    routes: &mut Notes<RouteNumber>,
 ) {
-    while let Some(frame) = oversize.last() {
-        let route = frame.mark;
-        let mtu = tunnels.get(route as usize).and_then(Option::as_ref).map_or(0, |tunnel| tunnel.mtu);
+    while let Some((frame, route)) = oversize.last() {
+        let mtu = tunnel(tunnels, *route).map_or(0, |tunnel| tunnel.mtu);
         let cut = Ipv4::parse(frame.data()).ok().and_then(|packet| {
-            let cut = Pieces::of(&packet, mtu)?;
-            Some((packet, cut))
+            let pieces = Pieces::of(&packet, mtu)?;
+            Some((packet, pieces))
         });
-        match cut {
-            Some((packet, cut)) if cut.len() <= BATCH.min(pool.available()) => {
-                if cut.len() > pieces.remaining_capacity() {
+        let dropped = match cut {
+            Some((packet, pieces)) if pieces.len() <= BATCH.min(pool.available()) => {
+                if pieces.len() > fragments.remaining_capacity() {
                     return;
                 }
-                sizes.fragmented_packets.add(1);
-                sizes.fragments_created.add(cut.len() as u64);
-                pieces.extend(cut.filter_map(|piece| piece_of(&packet, &piece, route, pool)));
+                counters.packet_size.fragmented_packets.add(1);
+                counters.packet_size.fragments_created.add(pieces.len() as u64);
+                for frame in pieces.filter_map(|piece| fragment_of(&packet, &piece, pool)) {
+                    fragments.push(frame);
+                    routes.push(*route);
+                }
+                None
             }
-            Some(_) => count_too_big(route, tunnels, &sizes.fragment_errors, count),
-            None => count_too_big(route, tunnels, &count.mtu_errors, count),
+            Some(_) => Some(Reason::TooManyFragments),
+            None => Some(Reason::TooBig),
+        };
+        if let Some(reason) = dropped {
+            counters.dropped(1, reason, Owner { route: route_counters(tunnels, *route), sa: None });
         }
         oversize.pop();
     }
 }
 
-fn piece_of(packet: &Ipv4<'_>, piece: &Piece, route: u32, pool: &Pool) -> Option<Frame> {
+fn fragment_of(packet: &Ipv4<'_>, piece: &Piece, pool: &Pool) -> Option<Frame> {
     let mut frame = pool.take()?;
     frame.append(piece.header.len())?.copy_from_slice(&piece.header);
     let payload = packet.payload().get(piece.payload.clone())?;
     frame.append(payload.len())?.copy_from_slice(payload);
-    frame.mark = route;
     Some(frame)
 }
 
-fn count_too_big(route: u32, tunnels: &[Option<Tunnel>], leaf: &Counter, count: &count::PrivateRouter) {
-    leaf.add(1);
-    count.rxerrors.add(1);
-    if let Some(tunnel) = tunnels.get(route as usize).and_then(Option::as_ref) {
-        tunnel.told.counters.outbound.mtu_errors.add(1);
-    }
-}
-
-/// Why a packet has no security association.
-pub enum Lost {
-    NoEsp,
-    NoAssociation,
-}
-
-/// The place of the security association of an ESP packet in the table.
+/// The slot of the inbound SA of an ESP packet, whose header is at `offset`. Prefetches what opening the packet will use.
 #[inline(always)]
-pub fn find(packet: &Ip<'_>, offset: usize, associations: &SpiTable<Box<Inbound>>) -> Result<u32, Lost> {
-    let esp = packet.packet().get(offset..).and_then(|esp| Esp::parse(esp).ok()).ok_or(Lost::NoEsp)?;
-    let place = associations.find(esp.spi()).ok_or(Lost::NoAssociation)?;
-    if let Some(inbound) = associations.at(place) {
-        inbound.prefetch(esp.sequence_low());
+pub fn lookup_sa(
+    packet: &Ip<'_>,
+    offset: usize,
+    associations: &SpiTable<Box<SadEntry>>,
+) -> Result<Slot, Reason> {
+    let esp = packet.packet().get(offset..).and_then(|esp| Esp::parse(esp).ok()).ok_or(Reason::NoEsp)?;
+    let slot = associations.find(esp.spi()).ok_or(Reason::UnknownSpi)?;
+    if let Some(entry) = associations.at(slot) {
+        entry.prefetch(esp.sequence_low());
     }
-    Ok(place)
-}
-
-/// Counts a packet that was lost.
-#[cold]
-pub fn count_lost(lost: Lost, count: &count::PublicRouter) {
-    match lost {
-        Lost::NoEsp => count.protocol_errors.add(1),
-        Lost::NoAssociation => count.route_errors.add(1),
-    }
+    Ok(slot)
 }

@@ -1,134 +1,108 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Sealing: headers and trailers of a batch, then its cryptography.
 
-use super::tunnel::{Stop, Tunnel};
-use super::{Marks, Meter, Ways};
-use crate::count;
-use crate::esp::{Aead, Job, Unsealed};
-use crate::frame::{BATCH, Batch, Frame};
+use super::router::{route_counters, tunnel};
+use super::tunnel::Tunnel;
+use super::{LinkHeaders, Meter};
+use crate::count::{Counters, Owner, Reason};
+use crate::esp::{Aead, Job};
+use crate::frame::{Annotated, BATCH, Batch, Frame, Notes};
+use crate::route::RouteNumber;
 use crate::wire::ethernet;
 use arrayvec::ArrayVec;
 
-/// Seals what the router marked with a tunnel's number.
-pub struct Outbound {
+/// Seals packets for the tunnels of their routes.
+pub struct Seal {
+    /// By route number.
     pub tunnels: Vec<Option<Tunnel>>,
 }
 
 /// Packets that are not ready to be sent.
-pub struct Aside {
-    /// Sealed, but there is no way to send them yet: without an Ethernet header.
-    pub bare: Batch,
-    /// Inner packets of routes without an SA, as they were; not counted yet.
-    pub stray: Batch,
+#[derive(Default)]
+pub struct Unsent {
+    /// Sealed, but without an Ethernet header: the next hop is not resolved.
+    pub unresolved: Batch,
+    /// Inner packets of routes without an SA, as they were. Not accounted for.
+    pub without_sa: ArrayVec<(Frame, RouteNumber), BATCH>,
 }
 
-impl Aside {
-    #[inline(always)]
-    pub fn empty() -> Aside {
-        Aside { bare: Batch::new(), stray: Batch::new() }
-    }
+/// What became of one packet.
+#[derive(Clone, Copy)]
+enum Outcome {
+    Sealed,
+    Unresolved,
+    NoSa(RouteNumber),
+    /// And accounted for.
+    Dropped,
 }
 
-impl Outbound {
-    /// Turns inner packets into sealed outer ones, where they lie: Ethernet frames, except for those that go aside.
+impl Seal {
+    /// Turns inner packets into Ethernet frames with the sealed outer ones, in place.
     #[inline(never)]
-    pub fn run(
+    pub fn run<'a>(
         &self,
-        packets: &mut Batch,
-        aside: &mut Aside,
-        ways: &Ways,
+        mut packets: Annotated<'a, RouteNumber>,
+        unsent: &mut Unsent,
+        link: &LinkHeaders,
         aead: &dyn Aead,
-        count: &count::PrivateRouter,
+        counters: &Counters,
         meter: &mut impl Meter,
-    ) {
+    ) -> &'a mut Batch {
         let mut jobs: ArrayVec<Job<'_>, BATCH> = ArrayVec::new();
-        let mut refused: Marks = 0;
-        let mut wayless: Marks = 0;
-        for (index, frame) in packets.iter_mut().enumerate() {
-            let route = frame.mark;
-            let tunnel = self.tunnels.get(route as usize).and_then(Option::as_ref);
-            let prepared = tunnel.ok_or(Stop::NoAssociation).and_then(|tunnel| tunnel.prepare(frame, ways));
-            match prepared {
-                Ok((job, is_wayless)) => {
-                    wayless |= Marks::from(is_wayless) << index;
+        let mut outcomes: Notes<Outcome> = Notes::new();
+        let mut all_sealed = true;
+        packets.map(&mut outcomes, |frame, route| {
+            let tunnel = tunnel(&self.tunnels, *route);
+            let outcome = match tunnel.ok_or(Reason::NoSa).and_then(|tunnel| tunnel.prepare(frame, link)) {
+                Ok((job, is_resolved)) => {
                     jobs.push(job);
+                    if is_resolved { Outcome::Sealed } else { Outcome::Unresolved }
                 }
-                Err(stop) => {
-                    refused |= 1 << index;
-                    if let Stop::Unsealed(reason) = stop {
-                        self.count_unsealed(reason, route, count);
-                    }
+                Err(Reason::NoSa) => Outcome::NoSa(*route),
+                Err(reason) => {
+                    let owner = Owner { route: route_counters(&self.tunnels, *route), sa: None };
+                    counters.dropped(1, reason, owner);
+                    Outcome::Dropped
                 }
-            }
-        }
+            };
+            all_sealed &= matches!(outcome, Outcome::Sealed);
+            outcome
+        });
         meter.lap("outbound prepare");
         aead.seal(&mut jobs);
         drop(jobs);
-        if refused | wayless != 0 {
-            let mut indices = 0..BATCH;
-            packets.sift(
-                |_| {
-                    let index = indices.next().unwrap_or_default();
-                    let (is_refused, is_wayless) = (refused >> index & 1 != 0, wayless >> index & 1 != 0);
-                    if is_refused || is_wayless { Err(is_refused) } else { Ok(()) }
-                },
-                |is_refused, mut frame| {
-                    if !is_refused {
+        let frames = packets.into_frames();
+        if !all_sealed {
+            Annotated::new(frames, &mut outcomes).try_retain(
+                |_, outcome| if matches!(outcome, Outcome::Sealed) { Ok(()) } else { Err(outcome) },
+                |outcome, mut frame, _| match outcome {
+                    Outcome::Unresolved => {
                         frame.trim_front(ethernet::HEADER);
-                        aside.bare.push(frame);
-                    } else if !self.has_association(frame.mark) {
-                        aside.stray.push(frame);
+                        unsent.unresolved.push(frame);
                     }
+                    Outcome::NoSa(route) => unsent.without_sa.push((frame, route)),
+                    Outcome::Sealed | Outcome::Dropped => {}
                 },
             );
         }
         meter.lap("outbound seal");
+        frames
     }
 
-    /// Turns an empty frame into a sealed dummy packet of a route. True if there is no way to send it yet: it has no Ethernet
+    /// Turns an empty frame into a sealed dummy packet of a route. False if the next hop is not resolved: it has no Ethernet
     /// header then. `None` if the route has no SA, or its numbers are used up.
-    pub fn seal_dummy(&self, route: u32, frame: &mut Frame, ways: &Ways, aead: &dyn Aead) -> Option<bool> {
-        let tunnel = self.tunnels.get(route as usize)?.as_ref()?;
-        let (job, is_wayless) = tunnel.prepare_dummy(frame, ways).ok()?;
+    pub fn seal_dummy(
+        &self,
+        route: RouteNumber,
+        frame: &mut Frame,
+        link: &LinkHeaders,
+        aead: &dyn Aead,
+    ) -> Option<bool> {
+        let (job, is_resolved) = tunnel(&self.tunnels, route)?.prepare_dummy(frame, link).ok()?;
         aead.seal(&mut [job]);
-        if is_wayless {
+        if !is_resolved {
             frame.trim_front(ethernet::HEADER);
         }
-        Some(is_wayless)
-    }
-
-    /// Counts a packet of a route that has no SA.
-    #[cold]
-    pub fn count_stray(&self, route: u32, count: &count::PrivateRouter) {
-        count.sa_errors.add(1);
-        count.rxerrors.add(1);
-        if let Some(of_route) = self.of_route(route) {
-            of_route.sa_errors.add(1);
-        }
-    }
-
-    #[cold]
-    fn count_unsealed(&self, reason: Unsealed, route: u32, count: &count::PrivateRouter) {
-        let of_route = self.of_route(route);
-        let (leaf, of_route) = match reason {
-            Unsealed::SequenceExhausted => {
-                (&count.sequence_errors, of_route.map(|route| &route.sequence_errors))
-            }
-            Unsealed::NoRoom => (&count.mtu_errors, of_route.map(|route| &route.mtu_errors)),
-        };
-        leaf.add(1);
-        count.rxerrors.add(1);
-        if let Some(leaf) = of_route {
-            leaf.add(1);
-        }
-    }
-
-    fn has_association(&self, route: u32) -> bool {
-        self.tunnels.get(route as usize).and_then(Option::as_ref).is_some_and(Tunnel::has_association)
-    }
-
-    fn of_route(&self, route: u32) -> Option<&count::RouteOutbound> {
-        let tunnel = self.tunnels.get(route as usize)?.as_ref()?;
-        Some(&tunnel.told.counters.outbound)
+        Some(is_resolved)
     }
 }

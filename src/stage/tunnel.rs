@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The way to the gateway of a route: what its outer headers are, how large a packet may be, what the path told.
 
-use super::Ways;
+use super::LinkHeaders;
 use super::path::{Ends, Quote};
-use crate::count;
-use crate::esp::{Job, OutboundSa, Unsealed};
+use crate::count::{self, Reason};
+use crate::esp::{Job, OutboundSa};
 use crate::frame::Frame;
 use crate::prefetch::prefetch;
 use crate::wire::checksum;
@@ -28,8 +28,8 @@ pub struct Tunnel {
     /// Whether shorter packets are extended to the largest (traffic flow confidentiality).
     tfc: bool,
     sa: Option<Box<OutboundSa>>,
-    /// What is told of the route.
-    pub told: Arc<count::Route>,
+    /// What this worker counts of the route.
+    pub stats: Arc<count::Route>,
     path: Path,
 }
 
@@ -78,12 +78,6 @@ enum Outer {
     },
 }
 
-/// Why a packet is not sealed.
-pub(super) enum Stop {
-    NoAssociation,
-    Unsealed(Unsealed),
-}
-
 impl Tunnel {
     /// The outer header is that of `source` to `destination`, which are of one family; else `None`.
     pub fn new(source: IpAddr, destination: IpAddr, mtu: u16, tfc: bool) -> Option<Tunnel> {
@@ -129,7 +123,7 @@ impl Tunnel {
             before: Sent::default(),
             before_laps: 0,
         };
-        Some(Tunnel { outer, mtu, marking: Marking::default(), tfc, sa: None, told: Arc::default(), path })
+        Some(Tunnel { outer, mtu, marking: Marking::default(), tfc, sa: None, stats: Arc::default(), path })
     }
 
     /// The same with another rule for the outer traffic class.
@@ -173,7 +167,7 @@ impl Tunnel {
                     let fits = |narrow: &Narrow| self.outer.inner_mtu(narrow.mtu) < self.path.widest;
                     self.path.narrow = Cell::new(old.path.narrow.get().filter(fits));
                 }
-                Arc::ptr_eq(&self.told, &old.told).then_some(old.path.narrow.get().map(|narrow| narrow.mtu))
+                Arc::ptr_eq(&self.stats, &old.stats).then_some(old.path.narrow.get().map(|narrow| narrow.mtu))
             }
             None => None,
         };
@@ -191,14 +185,18 @@ impl Tunnel {
         if let Some(sa) = &self.sa {
             sa.prefetch();
         }
-        prefetch(&self.told.counters.outbound);
+        prefetch(&self.stats.counters.outbound);
     }
 
     /// All that sealing is but the cryptography: headers in front, the trailer and room for the ICV behind. Tells too
-    /// whether there is no way to send the packet.
+    /// whether the next hop is resolved; else there is no Ethernet header.
     #[inline(always)]
-    pub(super) fn prepare<'a>(&'a self, frame: &'a mut Frame, ways: &Ways) -> Result<(Job<'a>, bool), Stop> {
-        self.surround::<false>(frame, ways)
+    pub(super) fn prepare<'a>(
+        &'a self,
+        frame: &'a mut Frame,
+        link_headers: &LinkHeaders,
+    ) -> Result<(Job<'a>, bool), Reason> {
+        self.surround::<false>(frame, link_headers)
     }
 
     /// As [`Tunnel::prepare`], for a dummy packet: a frame without data, which the peer throws away (RFC 4303 section 2.6).
@@ -206,19 +204,19 @@ impl Tunnel {
     pub(super) fn prepare_dummy<'a>(
         &'a self,
         frame: &'a mut Frame,
-        ways: &Ways,
-    ) -> Result<(Job<'a>, bool), Stop> {
-        self.surround::<true>(frame, ways)
+        link_headers: &LinkHeaders,
+    ) -> Result<(Job<'a>, bool), Reason> {
+        self.surround::<true>(frame, link_headers)
     }
 
     #[inline(always)]
     fn surround<'a, const IS_DUMMY: bool>(
         &'a self,
         frame: &'a mut Frame,
-        ways: &Ways,
-    ) -> Result<(Job<'a>, bool), Stop> {
-        let sa = self.sa.as_deref().ok_or(Stop::NoAssociation)?;
-        let number = sa.draw().map_err(Stop::Unsealed)?;
+        link_headers: &LinkHeaders,
+    ) -> Result<(Job<'a>, bool), Reason> {
+        let sa = self.sa.as_deref().ok_or(Reason::NoSa)?;
+        let number = sa.draw()?;
         let padded = if self.tfc { self.mtu.into() } else { 0 };
         let len = frame.len();
         // The class of the inner packet cannot be read any more once it is sealed.
@@ -232,8 +230,7 @@ impl Tunnel {
         // Headroom is never short: a frame starts with 256 bytes of it.
         let (link, job, family) = match &self.outer {
             Outer::V4 { header, sum } => {
-                let room = sa.encapsulate(number, frame, next_header, padded);
-                let (link, ip, job) = room.map_err(Stop::Unsealed)?;
+                let (link, ip, job) = sa.encapsulate(number, frame, next_header, padded)?;
                 *ip = *header;
                 let len = (ipv4::HEADER + esp::HEADER + job.data.len()) as u16;
                 // Version and header length are in the sum; the class is the low byte of the same word.
@@ -244,8 +241,7 @@ impl Tunnel {
                 (link, job, Family::V4)
             }
             Outer::V6 { header } => {
-                let room = sa.encapsulate(number, frame, next_header, padded);
-                let (link, ip, job) = room.map_err(Stop::Unsealed)?;
+                let (link, ip, job) = sa.encapsulate(number, frame, next_header, padded)?;
                 *ip = *header;
                 let len = (esp::HEADER + job.data.len()) as u16;
                 ip[4..6].copy_from_slice(&len.to_be_bytes());
@@ -254,16 +250,16 @@ impl Tunnel {
                 (link, job, Family::V6)
             }
         };
-        let way = ways.of(family);
-        if let Some(way) = way {
-            *link = *way;
+        let resolved = link_headers.of(family);
+        if let Some(header) = resolved {
+            *link = *header;
         }
         if !IS_DUMMY {
-            let of_route = &self.told.counters.outbound;
+            let of_route = &self.stats.counters.outbound;
             of_route.packets.add(1);
             of_route.bytes.add(len as u64);
         }
-        Ok((job, way.is_none()))
+        Ok((job, resolved.is_some()))
     }
 
     /// Whether such a packet was sent here lately, by the association that is in use or the one before.
@@ -316,7 +312,7 @@ impl Tunnel {
     fn set_mtu(&mut self) {
         let path_mtu = self.path.narrow.get().map_or(0, |narrow| narrow.mtu);
         self.mtu = self.path.narrow.get().map_or(self.path.widest, |narrow| self.outer.inner_mtu(narrow.mtu));
-        self.told.path_mtu.set(path_mtu.into());
+        self.stats.path_mtu.set(path_mtu.into());
     }
 }
 

@@ -101,10 +101,10 @@ const ROUND: Duration = Duration::from_millis(2);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::count::KeyManager;
+    use crate::count::Counters;
     use crate::frame::{Batch, Pool};
     use crate::route::SpiTable;
-    use crate::stage::{Events, ExchangeFilter, datagram_frame};
+    use crate::stage::{Drops, ExchangeFilter, datagram_frame};
     use crate::wire::ip::Addresses;
 
     fn message(spi: u32, kind: u8) -> Datagram {
@@ -171,17 +171,18 @@ mod tests {
     #[test]
     fn a_flood_from_strangers_costs_no_genuine_message_even_if_the_control_thread_sleeps() {
         const SPI: u32 = 7000;
-        let (pool, count) = (Pool::new(8).unwrap(), KeyManager::default());
+        let (pool, counters) = (Pool::new(8).unwrap(), Counters::default());
         let ip = |last: u8| Addresses { v4: Some([192, 0, 2, last].into()), v6: None };
         let (own, peer) = (ip(1).v4.unwrap(), ip(2));
         let mut peers = SpiTable::with_capacity(4);
         peers.insert(SPI, peer.v4.unwrap().into()).unwrap();
-        let (mut filter, mut events) = (ExchangeFilter::new(peers), Events::new());
+        let (filter, mut drops) = (ExchangeFilter { peers }, Drops::default());
+        let count = &counters.key_manager;
         let (inbox, mut shares) = (Inbox::default(), Shares::default());
         let mut arrive = |from: Addresses, payload: &[u8]| {
             let datagram = Datagram::new(own.into(), payload);
             let mut batch: Batch = datagram_frame(&pool, from, 303, &datagram).into_iter().collect();
-            filter.collect(0, &mut batch, |one| inbox.put(&mut shares, one), &count, &mut events);
+            filter.collect(0, &mut batch, |one| inbox.put(&mut shares, one), &mut drops, &counters);
         };
         for round in 0..10_000u32 {
             let kind = 11 + (round % 4) as u8;
@@ -205,7 +206,7 @@ mod tests {
         let delivered = rounds(&inbox).concat();
         assert_eq!(delivered.len(), 20);
         assert!(delivered.iter().all(|(spi, _)| *spi == SPI));
-        assert!(events.is_full() || events.len() <= 10, "a few log lines, not 40,000");
+        assert!(drops.events.is_full() || drops.events.len() <= 10, "a few log lines, not 40,000");
         assert_eq!(pool.available(), 8);
     }
 

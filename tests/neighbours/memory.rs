@@ -3,7 +3,8 @@
 
 use crate::support::site::*;
 use etherparse::{ArpOperation, NetSlice, SlicedPacket};
-use vita::stage::{Overheard, Side};
+use vita::count::Side;
+use vita::stage::Overheard;
 
 /// A site that has to find out who its public next hop is.
 fn asking() -> Site {

@@ -14,9 +14,9 @@ use vita::aead::Secret;
 use vita::count::{Counters, SaCounters};
 use vita::esp::{InboundSa, OutboundSa, Parameters};
 use vita::frame::{Memory, Pool};
-use vita::graph::{Face, Graph, Interface, Plan};
-use vita::route::{PrefixTable, SpiTable};
-use vita::stage::{Datagram, Handoff, Inbound, Tunnel};
+use vita::graph::{Graph, Interface, InterfaceAddress, Plan};
+use vita::route::{PrefixTable, RouteNumber, SpiTable};
+use vita::stage::{Datagram, Handoff, SadEntry, Tunnel};
 use vita::wire::Mac;
 use vita::wire::checksum;
 use vita::wire::ip::Family;
@@ -118,8 +118,14 @@ fn interface(
     Interface { mac: Mac([2, 0, 0, 0, near, mac]), v4: v4.map(face), v6: v6.map(face) }
 }
 
-fn face<Address>((ip, next_hop_ip): (Address, Address)) -> Face<Address> {
-    Face { ip, next_hop_ip, next_hop_mac: Some(Mac(HOST_MAC)), next_hop: Arc::default(), asks: true }
+fn face<Address>((ip, next_hop_ip): (Address, Address)) -> InterfaceAddress<Address> {
+    InterfaceAddress {
+        ip,
+        next_hop_ip,
+        next_hop_mac: Some(Mac(HOST_MAC)),
+        next_hop: Arc::default(),
+        asks: true,
+    }
 }
 
 fn inside4(near: u8) -> (Ipv4Addr, Ipv4Addr) {
@@ -144,7 +150,7 @@ impl Site {
     pub fn new(mut plan: Plan) -> Site {
         let route = Arc::<vita::count::Route>::default();
         for tunnel in plan.tunnels.iter_mut().flatten() {
-            tunnel.told = route.clone();
+            tunnel.stats = route.clone();
         }
         let macs = [plan.private.mac, plan.public.mac];
         let counters = Arc::new(Counters::default());
@@ -167,12 +173,12 @@ impl Site {
     /// Seals with this key and opens with that.
     pub fn with_keys(mut self, seal: &Parameters, open: &Parameters) -> Site {
         let aead = vita::aead::preferred();
-        assert!(self.graph.activate(0, Some(Box::new(OutboundSa::new(seal, aead)))).is_none());
-        let inbound = Inbound {
+        assert!(self.graph.activate(RouteNumber(0), Some(Box::new(OutboundSa::new(seal, aead)))).is_none());
+        let inbound = SadEntry {
             sa: InboundSa::new(open, aead),
-            route: 0,
-            count: self.inbound.clone(),
-            told: self.route.clone(),
+            route: RouteNumber(0),
+            counters: self.inbound.clone(),
+            stats: self.route.clone(),
         };
         assert!(self.graph.install(Box::new(inbound)).is_none());
         self

@@ -15,7 +15,7 @@ mod v4;
 mod v6;
 
 use super::{EXCERPT, Event, Events};
-use crate::count::{self, Counter};
+use crate::count::{self, Counter, Counters};
 use crate::frame::{Batch, Frame};
 use crate::limit::TokenBucket;
 use crate::wire::ip::{Addresses, Family};
@@ -23,16 +23,26 @@ use std::net::IpAddr;
 
 /// One place's ICMP, of both versions.
 pub struct Icmp {
+    place: Place,
     own: Addresses,
     v4: Option<Speaker<v4::Icmpv4>>,
     v6: Option<Speaker<v6::Icmpv6>>,
 }
 
+/// Where in the graph packets for the gateway arrive.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    Private,
+    Public,
+    /// Out of a tunnel.
+    Inbound,
+}
+
 /// Where one place counts.
 #[derive(Clone, Copy)]
 pub struct IcmpCount<'a> {
-    pub v4: &'a count::Icmp4,
-    pub v6: &'a count::Icmp6,
+    v4: &'a count::Icmp4,
+    v6: &'a count::Icmp6,
 }
 
 /// What an error message is about.
@@ -41,17 +51,36 @@ pub enum Problem {
     /// The packet is for us, and we do not speak its protocol or, in IPv6, do not know an option that matters.
     UnknownProtocol,
     TimeExceeded,
-    /// The frame's mark has the size of the largest packet that would have passed.
-    TooBig,
+    /// The largest packet that would have passed has `mtu` bytes.
+    TooBig {
+        mtu: u16,
+    },
 }
 
 impl Icmp {
-    pub fn new(own: Addresses) -> Icmp {
-        Icmp { own, v4: own.v4.map(Speaker::new), v6: own.v6.map(Speaker::new) }
+    pub fn new(place: Place, own: Addresses) -> Icmp {
+        Icmp { place, own, v4: own.v4.map(Speaker::new), v6: own.v6.map(Speaker::new) }
     }
 
+    /// The addresses that it speaks for.
     pub fn own(&self) -> Addresses {
         self.own
+    }
+
+    /// Goes over to other addresses, if they are others.
+    pub fn change(&mut self, own: Addresses) {
+        if self.own != own {
+            *self = Icmp::new(self.place, own);
+        }
+    }
+
+    /// Where it counts.
+    pub fn count<'a>(&self, counters: &'a Counters) -> IcmpCount<'a> {
+        match self.place {
+            Place::Private => IcmpCount { v4: &counters.private_icmp4, v6: &counters.private_icmp6 },
+            Place::Public => IcmpCount { v4: &counters.public_icmp4, v6: &counters.public_icmp6 },
+            Place::Inbound => IcmpCount { v4: &counters.inbound_icmp4, v6: &counters.inbound_icmp6 },
+        }
     }
 
     /// Handles packets to the gateway itself. Answers are IP packets; reports of packets that were too big on their way
@@ -84,12 +113,11 @@ impl Icmp {
     pub fn report(
         &mut self,
         now_ns: u64,
-        problem: Problem,
-        offenders: &mut Batch,
+        problems: impl IntoIterator<Item = (Frame, Problem)>,
         answers: &mut Batch,
         count: IcmpCount<'_>,
     ) {
-        for frame in offenders.drain(..) {
+        for (frame, problem) in problems {
             match (Family::of_packet(frame.data()), &mut self.v4, &mut self.v6) {
                 (Some(Family::V4), Some(speaker), _) => {
                     answers.extend(speaker.report(now_ns, problem, frame, count.v4));
@@ -266,7 +294,7 @@ impl<V: Version> Speaker<V> {
         let budget = match problem {
             Problem::UnknownProtocol => &mut self.sent.unknown_protocol,
             Problem::TimeExceeded => &mut self.sent.time_exceeded,
-            Problem::TooBig => &mut self.sent.too_big,
+            Problem::TooBig { .. } => &mut self.sent.too_big,
         };
         if !budget.spend(now_ns) {
             common.rate_limited.add(1);

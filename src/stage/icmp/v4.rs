@@ -62,8 +62,7 @@ impl Version for Icmpv4 {
                 (icmpv4::DESTINATION_UNREACHABLE, icmpv4::PROTOCOL_UNREACHABLE, [0; 4])
             }
             Problem::TimeExceeded => (icmpv4::TIME_EXCEEDED, icmpv4::TTL_EXCEEDED, [0; 4]),
-            Problem::TooBig => {
-                let mtu = u16::try_from(frame.mark).unwrap_or(u16::MAX);
+            Problem::TooBig { mtu } => {
                 let rest = icmpv4::next_hop_mtu(mtu);
                 (icmpv4::DESTINATION_UNREACHABLE, icmpv4::FRAGMENTATION_NEEDED, rest)
             }

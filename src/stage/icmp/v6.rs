@@ -71,7 +71,7 @@ impl Version for Icmpv6 {
                 (icmpv6::PARAMETER_PROBLEM, code, pointer as u32)
             }
             Problem::TimeExceeded => (icmpv6::TIME_EXCEEDED, icmpv6::HOP_LIMIT_EXCEEDED, 0),
-            Problem::TooBig => (icmpv6::PACKET_TOO_BIG, 0, frame.mark),
+            Problem::TooBig { mtu } => (icmpv6::PACKET_TOO_BIG, 0, mtu.into()),
         };
         let (source, destination, quoted) = (own, offender.source(), icmpv6::quote(&offender).len());
         frame.truncate(quoted);

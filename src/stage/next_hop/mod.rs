@@ -10,7 +10,7 @@
 //! believe and what to do with packets that have to wait is the same for both.
 //!
 //! Sealing writes several headers in front of a packet, and while the way is known, that of Ethernet with them: see
-//! [`Ways`]. Then there is nothing left to do here.
+//! [`LinkHeaders`]. Then there is nothing left to do here.
 //!
 //! A question leaves every few seconds whether or not the answer is known. That is how a router that fails over without
 //! a word is found, and it takes the place of neighbour unreachability detection (RFC 4861 section 7.3).
@@ -23,7 +23,7 @@ mod mld;
 mod nd;
 
 use super::{Event, Events};
-use crate::count;
+use crate::count::{self, Counters, Owner, Reason, Side};
 use crate::frame::{Batch, Frame, Pool, Port};
 use crate::wire::ethernet::{self, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet};
 use crate::wire::ip::Family;
@@ -35,13 +35,6 @@ use arrayvec::ArrayVec;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-/// Which interface of the gateway.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Side {
-    Private,
-    Public,
-}
 
 /// A frame that a neighbour sent to everyone, so that the kernel has it, not the queue of a worker.
 #[derive(Clone)]
@@ -69,6 +62,7 @@ pub struct Resolved(AtomicU64);
 
 /// One interface's neighbours, one for each family at most.
 pub struct NextHop {
+    side: Side,
     own_mac: Mac,
     v4: Option<Neighbour>,
     v6: Option<Neighbour>,
@@ -113,9 +107,6 @@ struct Told {
     /// Whether this replaces an address that is known.
     overrides: bool,
 }
-
-/// It said nothing that makes sense.
-struct Nonsense;
 
 impl Resolved {
     /// The address, once it is known.
@@ -220,8 +211,9 @@ impl Announcements {
 }
 
 impl NextHop {
-    pub fn new(own_mac: Mac, v4: Option<Neighbour>, v6: Option<Neighbour>) -> NextHop {
+    pub fn new(side: Side, own_mac: Mac, v4: Option<Neighbour>, v6: Option<Neighbour>) -> NextHop {
         NextHop {
+            side,
             own_mac,
             v4,
             v6,
@@ -240,7 +232,7 @@ impl NextHop {
 
     /// Goes over to other neighbours. Those that stay the same are kept as they are. What waits for another is lost: it
     /// was made for the addresses of before.
-    pub fn change(&mut self, next: NextHop, count: &count::NextHop) {
+    pub fn change(&mut self, next: NextHop, counters: &Counters) {
         let mut changed = self.own_mac != next.own_mac;
         let mut moved = changed;
         self.own_mac = next.own_mac;
@@ -259,8 +251,7 @@ impl NextHop {
             }
         }
         if changed {
-            count.unresolved_errors.add(self.waiting.len() as u64);
-            self.waiting.clear();
+            self.drop_waiting(counters);
         }
         if moved {
             self.announce();
@@ -268,25 +259,33 @@ impl NextHop {
     }
 
     /// Sends IP packets on their way, or keeps them for a short while if the way is not known yet.
-    pub fn send(&mut self, now_ns: u64, packets: &mut Batch, port: &mut impl Port, count: &count::NextHop) {
+    pub fn send(&mut self, now_ns: u64, packets: &mut Batch, port: &mut impl Port, counters: &Counters) {
         if packets.is_empty() {
             return;
         }
-        let ways = self.ways();
-        packets.sift(|frame| ways.go(frame), |Unknown, frame| self.hold(now_ns, frame, count));
+        let headers = self.link_headers();
+        let mut unresolved = Batch::new();
+        packets.try_retain(|frame| headers.prepend_any(frame).ok_or(()), |(), frame| unresolved.push(frame));
         port.transmit(packets);
+        self.queue(now_ns, &mut unresolved, counters);
     }
 
-    /// Keeps a packet for a short while.
-    #[cold]
-    pub fn hold(&mut self, now_ns: u64, packet: Frame, count: &count::NextHop) {
+    /// Keeps packets for a short while, until the next hop is resolved.
+    pub fn queue(&mut self, now_ns: u64, packets: &mut Batch, counters: &Counters) {
+        if packets.is_empty() {
+            return;
+        }
         if self.waiting.is_empty() {
             self.waiting_since_ns = now_ns;
         }
-        if let Err(refused) = self.waiting.try_push(packet) {
-            drop(refused);
-            count.unresolved_errors.add(1);
-        }
+        self.waiting.append(packets);
+        counters.dropped(packets.len() as u64, Reason::Unresolved(self.side), Owner::default());
+        packets.clear();
+    }
+
+    fn drop_waiting(&mut self, counters: &Counters) {
+        counters.dropped(self.waiting.len() as u64, Reason::Unresolved(self.side), Owner::default());
+        self.waiting.clear();
     }
 
     /// Takes what neighbours say, answers those that ask for our address, and learns from the next hop.
@@ -295,9 +294,11 @@ impl NextHop {
         now_ns: u64,
         packets: &mut Batch,
         port: &mut impl Port,
-        count: &count::NextHop,
+        counters: &Counters,
         events: &mut Events,
     ) {
+        let count = counters.next_hop(self.side);
+        let dropped = |reason| counters.dropped(1, reason, Owner::default());
         let mut answers = Batch::new();
         for mut frame in packets.drain(..) {
             let ethertype = Ethernet::parse(frame.data()).map(|header| header.ethertype());
@@ -307,9 +308,9 @@ impl NextHop {
                 // Dispatch sends nothing else here.
                 _ => continue,
             };
-            let (errors, replies) = match family {
-                Family::V4 => (&count.arp_errors, &count.arp_replies),
-                Family::V6 => (&count.nd_errors, &count.na_replies),
+            let (error, replies) = match family {
+                Family::V4 => (Reason::Arp(self.side), &count.arp_replies),
+                Family::V6 => (Reason::NeighbourDiscovery(self.side), &count.na_replies),
             };
             let Some(neighbour) = neighbour else { continue };
             if let (Family::V6, Some(query)) = (family, group_query(frame.data())) {
@@ -319,17 +320,17 @@ impl NextHop {
                         self.listener.hear(now_ns, &query, solicited_node(own_ip), random);
                     }
                     (Ok(_), _) => {}
-                    (Err(_), _) => count.mld_errors.add(1),
+                    (Err(_), _) => dropped(Reason::Mld(self.side)),
                 }
                 continue;
             }
             let heard = match (neighbour.own_ip, neighbour.ip) {
                 (IpAddr::V4(own_ip), IpAddr::V4(ip)) => arp::hear(frame.data(), own_ip, ip),
                 (IpAddr::V6(own_ip), IpAddr::V6(ip)) => nd::hear(frame.data(), own_ip, ip),
-                _ => Err(Nonsense),
+                _ => None,
             };
-            let Ok(heard) = heard else {
-                errors.add(1);
+            let Some(heard) = heard else {
+                dropped(error);
                 continue;
             };
             if let (true, Some(told)) = (neighbour.learns, &heard.told) {
@@ -355,15 +356,15 @@ impl NextHop {
     }
 
     /// What time brings: the next questions, the end of waiting. Gives the time of the next call.
-    pub fn tick(&mut self, now_ns: u64, pool: &Pool, port: &mut impl Port, count: &count::NextHop) -> u64 {
+    pub fn tick(&mut self, now_ns: u64, pool: &Pool, port: &mut impl Port, counters: &Counters) -> u64 {
+        let count = counters.next_hop(self.side);
         if !self.waiting.is_empty() {
             let since_ns = self.waiting_since_ns;
             let mut waiting = std::mem::take(&mut self.waiting);
-            self.send(now_ns, &mut waiting, port, count);
+            self.send(now_ns, &mut waiting, port, counters);
             self.waiting_since_ns = since_ns;
             if now_ns.saturating_sub(since_ns) >= PATIENCE_NS {
-                count.unresolved_errors.add(self.waiting.len() as u64);
-                self.waiting.clear();
+                self.drop_waiting(counters);
             }
         }
         let mut due_ns = u64::MAX;
@@ -419,42 +420,39 @@ impl NextHop {
         mixed ^ mixed >> 31
     }
 
-    /// Where packets go at this moment.
+    /// The Ethernet headers of this moment.
     #[inline]
-    pub fn ways(&self) -> Ways {
-        let way = |neighbour: &Option<Neighbour>, ethertype| {
+    pub fn link_headers(&self) -> LinkHeaders {
+        let header = |neighbour: &Option<Neighbour>, ethertype| {
             let mut front = [0; ethernet::HEADER];
             let destination = neighbour.as_ref()?.address.mac()?;
             ethernet::Header { destination, source: self.own_mac, ethertype }.write(&mut front);
             Some(front)
         };
-        Ways { v4: way(&self.v4, ETHERTYPE_IPV4), v6: way(&self.v6, ETHERTYPE_IPV6) }
+        LinkHeaders { v4: header(&self.v4, ETHERTYPE_IPV4), v6: header(&self.v6, ETHERTYPE_IPV6) }
     }
 }
 
-/// The Ethernet headers of the moment, as far as they are known.
-pub struct Ways {
+/// The Ethernet headers in front of packets of each family, where the next hop is resolved.
+pub struct LinkHeaders {
     v4: Option<[u8; ethernet::HEADER]>,
     v6: Option<[u8; ethernet::HEADER]>,
 }
 
-/// There is no way yet.
-pub struct Unknown;
-
-impl Ways {
+impl LinkHeaders {
     #[inline]
-    fn go(&self, packet: &mut Frame) -> Result<(), Unknown> {
-        let family = Family::of_packet(packet.data()).ok_or(Unknown)?;
-        self.take(packet, family)
+    fn prepend_any(&self, packet: &mut Frame) -> Option<()> {
+        let family = Family::of_packet(packet.data())?;
+        self.prepend(packet, family)
     }
 
-    /// Puts the header in front of an IP packet of this family. Headroom is never short: at most the outer IP and ESP
-    /// headers were put there before.
+    /// Puts the header in front of an IP packet of this family, if the next hop is resolved. Headroom is never short: at most
+    /// the outer IP and ESP headers were put there before.
     #[inline(always)]
-    pub fn take(&self, packet: &mut Frame, family: Family) -> Result<(), Unknown> {
-        let way = self.of(family).ok_or(Unknown)?;
-        *packet.prepend_chunk().ok_or(Unknown)? = *way;
-        Ok(())
+    pub fn prepend(&self, packet: &mut Frame, family: Family) -> Option<()> {
+        let header = self.of(family)?;
+        *packet.prepend_chunk()? = *header;
+        Some(())
     }
 
     /// The header in front of packets of this family.

@@ -2,7 +2,7 @@
 //! How neighbours talk with IPv6.
 
 use super::mld::Report;
-use super::{Heard, Nonsense, Told, is_station};
+use super::{Heard, Told, is_station};
 use crate::frame::Frame;
 use crate::wire::ethernet::{self, ETHERTYPE_IPV6, Ethernet};
 use crate::wire::ipv6::Ipv6;
@@ -12,13 +12,13 @@ use crate::wire::{self, Mac};
 use std::net::Ipv6Addr;
 
 /// What was said, after all checks of RFC 4861 section 7.1; and, as with ARP, no one else may have our address.
-pub(super) fn hear(frame: &[u8], own_ip: Ipv6Addr, next_hop: Ipv6Addr) -> Result<Heard, Nonsense> {
-    let ethernet = Ethernet::parse(frame).map_err(|_| Nonsense)?;
-    let packet = Ipv6::parse(ethernet.payload()).map_err(|_| Nonsense)?;
-    let message = Message::parse(&packet).map_err(|_| Nonsense)?;
+pub(super) fn hear(frame: &[u8], own_ip: Ipv6Addr, next_hop: Ipv6Addr) -> Option<Heard> {
+    let ethernet = Ethernet::parse(frame).ok()?;
+    let packet = Ipv6::parse(ethernet.payload()).ok()?;
+    let message = Message::parse(&packet).ok()?;
     let ethernet_source = ethernet.source();
     if ethernet_source.is_multicast() || packet.source() == own_ip || packet.source().is_multicast() {
-        return Err(Nonsense);
+        return None;
     }
     match message {
         Message::Solicitation { source, target, source_mac } => {
@@ -28,18 +28,18 @@ pub(super) fn hear(frame: &[u8], own_ip: Ipv6Addr, next_hop: Ipv6Addr) -> Result
             // Who has no address yet is answered by way of all nodes.
             let is_answered_to_all = source.is_unspecified() && source_mac.is_none();
             if !is_answered_to_all && !is_station(mac) {
-                return Err(Nonsense);
+                return None;
             }
             let told = source_mac.filter(|_| source == next_hop).map(|mac| Told { mac, overrides: true });
-            Ok(Heard { told, asker: (target == own_ip).then_some((source.into(), mac)) })
+            Some(Heard { told, asker: (target == own_ip).then_some((source.into(), mac)) })
         }
         Message::Advertisement { target, target_mac, overrides } => {
             if target == own_ip || target_mac.is_some_and(|mac| !is_station(mac)) {
-                return Err(Nonsense);
+                return None;
             }
             // Section 7.2.5: without an address there is nothing to learn.
             let told = target_mac.filter(|_| target == next_hop).map(|mac| Told { mac, overrides });
-            Ok(Heard { told, asker: None })
+            Some(Heard { told, asker: None })
         }
     }
 }
