@@ -6,7 +6,7 @@ use super::{ApplyError, Options};
 use crate::config::{Config, Link};
 use crate::frame::{CHUNK, HEADROOM};
 use crate::wire::ip::{Addresses, Family};
-use crate::wire::{Mac, esp, ethernet, ipv4, ipv6};
+use crate::wire::{Mac, envelope, esp, ethernet};
 use crate::worker::{Attachment, Seat};
 use crate::xdp::{Device, DeviceError, Filter, Side};
 use std::collections::{BTreeMap, BTreeSet};
@@ -214,8 +214,8 @@ impl Layout {
             outer = seat.public.iter().fold(outer, |mtu, public| mtu.min(public.device.mtu));
         }
         // At most what was configured, which has this type.
-        let over = |header: usize| inner.min(esp::inner_mtu(outer, header)) as u16;
-        Mtus { over_ipv4: over(ipv4::HEADER), over_ipv6: over(ipv6::HEADER) }
+        let over = |family| inner.min(envelope::inner_mtu(family, outer)) as u16;
+        Mtus { over_ipv4: over(Family::V4), over_ipv6: over(Family::V6) }
     }
 }
 

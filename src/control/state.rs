@@ -6,8 +6,8 @@ use super::plan::Numbers;
 use super::queue::{self, Queue};
 use crate::config::{Config, Rejected, State};
 use crate::count::{Counters, KeyManager as KeyCounters, Totals};
+use crate::wire::envelope;
 use crate::wire::ip::Family;
-use crate::wire::{esp, ipv4, ipv6};
 use crate::xdp::Unserved;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -98,7 +98,7 @@ fn routes(state: &mut State, running: &Running<'_>) -> Result<(), Rejected> {
                     path_mtu => {
                         entry.set(&["path-mtu"], path_mtu);
                         // The gauge is never above what fits a packet's length field.
-                        let inner = esp::inner_mtu(path_mtu as u32, outer_header(route.outer));
+                        let inner = envelope::inner_mtu(route.outer, path_mtu as u32);
                         widest.min(inner.into())
                     }
                 };
@@ -107,11 +107,4 @@ fn routes(state: &mut State, running: &Running<'_>) -> Result<(), Rejected> {
         }
     }
     Ok(())
-}
-
-fn outer_header(family: Family) -> usize {
-    match family {
-        Family::V4 => ipv4::HEADER,
-        Family::V6 => ipv6::HEADER,
-    }
 }

@@ -11,13 +11,13 @@
 //! than a packet that is dropped.
 
 use super::exception::{Drops, Owner};
+use super::prepend_ip;
 use crate::count::{Counters, Reason};
 use crate::frame::{Batch, Frame, Pool};
 use crate::route::SpiTable;
 use crate::wire::Malformed;
 use crate::wire::ip::{Addresses, Family, Ip};
-use crate::wire::ipv4::{self, PROTOCOL_UDP};
-use crate::wire::ipv6;
+use crate::wire::ipv4::PROTOCOL_UDP;
 use crate::wire::udp::{self, Udp};
 use std::net::IpAddr;
 
@@ -124,39 +124,9 @@ pub fn datagram_frame(pool: &Pool, own: Addresses, port: u16, datagram: &Datagra
     let payload = datagram.payload();
     let len = udp::HEADER + payload.len();
     udp::build(frame.append(len)?, source, datagram.peer, port, port, payload);
-    let payload_len = len as u16;
-    match (source, datagram.peer) {
-        (IpAddr::V4(source), IpAddr::V4(destination)) => {
-            let header = ipv4::Header {
-                tos: 0,
-                id: 0,
-                dont_fragment: true,
-                ttl: TTL,
-                protocol: PROTOCOL_UDP,
-                source,
-                destination,
-                payload_len,
-            };
-            header.write(frame.prepend(ipv4::HEADER)?.first_chunk_mut()?);
-        }
-        (IpAddr::V6(source), IpAddr::V6(destination)) => {
-            let header = ipv6::Header {
-                traffic_class: 0,
-                flow_label: 0,
-                next_header: PROTOCOL_UDP,
-                hop_limit: TTL,
-                source,
-                destination,
-                payload_len,
-            };
-            header.write(frame.prepend(ipv6::HEADER)?.first_chunk_mut()?);
-        }
-        // `source` was chosen to be of the peer's family.
-        _ => return None,
-    }
+    prepend_ip(&mut frame, 0, PROTOCOL_UDP, source, datagram.peer)?;
     Some(frame)
 }
 
-const TTL: u8 = 64;
 /// Where the type of the message is.
 const KIND: usize = 4;

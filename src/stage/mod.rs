@@ -46,7 +46,8 @@ pub use seal::{Seal, Unsent};
 pub use tunnel::Tunnel;
 
 use crate::count::Reason;
-use crate::wire::Mac;
+use crate::frame::Frame;
+use crate::wire::{Mac, ipv4, ipv6};
 use arrayvec::ArrayVec;
 use std::net::IpAddr;
 
@@ -76,3 +77,20 @@ const EXCERPT: usize = 48;
 
 /// Events of one pass through the graph; what exceeds it is dropped, the counters have it.
 pub type Events = ArrayVec<Event, 16>;
+
+/// Puts an IP header in front of a packet of our own. The addresses are of one family.
+fn prepend_ip(frame: &mut Frame, class: u8, protocol: u8, source: IpAddr, destination: IpAddr) -> Option<()> {
+    let payload_len = frame.len() as u16;
+    match (source, destination) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            let header = ipv4::Header::of_ours(protocol, source, destination, payload_len);
+            ipv4::Header { tos: class, ..header }.write(frame.prepend_chunk()?);
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            let header = ipv6::Header::of_ours(protocol, source, destination, payload_len);
+            ipv6::Header { traffic_class: class, ..header }.write(frame.prepend_chunk()?);
+        }
+        _ => return None,
+    }
+    Some(())
+}

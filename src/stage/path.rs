@@ -24,10 +24,10 @@ use super::icmp::IcmpCount;
 use super::tunnel::MARKS;
 use super::{Event, Events, Tunnel};
 use crate::frame::{Batch, Frame};
+use crate::wire::envelope::Quote;
 use crate::wire::icmpv4::Icmpv4;
 use crate::wire::icmpv6::Icmpv6;
 use crate::wire::ip::{Family, Ip};
-use crate::wire::ipv4::{self, PROTOCOL_ESP};
 use crate::wire::ipv6;
 
 /// Believes reports, and forgets them in time.
@@ -147,67 +147,27 @@ struct Report {
     quote: Option<Quote>,
 }
 
-/// What is known of the packet that a message is about: RFC 792 has eight bytes quoted behind its header.
-pub(super) struct Quote {
-    pub ends: Ends,
-    pub spi: u32,
-    pub sequence_low: u32,
-}
-
-/// Source and destination, as they stand in the header.
-pub(super) enum Ends {
-    V4([u8; 8]),
-    V6([u8; 32]),
-}
-
-/// Of no interest is what is about an answer or the key exchange: neither comes near the size of a path.
+/// Ignores errors that quote anything but ESP: answers and the key exchange come nowhere near the size of a path.
 fn read(frame: &Frame) -> Option<Report> {
-    match Ip::parse(frame.data()).ok()? {
+    let (family, mtu, quote) = match Ip::parse(frame.data()).ok()? {
         Ip::V4(ip) => {
             let message = Icmpv4::parse(ip.payload()).ok()?;
             let ([_, _, high, low], quote) = (message.rest(), message.body());
-            if (Family::of_packet(quote)?, *quote.get(9)?) != (Family::V4, PROTOCOL_ESP) {
-                return None;
-            }
             let mtu = match u16::from_be_bytes([high, low]) {
                 // No path is as narrow as that: nothing is said by it.
                 0 => plateau_below(quote).unwrap_or(u16::MAX),
                 mtu => mtu,
             };
-            Some(Report { mtu: Some(mtu.max(SMALLEST_V4)), quote: Quote::of_v4(quote) })
+            (Family::V4, Some(mtu.max(SMALLEST_V4)), quote)
         }
         Ip::V6(ip) => {
             let message = Icmpv6::parse(ip.packet().get(ip.upper().ok()?.offset..)?).ok()?;
-            let quote = message.body();
-            if (Family::of_packet(quote)?, *quote.get(6)?) != (Family::V6, PROTOCOL_ESP) {
-                return None;
-            }
             let mtu = u16::try_from(u32::from_be_bytes(message.rest())).unwrap_or(u16::MAX);
             //= RFC 8201 section 4: a message that tells of less than the IPv6 minimum link MTU must be discarded.
-            let mtu = (mtu >= ipv6::MIN_MTU).then_some(mtu);
-            Some(Report { mtu, quote: Quote::of_v6(quote) })
+            (Family::V6, (mtu >= ipv6::MIN_MTU).then_some(mtu), message.body())
         }
-    }
-}
-
-impl Quote {
-    /// We send neither options nor fragments.
-    fn of_v4(packet: &[u8]) -> Option<Quote> {
-        let (header, esp) = packet.split_first_chunk::<{ ipv4::HEADER }>()?;
-        let is_plain = header[0] == PLAIN_V4 && header[6] & 0x1f == 0 && header[7] == 0;
-        Quote::between(Ends::V4(*header.last_chunk()?), esp).filter(|_| is_plain)
-    }
-
-    fn of_v6(packet: &[u8]) -> Option<Quote> {
-        let (header, esp) = packet.split_first_chunk::<{ ipv6::HEADER }>()?;
-        Quote::between(Ends::V6(*header.last_chunk()?), esp)
-    }
-
-    fn between(ends: Ends, esp: &[u8]) -> Option<Quote> {
-        let (spi, rest) = esp.split_first_chunk()?;
-        let (spi, sequence_low) = (u32::from_be_bytes(*spi), u32::from_be_bytes(*rest.first_chunk()?));
-        Some(Quote { ends, spi, sequence_low })
-    }
+    };
+    Quote::is_esp(quote, family).then(|| Report { mtu, quote: Quote::parse(quote, family) })
 }
 
 /// RFC 1191 section 5: a router that is older than path MTU discovery says zero. Then the path carries, perhaps, the
@@ -228,7 +188,5 @@ const LAP_NS: u64 = 1_000_000_000;
 const STEP: usize = 64;
 /// What every host of IPv4 takes (RFC 791 section 3.1): less is not believed, so that nobody can choke a tunnel.
 const SMALLEST_V4: u16 = 576;
-/// Version 4, and a header of five words.
-const PLAIN_V4: u8 = 0x45;
 /// RFC 1191 section 7.1, table 7-1, from what an interface can have down to the smallest that is believed.
 const PLATEAUS: [u16; 7] = [8166, 4352, 2002, 1492, 1006, 576, 508];

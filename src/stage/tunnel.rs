@@ -2,16 +2,15 @@
 //! The way to the gateway of a route: what its outer headers are, how large a packet may be, what the path told.
 
 use super::LinkHeaders;
-use super::path::{Ends, Quote};
 use crate::count::{self, Reason};
 use crate::esp::{Job, OutboundSa};
 use crate::frame::Frame;
 use crate::prefetch::prefetch;
-use crate::wire::checksum;
 use crate::wire::class::{self, Marking};
+use crate::wire::envelope::{Envelope, Quote};
 use crate::wire::esp;
 use crate::wire::ip::Family;
-use crate::wire::ipv4::{self, PROTOCOL_ESP, PROTOCOL_IPIP};
+use crate::wire::ipv4::PROTOCOL_IPIP;
 use crate::wire::ipv6::{self, PROTOCOL_IPV6};
 use std::cell::Cell;
 use std::net::IpAddr;
@@ -20,7 +19,7 @@ use std::sync::Arc;
 /// The way to the gateway of one route. What every packet needs of it is one line of the cache.
 #[repr(C, align(64))]
 pub struct Tunnel {
-    outer: Outer,
+    envelope: Envelope,
     /// The largest inner packet at present, in bytes.
     pub(super) mtu: u16,
     /// The traffic class of the outer header, by that of the inner packet.
@@ -66,55 +65,10 @@ struct Narrow {
     until_ns: u64,
 }
 
-/// The header in front of ESP, but for what depends on the packet.
-enum Outer {
-    V4 {
-        header: [u8; ipv4::HEADER],
-        /// The sum of its words, with type of service, length and checksum as zero.
-        sum: u16,
-    },
-    V6 {
-        header: [u8; ipv6::HEADER],
-    },
-}
-
 impl Tunnel {
     /// The outer header is that of `source` to `destination`, which are of one family; else `None`.
     pub fn new(source: IpAddr, destination: IpAddr, mtu: u16, tfc: bool) -> Option<Tunnel> {
-        let outer = match (source, destination) {
-            (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                let mut header = [0; ipv4::HEADER];
-                let fields = ipv4::Header {
-                    tos: 0,
-                    id: 0,
-                    dont_fragment: true,
-                    ttl: TTL,
-                    protocol: PROTOCOL_ESP,
-                    source,
-                    destination,
-                    payload_len: 0,
-                };
-                fields.write(&mut header);
-                header[2..4].fill(0);
-                header[10..12].fill(0);
-                Outer::V4 { header, sum: checksum::sum(&header) as u16 }
-            }
-            (IpAddr::V6(source), IpAddr::V6(destination)) => {
-                let mut header = [0; ipv6::HEADER];
-                let fields = ipv6::Header {
-                    traffic_class: 0,
-                    flow_label: 0,
-                    next_header: PROTOCOL_ESP,
-                    hop_limit: TTL,
-                    source,
-                    destination,
-                    payload_len: 0,
-                };
-                fields.write(&mut header);
-                Outer::V6 { header }
-            }
-            _ => return None,
-        };
+        let envelope = Envelope::new(source, destination)?;
         let path = Path {
             widest: mtu,
             narrow: Cell::new(None),
@@ -123,7 +77,15 @@ impl Tunnel {
             before: Sent::default(),
             before_laps: 0,
         };
-        Some(Tunnel { outer, mtu, marking: Marking::default(), tfc, sa: None, stats: Arc::default(), path })
+        Some(Tunnel {
+            envelope,
+            mtu,
+            marking: Marking::default(),
+            tfc,
+            sa: None,
+            stats: Arc::default(),
+            path,
+        })
     }
 
     /// The same with another rule for the outer traffic class.
@@ -134,8 +96,7 @@ impl Tunnel {
     /// The same for a route that carries IPv6: no report makes its inner MTU smaller than the IPv6 minimum link MTU
     /// (RFC 8200 section 5), below which IPv6 does not work at all.
     pub fn with_ipv6_inside(mut self) -> Tunnel {
-        let text = (usize::from(ipv6::MIN_MTU) + esp::TRAILER).next_multiple_of(4);
-        self.path.floor = (self.outer.header_len() + esp::HEADER + text + esp::ICV) as u16;
+        self.path.floor = self.envelope.outer_len(ipv6::MIN_MTU.into()) as u16;
         self
     }
 
@@ -163,8 +124,8 @@ impl Tunnel {
                 self.sa = old.sa.take();
                 self.path.before = std::mem::take(&mut old.path.before);
                 (self.path.before_laps, self.path.marks) = (old.path.before_laps, old.path.marks);
-                if self.outer.destination() == old.outer.destination() {
-                    let fits = |narrow: &Narrow| self.outer.inner_mtu(narrow.mtu) < self.path.widest;
+                if self.envelope.destination() == old.envelope.destination() {
+                    let fits = |narrow: &Narrow| self.envelope.inner_mtu(narrow.mtu) < self.path.widest;
                     self.path.narrow = Cell::new(old.path.narrow.get().filter(fits));
                 }
                 Arc::ptr_eq(&self.stats, &old.stats).then_some(old.path.narrow.get().map(|narrow| narrow.mtu))
@@ -228,25 +189,15 @@ impl Tunnel {
         };
         let class = self.marking.outer(class);
         // Headroom is never short: a frame starts with 256 bytes of it.
-        let (link, job, family) = match &self.outer {
-            Outer::V4 { header, sum } => {
-                let (link, ip, job) = sa.encapsulate(number, frame, next_header, padded)?;
-                *ip = *header;
-                let len = (ipv4::HEADER + esp::HEADER + job.data.len()) as u16;
-                // Version and header length are in the sum; the class is the low byte of the same word.
-                let checksum = checksum::fold(u32::from(*sum) + u32::from(class) + u32::from(len));
-                ip[1] = class;
-                ip[2..4].copy_from_slice(&len.to_be_bytes());
-                ip[10..12].copy_from_slice(&checksum.to_be_bytes());
+        let (link, job, family) = match &self.envelope {
+            Envelope::Ipv4(template) => {
+                let (link, outer, job) = sa.encapsulate(number, frame, next_header, padded)?;
+                template.write(outer, class, esp::HEADER + job.data.len());
                 (link, job, Family::V4)
             }
-            Outer::V6 { header } => {
-                let (link, ip, job) = sa.encapsulate(number, frame, next_header, padded)?;
-                *ip = *header;
-                let len = (esp::HEADER + job.data.len()) as u16;
-                ip[4..6].copy_from_slice(&len.to_be_bytes());
-                // The header has no class yet, and no flow label.
-                (ip[0], ip[1]) = (header[0] | class >> 4, class << 4);
+            Envelope::Ipv6(template) => {
+                let (link, outer, job) = sa.encapsulate(number, frame, next_header, padded)?;
+                template.write(outer, class, esp::HEADER + job.data.len());
                 (link, job, Family::V6)
             }
         };
@@ -266,7 +217,7 @@ impl Tunnel {
     #[inline]
     pub(super) fn has_sent(&self, quote: &Quote) -> bool {
         // First what is at hand: there are thousands of tunnels.
-        self.outer.is_between(&quote.ends)
+        self.envelope.has_ends_of(quote)
             && (self.path.before.includes(quote)
                 || self.sa.as_deref().is_some_and(|sa| self.path.sent_by(sa).includes(quote)))
     }
@@ -288,7 +239,7 @@ impl Tunnel {
         let mtu = mtu.max(self.path.floor);
         let is_less = match self.path.narrow.get() {
             Some(narrow) => mtu < narrow.mtu,
-            None => self.outer.inner_mtu(mtu) < self.path.widest,
+            None => self.envelope.inner_mtu(mtu) < self.path.widest,
         };
         let is_confirmed = self.path.narrow.get().is_some_and(|narrow| narrow.mtu == mtu);
         if is_less || is_confirmed {
@@ -311,7 +262,8 @@ impl Tunnel {
 
     fn set_mtu(&mut self) {
         let path_mtu = self.path.narrow.get().map_or(0, |narrow| narrow.mtu);
-        self.mtu = self.path.narrow.get().map_or(self.path.widest, |narrow| self.outer.inner_mtu(narrow.mtu));
+        self.mtu =
+            self.path.narrow.get().map_or(self.path.widest, |narrow| self.envelope.inner_mtu(narrow.mtu));
         self.stats.path_mtu.set(path_mtu.into());
     }
 }
@@ -331,39 +283,8 @@ impl Sent {
     }
 }
 
-impl Outer {
-    #[inline]
-    fn is_between(&self, ends: &Ends) -> bool {
-        match (self, ends) {
-            (Outer::V4 { header, .. }, Ends::V4(ends)) => header[12..] == ends[..],
-            (Outer::V6 { header }, Ends::V6(ends)) => header[8..] == ends[..],
-            _ => false,
-        }
-    }
-
-    fn destination(&self) -> &[u8] {
-        match self {
-            Outer::V4 { header, .. } => &header[16..],
-            Outer::V6 { header } => &header[24..],
-        }
-    }
-
-    fn header_len(&self) -> usize {
-        match self {
-            Outer::V4 { .. } => ipv4::HEADER,
-            Outer::V6 { .. } => ipv6::HEADER,
-        }
-    }
-
-    fn inner_mtu(&self, outer: u16) -> u16 {
-        // It is less than the outer one, which has this type.
-        esp::inner_mtu(outer.into(), self.header_len()) as u16
-    }
-}
-
 const _: () = assert!(std::mem::offset_of!(Tunnel, path) <= 64);
 
-const TTL: u8 = 64;
 /// Laps of one second for which a packet counts as sent lately: a report about it arrives within a round trip.
 pub(super) const MARKS: usize = 3;
 /// Packets by which the one that a router reports may be behind the last one sent. 2^16 packets of 1500 bytes are 100 MB,

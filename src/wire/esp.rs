@@ -56,14 +56,6 @@ impl<'a> Esp<'a> {
     }
 }
 
-/// The largest inner packet that fits an outer one of this size behind an IP header of that length (RFC 4303: the
-/// trailer ends on four bytes).
-#[inline]
-pub const fn inner_mtu(outer: u32, header: usize) -> u32 {
-    let sealed = outer.saturating_sub((header + HEADER + ICV) as u32);
-    (sealed & !3).saturating_sub(TRAILER as u32)
-}
-
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Header {
     pub spi: u32,
@@ -159,17 +151,6 @@ mod tests {
     use super::*;
     use proptest::collection::vec;
     use proptest::prelude::*;
-
-    #[test]
-    fn the_inner_mtu_is_what_deployed_gateways_compute() {
-        for (path, over_ipv4, over_ipv6) in
-            [(1500, 1446, 1426), (3498, 3442, 3422), (8500, 8446, 8426), (9001, 8946, 8926)]
-        {
-            assert_eq!(inner_mtu(path, crate::wire::ipv4::HEADER), over_ipv4);
-            assert_eq!(inner_mtu(path, crate::wire::ipv6::HEADER), over_ipv6);
-        }
-        assert_eq!(inner_mtu(0, crate::wire::ipv4::HEADER), 0);
-    }
 
     #[test]
     fn a_packet_without_room_for_header_trailer_and_icv_is_refused_at_every_length() {

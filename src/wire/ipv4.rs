@@ -142,6 +142,12 @@ pub struct Header {
 }
 
 impl Header {
+    /// The header of a packet that the gateway itself sends. It needs no identification, because it is never fragmented
+    /// (RFC 6864).
+    pub fn of_ours(protocol: u8, source: Ipv4Addr, destination: Ipv4Addr, payload_len: u16) -> Header {
+        Header { tos: 0, id: 0, dont_fragment: true, ttl: 64, protocol, source, destination, payload_len }
+    }
+
     #[inline]
     pub fn write(&self, out: &mut [u8; HEADER]) {
         let total_len = self.payload_len.min(MAX_PAYLOAD) + HEADER as u16;
@@ -228,10 +234,10 @@ pub const PROTOCOL_ESP: u8 = 50;
 
 const VERSION: u8 = 4;
 /// The first byte of a header without options.
-const PLAIN: u8 = VERSION << 4 | (HEADER / 4) as u8;
+pub(super) const PLAIN: u8 = VERSION << 4 | (HEADER / 4) as u8;
 const DONT_FRAGMENT: u16 = 0x4000;
 pub(super) const MORE_FRAGMENTS: u16 = 0x2000;
-const FRAGMENT_OFFSET: u16 = 0x1fff;
+pub(super) const FRAGMENT_OFFSET: u16 = 0x1fff;
 
 #[cfg(test)]
 mod tests {

@@ -158,6 +158,19 @@ pub struct Header {
 }
 
 impl Header {
+    /// The header of a packet that the gateway itself sends.
+    pub fn of_ours(next_header: u8, source: Ipv6Addr, destination: Ipv6Addr, payload_len: u16) -> Header {
+        Header {
+            traffic_class: 0,
+            flow_label: 0,
+            next_header,
+            hop_limit: 64,
+            source,
+            destination,
+            payload_len,
+        }
+    }
+
     #[inline]
     pub fn write(&self, out: &mut [u8; HEADER]) {
         let first =

@@ -144,14 +144,10 @@ fn milliseconds(code: u16) -> u32 {
 }
 
 fn write(out: &mut [u8], source: Ipv6Addr, destination: Ipv6Addr, message: &mut [u8]) {
+    let payload_len = (OPTIONS.len() + message.len()) as u16;
     let header = ipv6::Header {
-        traffic_class: 0,
-        flow_label: 0,
-        next_header: HOP_BY_HOP,
         hop_limit: HOP_LIMIT,
-        source,
-        destination,
-        payload_len: (OPTIONS.len() + message.len()) as u16,
+        ..ipv6::Header::of_ours(HOP_BY_HOP, source, destination, payload_len)
     };
     let checksum = icmpv6::checksum(source, destination, message, &[]);
     message[2..4].copy_from_slice(&checksum.to_be_bytes());

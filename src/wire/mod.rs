@@ -25,6 +25,7 @@ use std::str::FromStr;
 pub mod arp;
 pub mod checksum;
 pub mod class;
+pub mod envelope;
 pub mod esp;
 pub mod ethernet;
 pub mod fragment;

@@ -135,13 +135,8 @@ fn write(
     (option, Mac(mac)): (u8, Mac),
 ) {
     let header = ipv6::Header {
-        traffic_class: 0,
-        flow_label: 0,
-        next_header: PROTOCOL_ICMPV6,
         hop_limit: HOP_LIMIT,
-        source,
-        destination,
-        payload_len: MESSAGE as u16,
+        ..ipv6::Header::of_ours(PROTOCOL_ICMPV6, source, destination, MESSAGE as u16)
     };
     let (front, message) = out.split_at_mut(ipv6::HEADER);
     if let Some(front) = front.first_chunk_mut() {
