@@ -72,21 +72,16 @@ pub fn echo_reply(message: &mut [u8]) -> bool {
     true
 }
 
-/// Writes an error message that ends with `quote` to the front of `out` and returns its length.
-///
-/// Zero, and nothing written, if `out` is too short.
+/// Fills the header of an error message that has its quote already; false, and nothing written, if it is too short to have
+/// a header.
 #[inline]
-pub fn error(out: &mut [u8], kind: u8, code: u8, rest: [u8; 4], quote: &[u8]) -> usize {
-    let length = HEADER + quote.len();
-    let Some((header, body)) = out.get_mut(..length).and_then(<[u8]>::split_first_chunk_mut::<HEADER>) else {
-        return 0;
-    };
+pub fn write_error(message: &mut [u8], kind: u8, code: u8, rest: [u8; 4]) -> bool {
+    let Some((header, quote)) = message.split_first_chunk_mut::<HEADER>() else { return false };
     let [a, b, c, d] = rest;
     *header = [kind, code, 0, 0, a, b, c, d];
-    body.copy_from_slice(quote);
-    let checksum = checksum::fold(checksum::sum(header) + checksum::sum(body));
+    let checksum = checksum::fold(checksum::sum(header) + checksum::sum(quote));
     header[2..4].copy_from_slice(&checksum.to_be_bytes());
-    length
+    true
 }
 
 /// What an error says about the packet that caused it: "the internet header plus the first 64 bits of
@@ -292,14 +287,13 @@ mod tests {
     fn fragmentation_needed_carries_the_mtu_as_etherparse_writes_it() {
         let offender = packet(ipv4::PROTOCOL_UDP, &[0x55; 100]);
         let quote = quote(&Ipv4::parse(&offender).unwrap());
-        let mut out = [0; 100];
-        let length =
-            error(&mut out, DESTINATION_UNREACHABLE, FRAGMENTATION_NEEDED, next_hop_mtu(1446), quote);
+        let mut out = [&[0xaa; HEADER][..], quote].concat();
+        assert!(write_error(&mut out, DESTINATION_UNREACHABLE, FRAGMENTATION_NEEDED, next_hop_mtu(1446)));
         let kind = Icmpv4Type::DestinationUnreachable(DestUnreachableHeader::FragmentationNeeded {
             next_hop_mtu: 1446,
         });
         let theirs = Icmpv4Header::with_checksum(kind, quote);
-        assert_eq!(out[..length], [&theirs.to_bytes()[..], quote].concat());
+        assert_eq!(out, [&theirs.to_bytes()[..], quote].concat());
     }
 
     #[test]
@@ -313,16 +307,16 @@ mod tests {
                 Icmpv4Type::DestinationUnreachable(DestUnreachableHeader::Protocol),
             ),
         ] {
-            assert_eq!(error(&mut out, kind, code, [0; 4], &[]), 8);
+            assert!(write_error(&mut out, kind, code, [0; 4]));
             assert_eq!(Icmpv4Slice::from_slice(&out).unwrap().icmp_type(), expected);
         }
     }
 
     #[test]
-    fn an_error_that_does_not_fit_is_not_written() {
-        let mut out = [0xaa; 35];
-        assert_eq!(error(&mut out, TIME_EXCEEDED, TTL_EXCEEDED, [0; 4], &[0; 28]), 0);
-        assert_eq!(out, [0xaa; 35]);
+    fn an_error_without_room_for_its_header_is_not_written() {
+        let mut out = [0xaa; HEADER - 1];
+        assert!(!write_error(&mut out, TIME_EXCEEDED, TTL_EXCEEDED, [0; 4]));
+        assert_eq!(out, [0xaa; HEADER - 1]);
     }
 
     #[test]
@@ -386,10 +380,9 @@ mod tests {
     proptest! {
         #[test]
         fn a_written_error_reads_back(kind: u8, code: u8, rest: [u8; 4], quote in vec(any::<u8>(), 0..69)) {
-            let mut out = [0; 80];
-            let length = error(&mut out, kind, code, rest, &quote);
-            prop_assert_eq!(length, HEADER + quote.len());
-            let view = Icmpv4::parse(&out[..length]).unwrap();
+            let mut out = [&[0xaa; HEADER][..], &quote].concat();
+            prop_assert!(write_error(&mut out, kind, code, rest));
+            let view = Icmpv4::parse(&out).unwrap();
             prop_assert_eq!((view.kind(), view.code(), view.rest()), (kind, code, rest));
             prop_assert_eq!(view.body(), &quote);
             prop_assert!(view.checksum_ok());

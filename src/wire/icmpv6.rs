@@ -70,29 +70,23 @@ pub fn echo_reply(message: &mut [u8]) -> bool {
     true
 }
 
-/// The fields of an error message, and between whom it goes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Error {
-    pub kind: u8,
-    pub code: u8,
-    /// MTU or pointer, where the type has one.
-    pub rest: u32,
-    pub source: Ipv6Addr,
-    pub destination: Ipv6Addr,
-}
-
-impl Error {
-    /// Fills the header of a message that has its quote already; false, and nothing written, if it is too short to
-    /// have a header.
-    #[inline]
-    pub fn write(&self, message: &mut [u8]) -> bool {
-        let Some((header, quote)) = message.split_first_chunk_mut::<HEADER>() else { return false };
-        let [a, b, c, d] = self.rest.to_be_bytes();
-        *header = [self.kind, self.code, 0, 0, a, b, c, d];
-        let checksum = checksum(self.source, self.destination, header, quote);
-        header[2..4].copy_from_slice(&checksum.to_be_bytes());
-        true
-    }
+/// Fills the header of an error message that has its quote already; false, and nothing written, if it is too short to have
+/// a header. `rest` is the MTU or the pointer, where the type has one.
+#[inline]
+pub fn write_error(
+    message: &mut [u8],
+    kind: u8,
+    code: u8,
+    rest: [u8; 4],
+    source: Ipv6Addr,
+    destination: Ipv6Addr,
+) -> bool {
+    let Some((header, quote)) = message.split_first_chunk_mut::<HEADER>() else { return false };
+    let [a, b, c, d] = rest;
+    *header = [kind, code, 0, 0, a, b, c, d];
+    let checksum = checksum(source, destination, header, quote);
+    header[2..4].copy_from_slice(&checksum.to_be_bytes());
+    true
 }
 
 /// The checksum to send with a message in two parts, of which the first is even and has a checksum of zero.
@@ -290,13 +284,13 @@ mod tests {
             (PARAMETER_PROBLEM, UNKNOWN_NEXT_HEADER, 6, Icmpv6Type::ParameterProblem(pointer)),
         ] {
             let mut out = [&[0xaa; HEADER][..], &offender].concat();
-            let error = Error { kind, code, rest, source: THERE, destination: HERE };
-            assert!(error.write(&mut out));
+            let rest = u32::to_be_bytes(rest);
+            assert!(write_error(&mut out, kind, code, rest, THERE, HERE));
             let theirs =
                 Icmpv6Header::with_checksum(expected, THERE.octets(), HERE.octets(), &offender).unwrap();
             assert_eq!(out, [&theirs.to_bytes()[..], &offender].concat());
             assert_eq!(Icmpv6Slice::from_slice(&out).unwrap().icmp_type(), expected);
-            assert!(!error.write(&mut [0; HEADER - 1]), "no room");
+            assert!(!write_error(&mut [0; HEADER - 1], kind, code, rest, THERE, HERE), "no room");
         }
     }
 

@@ -2,8 +2,8 @@
 //! ICMP of the gateway's own addresses: answers to what is sent to them, errors about what cannot be forwarded.
 //!
 //! ```text
-//!   Icmp ──┬── Speaker<V4>   address, rate limits   ── v4.rs: how ICMP reads and writes (RFC 792, RFC 1122)
-//!          └── Speaker<V6>   address, rate limits   ── v6.rs: how ICMPv6 does          (RFC 4443)
+//!   Icmp ──┬── Responder<V4>   address, rate limits   ── v4.rs: how ICMP reads and writes (RFC 792, RFC 1122)
+//!          └── Responder<V6>   address, rate limits   ── v6.rs: how ICMPv6 does          (RFC 4443)
 //! ```
 //!
 //! When to speak is decided here, for both; what is said is the version's part. There is one [`Icmp`] for each place in
@@ -14,19 +14,21 @@
 mod v4;
 mod v6;
 
-use super::{EXCERPT, Event, Events};
+use super::{EXCERPT, Event, Events, prepend_ip};
 use crate::count::{self, Counter, Counters};
 use crate::frame::{Batch, Frame};
 use crate::limit::TokenBucket;
 use crate::wire::ip::{Addresses, Family};
+use crate::wire::{icmpv4, icmpv6};
+use arrayvec::ArrayVec;
 use std::net::IpAddr;
 
 /// One place's ICMP, of both versions.
 pub struct Icmp {
     place: Place,
     own: Addresses,
-    v4: Option<Speaker<v4::Icmpv4>>,
-    v6: Option<Speaker<v6::Icmpv6>>,
+    v4: Option<Responder<v4::Icmpv4>>,
+    v6: Option<Responder<v6::Icmpv6>>,
 }
 
 /// Where in the graph packets for the gateway arrive.
@@ -59,7 +61,7 @@ pub enum Problem {
 
 impl Icmp {
     pub fn new(place: Place, own: Addresses) -> Icmp {
-        Icmp { place, own, v4: own.v4.map(Speaker::new), v6: own.v6.map(Speaker::new) }
+        Icmp { place, own, v4: own.v4.map(Responder::new), v6: own.v6.map(Responder::new) }
     }
 
     /// The addresses that it speaks for.
@@ -96,8 +98,8 @@ impl Icmp {
     ) {
         for frame in input.drain(..) {
             let outcome = match (Family::of_packet(frame.data()), &mut self.v4, &mut self.v6) {
-                (Some(Family::V4), Some(speaker), _) => speaker.receive(now_ns, frame, count.v4, events),
-                (Some(Family::V6), _, Some(speaker)) => speaker.receive(now_ns, frame, count.v6, events),
+                (Some(Family::V4), Some(responder), _) => responder.receive(now_ns, frame, count.v4, events),
+                (Some(Family::V6), _, Some(responder)) => responder.receive(now_ns, frame, count.v6, events),
                 // Dispatch lets no packet get here but those to an address of ours.
                 _ => None,
             };
@@ -119,11 +121,11 @@ impl Icmp {
     ) {
         for (frame, problem) in problems {
             match (Family::of_packet(frame.data()), &mut self.v4, &mut self.v6) {
-                (Some(Family::V4), Some(speaker), _) => {
-                    answers.extend(speaker.report(now_ns, problem, frame, count.v4));
+                (Some(Family::V4), Some(responder), _) => {
+                    answers.extend(responder.report(now_ns, problem, frame, count.v4));
                 }
-                (Some(Family::V6), _, Some(speaker)) => {
-                    answers.extend(speaker.report(now_ns, problem, frame, count.v6));
+                (Some(Family::V6), _, Some(responder)) => {
+                    answers.extend(responder.report(now_ns, problem, frame, count.v6));
                 }
                 // Dispatch lets no packet of a family in that we have no address of.
                 _ => {}
@@ -134,42 +136,72 @@ impl Icmp {
 
 /// What one version of ICMP does in its own way.
 trait Version {
-    type Address: Copy;
+    type Address: Copy + Into<IpAddr>;
     type Count;
+    /// The protocol number.
+    const PROTOCOL: u8;
+    /// The traffic class of errors.
+    const ERROR_CLASS: u8;
 
     /// Reads a packet to our address.
-    fn hear(frame: &Frame) -> Heard;
-    /// Turns a checked echo request into its reply, in place. `None` if there was no room.
-    fn reply(frame: &mut Frame) -> Option<()>;
+    fn read(frame: &Frame) -> Received;
+    /// What the reply to a checked echo request needs to know of it.
+    fn request(frame: &Frame) -> Option<Request<Self::Address>>;
+    /// Turns an echo request without IP header into its reply; false if it is none.
+    fn write_reply(message: &mut [u8]) -> bool;
     /// Whether the rules allow an error about a packet.
     fn may_report(frame: &Frame) -> bool;
-    /// Replaces a packet by the error about it, in place.
-    fn error(own: Self::Address, problem: Problem, frame: &mut Frame) -> Option<()>;
+    /// The error about a packet.
+    fn error(frame: &Frame, problem: Problem) -> Option<ErrorMessage<Self::Address>>;
+    /// Fills the header of an error that has its quote already; false if it is too short.
+    fn write_error(message: &mut [u8], error: &ErrorMessage<Self::Address>, own: Self::Address) -> bool;
     fn common(count: &Self::Count) -> Common<'_>;
     /// Where a message is counted; `None` for a type that has no leaf.
     fn leaves(kind: u8, code: u8, count: &Self::Count) -> Option<Leaves<'_>>;
 }
 
-enum Heard {
+/// An echo request to us.
+struct Request<Address> {
+    class: u8,
+    source: Address,
+    destination: Address,
+    /// Bytes in front of the message.
+    header_len: usize,
+    total_len: usize,
+}
+
+/// An error that we send.
+struct ErrorMessage<Address> {
+    kind: u8,
+    code: u8,
+    rest: [u8; 4],
+    destination: Address,
+    /// Bytes of the packet that it quotes.
+    quoted: usize,
+}
+
+/// A packet to our address.
+enum Received {
     /// Damaged, incomplete, or a fragment.
-    Broken,
+    Malformed,
     UnknownProtocol,
     Message {
         kind: u8,
         code: u8,
         source: IpAddr,
-        sort: Sort,
+        class: Class,
     },
 }
 
-enum Sort {
-    /// An echo request; and whether its source can be answered.
-    Question {
-        answerable: bool,
+/// What a message is for.
+enum Class {
+    EchoRequest {
+        /// Whether its source can be answered.
+        is_answerable: bool,
     },
     /// An error about a packet of ours, and how that begins.
     Error {
-        excerpt: arrayvec::ArrayVec<u8, EXCERPT>,
+        excerpt: ArrayVec<u8, EXCERPT>,
         is_too_big: bool,
     },
     Other,
@@ -200,17 +232,17 @@ struct Leaves<'a> {
     of_code: Option<&'a Counter>,
 }
 
-/// An address that speaks ICMP, and how much. Each kind of message has a budget of its own, so that a flood of one kind
+/// One of our addresses that answers and reports, and how often. Each kind of message has a budget of its own, so that a flood of one kind
 /// silences no other: path MTU discovery goes on while a traceroute, or a loop, uses up what there is of "time exceeded".
-struct Speaker<V: Version> {
+struct Responder<V: Version> {
     address: V::Address,
-    received: Received,
-    sent: Sent,
+    received: ReceiveBudgets,
+    sent: SendBudgets,
     /// What is logged.
     reported: TokenBucket,
 }
 
-struct Received {
+struct ReceiveBudgets {
     /// Whoever watches whether we are alive shall not be told otherwise because of a flood of something else.
     echoes: TokenBucket,
     too_big: TokenBucket,
@@ -218,18 +250,18 @@ struct Received {
 }
 
 /// One budget for each [`Problem`].
-struct Sent {
+struct SendBudgets {
     unknown_protocol: TokenBucket,
     time_exceeded: TokenBucket,
     too_big: TokenBucket,
 }
 
-impl<V: Version> Speaker<V> {
-    fn new(address: V::Address) -> Speaker<V> {
-        Speaker {
+impl<V: Version> Responder<V> {
+    fn new(address: V::Address) -> Responder<V> {
+        Responder {
             address,
-            received: Received { echoes: usual(), too_big: usual(), others: usual() },
-            sent: Sent { unknown_protocol: usual(), time_exceeded: usual(), too_big: usual() },
+            received: ReceiveBudgets { echoes: usual(), too_big: usual(), others: usual() },
+            sent: SendBudgets { unknown_protocol: usual(), time_exceeded: usual(), too_big: usual() },
             reported: TokenBucket::per_second(REPORTS, REPORTS_AT_ONCE),
         }
     }
@@ -242,20 +274,20 @@ impl<V: Version> Speaker<V> {
         events: &mut Events,
     ) -> Option<Outcome> {
         let common = V::common(count);
-        let (kind, code, source, sort) = match V::hear(&frame) {
-            Heard::Broken => {
+        let (kind, code, source, class) = match V::read(&frame) {
+            Received::Malformed => {
                 error(&common, common.protocol_errors);
                 return None;
             }
-            Heard::UnknownProtocol => {
+            Received::UnknownProtocol => {
                 return self.report(now_ns, Problem::UnknownProtocol, frame, count).map(Outcome::Answer);
             }
-            Heard::Message { kind, code, source, sort } => (kind, code, source, sort),
+            Received::Message { kind, code, source, class } => (kind, code, source, class),
         };
-        let budget = match sort {
-            Sort::Question { .. } => &mut self.received.echoes,
-            Sort::Error { is_too_big: true, .. } => &mut self.received.too_big,
-            Sort::Error { .. } | Sort::Other => &mut self.received.others,
+        let budget = match class {
+            Class::EchoRequest { .. } => &mut self.received.echoes,
+            Class::Error { is_too_big: true, .. } => &mut self.received.too_big,
+            Class::Error { .. } | Class::Other => &mut self.received.others,
         };
         if !budget.spend(now_ns) {
             common.rate_limited.add(1);
@@ -269,19 +301,21 @@ impl<V: Version> Speaker<V> {
             of_type.add(1);
         }
         leaves.of_code.unwrap_or(common.code_not_implemented_errors).add(1);
-        match sort {
-            Sort::Question { answerable: true } => V::reply(&mut frame).map(|()| Outcome::Answer(frame)),
-            Sort::Question { answerable: false } => {
+        match class {
+            Class::EchoRequest { is_answerable: true } => {
+                replace_by_reply::<V>(&mut frame).map(|()| Outcome::Answer(frame))
+            }
+            Class::EchoRequest { is_answerable: false } => {
                 common.answer_errors.add(1);
                 None
             }
-            Sort::Error { excerpt, is_too_big } => {
+            Class::Error { excerpt, is_too_big } => {
                 if !events.is_full() && self.reported.spend(now_ns) {
                     events.push(Event::Icmp { source, kind, code, excerpt });
                 }
                 is_too_big.then_some(Outcome::TooBig(frame))
             }
-            Sort::Other => None,
+            Class::Other => None,
         }
     }
 
@@ -300,8 +334,26 @@ impl<V: Version> Speaker<V> {
             common.rate_limited.add(1);
             return None;
         }
-        V::error(self.address, problem, &mut frame).map(|()| frame)
+        replace_by_error::<V>(self.address, problem, &mut frame).map(|()| frame)
     }
+}
+
+/// Turns an echo request into the packet that answers it, in place.
+fn replace_by_reply<V: Version>(frame: &mut Frame) -> Option<()> {
+    let Request { class, source, destination, header_len, total_len } = V::request(frame)?;
+    frame.truncate(total_len);
+    frame.trim_front(header_len);
+    V::write_reply(frame.data_mut()).then_some(())?;
+    prepend_ip(frame, class, V::PROTOCOL, destination.into(), source.into())
+}
+
+/// Turns a packet into the one that reports it, in place.
+fn replace_by_error<V: Version>(own: V::Address, problem: Problem, frame: &mut Frame) -> Option<()> {
+    let error = V::error(frame, problem)?;
+    frame.truncate(error.quoted);
+    frame.prepend(MESSAGE_HEADER)?;
+    V::write_error(frame.data_mut(), &error, own).then_some(())?;
+    prepend_ip(frame, V::ERROR_CLASS, V::PROTOCOL, own.into(), error.destination.into())
 }
 
 impl IcmpCount<'_> {
@@ -324,8 +376,9 @@ fn error(common: &Common<'_>, reason: &Counter) {
     common.rxerrors.add(1);
 }
 
-/// Of what this gateway says itself.
-const TTL: u8 = 64;
+/// Type, code, checksum and four more bytes, in both versions.
+const MESSAGE_HEADER: usize = icmpv4::HEADER;
+const _: () = assert!(icmpv4::HEADER == icmpv6::HEADER);
 /// Messages per second, direction and kind, and how many may come at once.
 const RATE: u64 = 50;
 const BURST: u64 = 100;

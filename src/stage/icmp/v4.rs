@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! ICMP for IPv4.
 
-use super::{Common, Heard, Leaves, Problem, Sort, TTL, Version};
+use super::{Class, Common, ErrorMessage, Leaves, Problem, Received, Request, Version};
 use crate::count;
 use crate::frame::Frame;
 use crate::wire::icmpv4;
@@ -14,49 +14,59 @@ impl Version for Icmpv4 {
     type Address = Ipv4Addr;
     type Count = count::Icmp4;
 
-    fn hear(frame: &Frame) -> Heard {
+    const PROTOCOL: u8 = PROTOCOL_ICMP;
+    //= RFC 1812 section 4.3.2.5: errors SHOULD have precedence 6 (INTERNETWORK CONTROL) or 7.
+    const ERROR_CLASS: u8 = 6 << 5;
+
+    fn read(frame: &Frame) -> Received {
         //= RFC 1122 section 3.2.1.2: a datagram with a bad header checksum is discarded silently.
         let Some(ip) = Ipv4::parse(frame.data()).ok().filter(Ipv4::checksum_ok) else {
-            return Heard::Broken;
+            return Received::Malformed;
         };
         if ip.protocol() != PROTOCOL_ICMP {
-            return Heard::UnknownProtocol;
+            return Received::UnknownProtocol;
         }
         let message = icmpv4::Icmpv4::parse(ip.payload());
         let Some(message) = message.ok().filter(|message| !ip.is_fragment() && message.checksum_ok()) else {
-            return Heard::Broken;
+            return Received::Malformed;
         };
         let (kind, code) = (message.kind(), message.code());
-        let sort = if is_error(kind) {
+        let class = if is_error(kind) {
             // RFC 792: an error quotes at least the header of the packet that it is about.
             if message.body().len() < ipv4::HEADER {
-                return Heard::Broken;
+                return Received::Malformed;
             }
             let is_too_big = (kind, code) == (icmpv4::DESTINATION_UNREACHABLE, icmpv4::FRAGMENTATION_NEEDED);
-            Sort::Error { excerpt: message.body().iter().copied().take(EXCERPT).collect(), is_too_big }
+            Class::Error { excerpt: message.body().iter().copied().take(EXCERPT).collect(), is_too_big }
         } else if (kind, code) == (icmpv4::ECHO_REQUEST, 0) {
-            Sort::Question { answerable: icmpv4::is_single_host(ip.source()) }
+            Class::EchoRequest { is_answerable: icmpv4::is_single_host(ip.source()) }
         } else {
-            Sort::Other
+            Class::Other
         };
-        Heard::Message { kind, code, source: ip.source().into(), sort }
+        Received::Message { kind, code, source: ip.source().into(), class }
     }
 
-    fn reply(frame: &mut Frame) -> Option<()> {
+    fn request(frame: &Frame) -> Option<Request<Ipv4Addr>> {
         let ip = Ipv4::parse(frame.data()).ok()?;
-        let (tos, us, them) = (ip.tos(), ip.destination(), ip.source());
-        let (header_len, total_len) = (ip.header_len(), ip.total_len());
-        frame.truncate(total_len);
-        frame.trim_front(header_len);
-        icmpv4::echo_reply(frame.data_mut()).then_some(())?;
-        prepend_header(frame, tos, us, them)
+        Some(Request {
+            class: ip.tos(),
+            source: ip.source(),
+            destination: ip.destination(),
+            header_len: ip.header_len(),
+            total_len: ip.total_len(),
+        })
+    }
+
+    fn write_reply(message: &mut [u8]) -> bool {
+        icmpv4::echo_reply(message)
     }
 
     fn may_report(frame: &Frame) -> bool {
         Ipv4::parse(frame.data()).is_ok_and(|ip| icmpv4::may_answer(&ip))
     }
 
-    fn error(own: Ipv4Addr, problem: Problem, frame: &mut Frame) -> Option<()> {
+    fn error(frame: &Frame, problem: Problem) -> Option<ErrorMessage<Ipv4Addr>> {
+        let offender = Ipv4::parse(frame.data()).ok()?;
         let (kind, code, rest) = match problem {
             Problem::UnknownProtocol => {
                 (icmpv4::DESTINATION_UNREACHABLE, icmpv4::PROTOCOL_UNREACHABLE, [0; 4])
@@ -67,16 +77,12 @@ impl Version for Icmpv4 {
                 (icmpv4::DESTINATION_UNREACHABLE, icmpv4::FRAGMENTATION_NEEDED, rest)
             }
         };
-        let offender = Ipv4::parse(frame.data()).ok()?;
-        let destination = offender.source();
-        let mut quote = [0; LONGEST_QUOTE];
-        let quoted = icmpv4::quote(&offender);
-        let quote = quote.get_mut(..quoted.len())?;
-        quote.copy_from_slice(quoted);
-        frame.reset();
-        icmpv4::error(frame.append(icmpv4::HEADER + quote.len())?, kind, code, rest, quote);
-        //= RFC 1812 section 4.3.2.5: errors SHOULD have precedence 6 (INTERNETWORK CONTROL) or 7.
-        prepend_header(frame, INTERNETWORK_CONTROL, own, destination)
+        let (destination, quoted) = (offender.source(), icmpv4::quote(&offender).len());
+        Some(ErrorMessage { kind, code, rest, destination, quoted })
+    }
+
+    fn write_error(message: &mut [u8], error: &ErrorMessage<Ipv4Addr>, _: Ipv4Addr) -> bool {
+        icmpv4::write_error(message, error.kind, error.code, error.rest)
     }
 
     fn common(count: &count::Icmp4) -> Common<'_> {
@@ -145,24 +151,5 @@ fn is_error(kind: u8) -> bool {
     )
 }
 
-fn prepend_header(frame: &mut Frame, tos: u8, source: Ipv4Addr, destination: Ipv4Addr) -> Option<()> {
-    let header = ipv4::Header {
-        tos,
-        id: 0,
-        dont_fragment: true,
-        ttl: TTL,
-        protocol: PROTOCOL_ICMP,
-        source,
-        destination,
-        payload_len: frame.len() as u16,
-    };
-    header.write(frame.prepend(ipv4::HEADER)?.first_chunk_mut()?);
-    Some(())
-}
-
-/// The longest IPv4 header and eight bytes (RFC 792).
-const LONGEST_QUOTE: usize = 60 + 8;
 /// What an error quotes at least: a header without options, and eight bytes.
 const EXCERPT: usize = ipv4::HEADER + 8;
-/// Precedence 6 in the type of service.
-const INTERNETWORK_CONTROL: u8 = 6 << 5;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! ICMP for IPv6.
 
-use super::{Common, Heard, Leaves, Problem, Sort, TTL, Version};
+use super::{Class, Common, ErrorMessage, Leaves, Problem, Received, Request, Version};
 use crate::count;
 use crate::frame::Frame;
 use crate::wire::icmpv6;
@@ -14,55 +14,63 @@ impl Version for Icmpv6 {
     type Address = Ipv6Addr;
     type Count = count::Icmp6;
 
-    fn hear(frame: &Frame) -> Heard {
-        let Ok(ip) = Ipv6::parse(frame.data()) else { return Heard::Broken };
-        let Ok(upper) = ip.upper() else { return Heard::Broken };
+    const PROTOCOL: u8 = PROTOCOL_ICMPV6;
+    const ERROR_CLASS: u8 = 0;
+
+    fn read(frame: &Frame) -> Received {
+        let Ok(ip) = Ipv6::parse(frame.data()) else { return Received::Malformed };
+        let Ok(upper) = ip.upper() else { return Received::Malformed };
         if upper.refused.is_some_and(|option| !option.is_told) {
-            return Heard::Broken;
+            return Received::Malformed;
         }
         if upper.refused.is_some() || upper.protocol != PROTOCOL_ICMPV6 {
-            return Heard::UnknownProtocol;
+            return Received::UnknownProtocol;
         }
         let message = icmpv6::Icmpv6::parse(ip.packet().get(upper.offset..).unwrap_or_default());
         let message = message
             .ok()
             .filter(|message| !upper.is_fragment && message.checksum_ok(ip.source(), ip.destination()));
-        let Some(message) = message else { return Heard::Broken };
+        let Some(message) = message else { return Received::Malformed };
         let (kind, code) = (message.kind(), message.code());
-        let sort = if kind < icmpv6::ECHO_REQUEST {
+        let class = if kind < icmpv6::ECHO_REQUEST {
             // An error quotes at least the header of the packet that it is about.
             if message.body().len() < ipv6::HEADER {
-                return Heard::Broken;
+                return Received::Malformed;
             }
             let excerpt = message.body().iter().copied().take(super::EXCERPT).collect();
-            Sort::Error { excerpt, is_too_big: kind == icmpv6::PACKET_TOO_BIG }
+            Class::Error { excerpt, is_too_big: kind == icmpv6::PACKET_TOO_BIG }
         } else if (kind, code) == (icmpv6::ECHO_REQUEST, 0) {
-            Sort::Question { answerable: icmpv6::is_single_host(ip.source()) }
+            Class::EchoRequest { is_answerable: icmpv6::is_single_host(ip.source()) }
         } else {
-            Sort::Other
+            Class::Other
         };
-        Heard::Message { kind, code, source: ip.source().into(), sort }
+        Received::Message { kind, code, source: ip.source().into(), class }
     }
 
-    fn reply(frame: &mut Frame) -> Option<()> {
+    fn request(frame: &Frame) -> Option<Request<Ipv6Addr>> {
         let ip = Ipv6::parse(frame.data()).ok()?;
-        let (class, us, them) = (ip.traffic_class(), ip.destination(), ip.source());
-        let (offset, total_len) = (ip.upper().ok()?.offset, ip.total_len());
-        frame.truncate(total_len);
-        frame.trim_front(offset);
-        icmpv6::echo_reply(frame.data_mut()).then_some(())?;
-        prepend_header(frame, class, us, them)
+        Some(Request {
+            class: ip.traffic_class(),
+            source: ip.source(),
+            destination: ip.destination(),
+            header_len: ip.upper().ok()?.offset,
+            total_len: ip.total_len(),
+        })
+    }
+
+    fn write_reply(message: &mut [u8]) -> bool {
+        icmpv6::echo_reply(message)
     }
 
     fn may_report(frame: &Frame) -> bool {
         Ipv6::parse(frame.data()).is_ok_and(|ip| icmpv6::may_answer(&ip))
     }
 
-    fn error(own: Ipv6Addr, problem: Problem, frame: &mut Frame) -> Option<()> {
+    fn error(frame: &Frame, problem: Problem) -> Option<ErrorMessage<Ipv6Addr>> {
         let offender = Ipv6::parse(frame.data()).ok()?;
         let (kind, code, rest) = match problem {
             Problem::UnknownProtocol => {
-                // The pointer says which byte it is that names the option or the protocol.
+                // The pointer is the position of the byte that names the option or the protocol.
                 let upper = offender.upper().ok()?;
                 let (code, pointer) = match upper.refused {
                     Some(option) => (icmpv6::UNKNOWN_OPTION, option.at),
@@ -73,12 +81,12 @@ impl Version for Icmpv6 {
             Problem::TimeExceeded => (icmpv6::TIME_EXCEEDED, icmpv6::HOP_LIMIT_EXCEEDED, 0),
             Problem::TooBig { mtu } => (icmpv6::PACKET_TOO_BIG, 0, mtu.into()),
         };
-        let (source, destination, quoted) = (own, offender.source(), icmpv6::quote(&offender).len());
-        frame.truncate(quoted);
-        frame.prepend(icmpv6::HEADER)?;
-        let error = icmpv6::Error { kind, code, rest, source, destination };
-        error.write(frame.data_mut()).then_some(())?;
-        prepend_header(frame, 0, source, destination)
+        let (destination, quoted) = (offender.source(), icmpv6::quote(&offender).len());
+        Some(ErrorMessage { kind, code, rest: rest.to_be_bytes(), destination, quoted })
+    }
+
+    fn write_error(message: &mut [u8], error: &ErrorMessage<Ipv6Addr>, own: Ipv6Addr) -> bool {
+        icmpv6::write_error(message, error.kind, error.code, error.rest, own, error.destination)
     }
 
     fn common(count: &count::Icmp6) -> Common<'_> {
@@ -134,23 +142,4 @@ impl Version for Icmpv6 {
         };
         Some(Leaves { of_type, of_code })
     }
-}
-
-fn prepend_header(
-    frame: &mut Frame,
-    traffic_class: u8,
-    source: Ipv6Addr,
-    destination: Ipv6Addr,
-) -> Option<()> {
-    let header = ipv6::Header {
-        traffic_class,
-        flow_label: 0,
-        next_header: PROTOCOL_ICMPV6,
-        hop_limit: TTL,
-        source,
-        destination,
-        payload_len: frame.len() as u16,
-    };
-    header.write(frame.prepend(ipv6::HEADER)?.first_chunk_mut()?);
-    Some(())
 }
