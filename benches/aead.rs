@@ -16,7 +16,8 @@ mod figures;
 use figures::Figure;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
-use vita::aead::{Aead, ICV, Job, Key, Portable, Secret, available};
+use vita::aead::{Aead, ExpandedKey, ICV, Job, Portable, available};
+use vita::sa::Key;
 
 fn main() {
     let mut rows: Vec<Row> =
@@ -115,7 +116,7 @@ fn median(times: &mut [f64]) -> f64 {
 /// One implementation at one size.
 struct Trial {
     aead: &'static dyn Aead,
-    keys: Vec<Key>,
+    keys: Vec<ExpandedKey>,
     sizes: Vec<usize>,
     /// Frames of 4 KiB; a packet begins where headers have left it.
     memory: Vec<u8>,
@@ -173,18 +174,18 @@ impl Trial {
     }
 }
 
-fn secret(cipher: &str, number: usize) -> Secret {
+fn secret(cipher: &str, number: usize) -> Key {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&number.to_le_bytes());
     match bytes.split_first_chunk::<16>() {
-        Some((half, _)) if cipher == AES[0] => (*half).into(),
-        _ if cipher == CHACHA20 => Secret::ChaCha20(bytes),
-        _ => bytes.into(),
+        Some((half, _)) if cipher == AES[0] => Key::Aes128Gcm(*half),
+        _ if cipher == CHACHA20 => Key::ChaCha20Poly1305(bytes),
+        _ => Key::Aes256Gcm(bytes),
     }
 }
 
 /// Uses all keys, so that those of the next batch are as far away as among many tunnels, and the other memory.
-fn forget(aead: &dyn Aead, keys: &[Key], memory: &[u8]) {
+fn forget(aead: &dyn Aead, keys: &[ExpandedKey], memory: &[u8]) {
     if keys.len() > 1 {
         for key in keys {
             let job = Job { key, nonce: [0; 12], associated: [0; 12], data: &mut [0; ICV], authentic: false };

@@ -10,7 +10,8 @@ use figures::Figure;
 use std::net::IpAddr;
 use std::time::Duration;
 use vita::clock::Instant;
-use vita::exchange::{KeyManager, Output, PresharedKey, Route, Settings, Share};
+use vita::exchange::{KeyManager, Output, Route, Settings, Share};
+use vita::sa::PresharedKey;
 
 fn main() {
     let mut pair = Pair::connected();

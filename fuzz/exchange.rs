@@ -9,7 +9,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use vita::clock::Instant;
-use vita::exchange::{KeyManager, Output, PresharedKey, Route, SaParameters, Settings, Share};
+use vita::exchange::{KeyManager, Output, Route, Settings, Share};
+use vita::sa::{PresharedKey, SaParameters};
 
 pub fn exchange(data: &[u8]) {
     let mut input = Input(data);
@@ -35,7 +36,7 @@ struct World {
     in_flight: Vec<(usize, IpAddr, Vec<u8>)>,
     recorded: Vec<Vec<u8>>,
     /// Keys that a side has had for packets it receives.
-    known: [BTreeSet<(u32, [u8; 16])>; 2],
+    known: [BTreeSet<(u32, Vec<u8>)>; 2],
 }
 
 struct End {
@@ -210,12 +211,12 @@ impl World {
                 }
                 Output::InstallInbound { sa, .. } => {
                     assert!(sa.spi >= 256);
-                    self.known[side].insert((sa.spi, sa.key));
+                    self.known[side].insert((sa.spi, sa.key.bytes().to_vec()));
                     assert!(end.inbound.insert(sa.spi, sa).is_none(), "two live SAs share an SPI");
                 }
                 Output::RemoveInbound { spi, .. } => assert!(end.inbound.remove(&spi).is_some()),
                 Output::ActivateOutbound { sa, .. } => {
-                    let is_known = self.known[1 - side].contains(&(sa.spi, sa.key));
+                    let is_known = self.known[1 - side].contains(&(sa.spi, sa.key.bytes().to_vec()));
                     assert!(is_known || !both_offer, "a key that the peer does not have");
                     end.outbound = Some(sa);
                 }

@@ -25,10 +25,11 @@ use std::sync::{Arc, OnceLock};
 use verdicts::Verdicts;
 use vita::count::Side;
 use vita::count::{Counters, SaCounters};
-use vita::esp::{InboundSa, OutboundSa, Parameters};
+use vita::esp::{InboundSa, OutboundSa};
 use vita::frame::{Frame, Memory, Pool};
 use vita::graph::{Graph, Interface, InterfaceAddress, Plan, Reroute};
 use vita::route::{PrefixTable, RouteNumber, SpiTable};
+use vita::sa::{Key, SaParameters};
 use vita::stage::{Datagram, Handoff, Overheard, Resolved, SadEntry, Tunnel};
 use vita::wire::Mac;
 use vita::wire::class::{Dscp, Marking};
@@ -353,10 +354,10 @@ impl Run {
         drop(self.graph.activate(RouteNumber(u32::from(route) & 3), Some(Box::new(sa))));
     }
 
-    fn parameters(&mut self, spi: u32) -> Parameters {
+    fn parameters(&mut self, spi: u32) -> SaParameters {
         // There are fewer steps than keys.
         self.keys += 1;
-        Parameters { spi, key: [self.keys; 16].into(), salt: [3; 4] }
+        SaParameters { spi, key: Key::Aes128Gcm([self.keys; 16]), salt: [3; 4] }
     }
 
     /// A frame that the kernel has received.

@@ -4,12 +4,12 @@
 //! operator says what is not true, which this one does not.
 #![allow(dead_code)] // one fuzz target uses this
 
-use vita::aead::{self, Secret};
+use vita::aead;
 use vita::control::ceilings;
 use vita::control::ledger::{BLOCK, Begin, Found, Job, Ledger};
-use vita::esp::{LastNumber, OutboundSa, Parameters, STRIDE};
-use vita::exchange::Direction;
+use vita::esp::{LastNumber, OutboundSa, STRIDE};
 use vita::frame::Pool;
+use vita::sa::{Direction, SaParameters};
 
 /// A machine, and what is true about its keys.
 struct Model {
@@ -24,7 +24,7 @@ struct Model {
 }
 
 struct Key {
-    parameters: Parameters,
+    parameters: SaParameters,
     /// The highest number ever drawn under it, here or by a copy.
     used: u64,
     sa: Option<OutboundSa>,
@@ -43,7 +43,7 @@ pub fn ledger(data: &[u8]) {
 impl Model {
     fn new() -> Model {
         let key = |number: u8| Key {
-            parameters: Parameters { spi: 300, key: Secret::Aes128([number; 16]), salt: [0; 4] },
+            parameters: SaParameters { spi: 300, key: vita::sa::Key::Aes128Gcm([number; 16]), salt: [0; 4] },
             used: 0,
             sa: None,
         };

@@ -35,6 +35,7 @@ pub mod prefetch;
 #[allow(unsafe_code)]
 pub mod process;
 pub mod route;
+pub mod sa;
 #[deny(clippy::unwrap_used, clippy::expect_used)]
 pub mod stage;
 #[allow(unsafe_code)]

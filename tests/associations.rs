@@ -12,9 +12,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
-use vita::esp::{InboundSa, LastNumber, OutboundSa, Parameters};
+use vita::esp::{InboundSa, LastNumber, OutboundSa};
 use vita::graph::Plan;
 use vita::route::RouteNumber;
+use vita::sa::{Key, SaParameters};
 use vita::stage::{Handoff, Mailbox, Owners, SadEntry, Tunnel};
 use vita::wire::ip::Family;
 
@@ -25,7 +26,7 @@ fn confirmed(site: &mut Site) -> Vec<u32> {
     site.graph.confirmed.drain(..).collect()
 }
 
-fn inbound(parameters: &Parameters, after: u64) -> Box<SadEntry> {
+fn inbound(parameters: &SaParameters, after: u64) -> Box<SadEntry> {
     let sa = InboundSa::new(parameters, vita::aead::preferred()).after(after, &LastNumber::default());
     Box::new(SadEntry { sa, route: RouteNumber(0), counters: Arc::default(), stats: Arc::default() })
 }
@@ -85,7 +86,8 @@ fn reports_that_find_no_room_are_not_lost() {
     plan.associations = Some(vita::route::SpiTable::with_capacity(SAS as usize));
     let mut tokyo = Site::new(plan);
     for number in 0..SAS {
-        let parameters = Parameters { spi: 5000 + number, key: [7; 16].into(), salt: number.to_be_bytes() };
+        let parameters =
+            SaParameters { spi: 5000 + number, key: Key::Aes128Gcm([7; 16]), salt: number.to_be_bytes() };
         assert!(tokyo.graph.install(inbound(&parameters, 0)).is_none());
         let sa = OutboundSa::new(&parameters, vita::aead::preferred());
         let mut frame = tokyo.graph.pool.copy_of(&udp(HOST, FAR_HOST, 64, b"hello")[14..]).unwrap();
@@ -171,7 +173,7 @@ fn a_worker_without_an_sa_hands_packets_to_the_one_that_has_it() {
     assert_eq!(owner.route.counters.outbound.packets.value(), 4);
 
     // With an SA of its own, it needs nobody.
-    let own = Parameters { spi: 1001, key: [9; 16].into(), salt: [9; 4] };
+    let own = SaParameters { spi: 1001, key: Key::Aes128Gcm([9; 16]), salt: [9; 4] };
     let sa = || Some(Box::new(OutboundSa::new(&own, vita::aead::preferred())));
     other.graph.activate(RouteNumber(0), sa());
     other.arrive_private(&udp(HOST, FAR_HOST, 64, b"sealed here"));

@@ -8,9 +8,10 @@ use etherparse::{Icmpv4Type, Icmpv6Type, PacketBuilder, icmpv4};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use vita::esp::{LastNumber, OutboundSa, Parameters};
+use vita::esp::{LastNumber, OutboundSa};
 use vita::graph::{Plan, Reroute};
 use vita::route::RouteNumber;
+use vita::sa::{Key, SaParameters};
 use vita::stage::{Event, Tunnel};
 use vita::wire::checksum;
 use vita::wire::ip::Family;
@@ -341,7 +342,7 @@ fn of_the_key_before_the_numbers_count_as_well() {
     for outer in FAMILIES {
         let mut paris = paris(outer);
         let before = quote(outer, &mut paris);
-        let next = Parameters { spi: 3000, key: [7; 16].into(), salt: [3; 4] };
+        let next = SaParameters { spi: 3000, key: Key::Aes128Gcm([7; 16]), salt: [3; 4] };
         paris.graph.activate(RouteNumber(0), Some(Box::new(OutboundSa::new(&next, vita::aead::preferred()))));
         for _ in 0..5 {
             quote(outer, &mut paris);
@@ -390,7 +391,7 @@ fn what_was_sent_with_the_key_before_is_believed_no_longer_than_the_rest() {
         for (seconds, is_believed) in [(1, true), (4, false)] {
             let mut paris = paris(outer);
             let before = quote(outer, &mut paris);
-            let next = Parameters { spi: 3000, key: [7; 16].into(), salt: [3; 4] };
+            let next = SaParameters { spi: 3000, key: Key::Aes128Gcm([7; 16]), salt: [3; 4] };
             paris
                 .graph
                 .activate(RouteNumber(0), Some(Box::new(OutboundSa::new(&next, vita::aead::preferred()))));
@@ -417,7 +418,7 @@ fn among_thousands_of_tunnels_numbers_grow_old_in_time_and_no_pass_looks_at_all_
         plan.table = Arc::new(vita::route::PrefixTable::build(prefixes));
         let [to_tokyo, to_paris] = keys();
         let mut paris = Site::new(plan).with_keys(&to_tokyo, &to_paris);
-        let other = Parameters { spi: 1001, key: [9; 16].into(), salt: [9; 4] };
+        let other = SaParameters { spi: 1001, key: Key::Aes128Gcm([9; 16]), salt: [9; 4] };
         paris
             .graph
             .activate(RouteNumber(last), Some(Box::new(OutboundSa::new(&other, vita::aead::preferred()))));
@@ -525,7 +526,7 @@ fn new_keys_and_plans_change_nothing_about_the_path() {
         let mut paris = paris(outer);
         let quote = quote(outer, &mut paris);
         let rekey = |paris: &mut Site, spi: u32| {
-            let keys = Parameters { spi, key: [spi as u8; 16].into(), salt: [3; 4] };
+            let keys = SaParameters { spi, key: Key::Aes128Gcm([spi as u8; 16]), salt: [3; 4] };
             let sa = OutboundSa::new(&keys, vita::aead::preferred());
             assert!(paris.graph.activate(RouteNumber(0), Some(Box::new(sa))).is_some());
         };
@@ -581,7 +582,7 @@ fn only_the_route_whose_packet_was_too_big_is_narrowed() {
     plan.table = Arc::new(vita::route::PrefixTable::build(prefixes));
     let [to_tokyo, to_paris] = keys();
     let mut paris = Site::new(plan).with_keys(&to_tokyo, &to_paris);
-    let other = Parameters { spi: 1001, key: [9; 16].into(), salt: [9; 4] };
+    let other = SaParameters { spi: 1001, key: Key::Aes128Gcm([9; 16]), salt: [9; 4] };
     paris.graph.activate(RouteNumber(1), Some(Box::new(OutboundSa::new(&other, vita::aead::preferred()))));
     let quote = quote(Family::V4, &mut paris);
     // The SPI of one route with the gateway of another is a forgery.

@@ -345,7 +345,9 @@ fn a_key_carries_nothing_before_the_disk_has_it_and_nobody_waits_for_the_disk() 
     let sa = association(&key("7e")[..32], "sequence-number 0;");
     let document = |mtu: u32| Document::parse(&format!("{}{sa}mtu {mtu};", gateway(&key("a1")))).unwrap();
     let now = vita::clock::Instant::now;
-    let sends = |supervisor: &Supervisor| supervisor.associations().iter().any(|sa| !sa.is_inbound);
+    let sends = |supervisor: &Supervisor| {
+        supervisor.associations().iter().any(|sa| sa.direction == vita::sa::Direction::Outbound)
+    };
     for mtu in [1300, 1400] {
         supervisor.apply(now(), document(mtu)).unwrap();
         supervisor.service(now());
@@ -369,7 +371,9 @@ fn a_machine_resumed_from_a_snapshot_sends_nothing_under_a_configured_key_before
         Document::parse(&format!("{}{sa}mtu {mtu};", gateway(&key("a1")))).unwrap()
     };
     let now = vita::clock::Instant::now;
-    let sends = |supervisor: &Supervisor| supervisor.associations().iter().any(|sa| !sa.is_inbound);
+    let sends = |supervisor: &Supervisor| {
+        supervisor.associations().iter().any(|sa| sa.direction == vita::sa::Direction::Outbound)
+    };
     let settle = |supervisor: &mut Supervisor| {
         eventually("the disk has it", || {
             supervisor.service(now());

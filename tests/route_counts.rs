@@ -5,8 +5,9 @@ use crate::support::site::*;
 use crate::support::two_sites::TwoSites;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use vita::esp::{InboundSa, OutboundSa, Parameters};
+use vita::esp::{InboundSa, OutboundSa};
 use vita::route::RouteNumber;
+use vita::sa::{Key, SaParameters};
 use vita::stage::SadEntry;
 
 #[test]
@@ -83,7 +84,11 @@ fn counting_goes_on_with_new_keys_and_a_new_plan() {
     let (mut paris, mut tokyo) = pair();
     let mut exchange = |number: u8| {
         paris.arrive_private(&udp("172.31.1.50", "172.32.1.50", 64, b"one more"));
-        let keys = Parameters { spi: 5000 + u32::from(number), key: [number; 16].into(), salt: [number; 4] };
+        let keys = SaParameters {
+            spi: 5000 + u32::from(number),
+            key: Key::Aes128Gcm([number; 16]),
+            salt: [number; 4],
+        };
         for sealed in paris.sent_public() {
             tokyo.arrive_public(&sealed);
         }

@@ -8,10 +8,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
 use std::sync::Arc;
 use vita::count::Counters;
-use vita::esp::{InboundSa, OutboundSa, Parameters};
+use vita::esp::{InboundSa, OutboundSa};
 use vita::frame::{BATCH, Batch, Frame, Pool};
 use vita::graph::{Graph, Interface, InterfaceAddress, Plan};
 use vita::route::{PrefixTable, RouteNumber, SpiTable};
+use vita::sa::{Key, SaParameters};
 use vita::stage::{Meter, Resolved, SadEntry, Tunnel};
 use vita::wire::Mac;
 use vita::wire::ethernet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
@@ -80,7 +81,7 @@ impl<M: Meter> Site<M> {
         let aead = vita::aead::preferred();
         let mut graph = Graph::measured(pool, counters.clone(), aead, plan(*family, *routes), meter);
         for route in 0..*sas as u32 {
-            let keys = Parameters { spi: 256 + route, key: [7; 16].into(), salt: [9; 4] };
+            let keys = SaParameters { spi: 256 + route, key: Key::Aes128Gcm([7; 16]), salt: [9; 4] };
             graph.activate(RouteNumber(route), Some(Box::new(OutboundSa::new(&keys, aead))));
             let sa = InboundSa::new(&keys, aead);
             let inbound =

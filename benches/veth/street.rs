@@ -10,10 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use vita::count::Counters;
-use vita::esp::{OutboundSa, Parameters, Secret};
+use vita::esp::OutboundSa;
 use vita::frame::{BATCH, Batch, Frame, Pool, Port};
 use vita::graph::{Graph, Interface, InterfaceAddress, Plan};
 use vita::route::{PrefixTable, RouteNumber, SpiTable};
+use vita::sa::{Key, SaParameters};
 use vita::stage::{Resolved, Tunnel};
 use vita::wait::Doorbell;
 use vita::wire::Mac;
@@ -238,8 +239,8 @@ fn plan(private: [[u8; 6]; 2], public: [[u8; 6]; 2]) -> Plan {
     }
 }
 
-fn keys() -> Parameters {
-    Parameters { spi: 256, key: Secret::Aes128([7; 16]), salt: [9; 4] }
+fn keys() -> SaParameters {
+    SaParameters { spi: 256, key: Key::Aes128Gcm([7; 16]), salt: [9; 4] }
 }
 
 /// Makes the frames of a mix, one after the other.

@@ -33,20 +33,21 @@ mod portable;
 mod x86;
 
 pub use choice::{Unavailable, available, chosen, preferred};
-pub use key::Secret;
 pub use portable::Portable;
 #[cfg(target_arch = "x86_64")]
 pub use x86::X86;
+
+use crate::sa::Key;
 
 /// Bytes of the integrity check value.
 pub const ICV: usize = 16;
 
 /// An expanded key. Wiped when dropped. Any implementation takes it, the one that expanded it is the fastest.
-pub struct Key(key::Expanded);
+pub struct ExpandedKey(key::Expanded);
 
 /// One packet to seal or open.
 pub struct Job<'a> {
-    pub key: &'a Key,
+    pub key: &'a ExpandedKey,
     pub nonce: [u8; 12],
     pub associated: [u8; 12],
     /// The text and, behind it, [`ICV`] bytes: written by `seal`, checked by `open`. Shorter data is never authentic.
@@ -60,7 +61,8 @@ pub trait Aead: Sync {
     /// What logs and `VITA_AEAD` call it.
     fn name(&self) -> &'static str;
 
-    fn expand(&self, secret: &Secret) -> Key;
+    /// The form of a key that this implementation works with.
+    fn expand(&self, key: &Key) -> ExpandedKey;
 
     /// Encrypts every job's text and appends its ICV.
     fn seal(&self, jobs: &mut [Job<'_>]);

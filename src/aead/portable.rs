@@ -3,7 +3,7 @@
 //! `chacha20poly1305` crate, which uses AVX2.
 
 use super::key::{Cipher, Expanded};
-use super::{Aead, ICV, Job, Key, Secret};
+use super::{Aead, ExpandedKey, ICV, Job, Key};
 use aes_gcm::aead::AeadInOut;
 
 pub struct Portable;
@@ -13,8 +13,8 @@ impl Aead for Portable {
         "portable"
     }
 
-    fn expand(&self, secret: &Secret) -> Key {
-        Key(Expanded::Portable(Cipher::new(secret)))
+    fn expand(&self, secret: &Key) -> ExpandedKey {
+        ExpandedKey(Expanded::Portable(Cipher::new(secret)))
     }
 
     fn seal(&self, jobs: &mut [Job<'_>]) {
@@ -32,7 +32,7 @@ impl Aead for Portable {
 }
 
 /// With the key of another implementation this is slow, but right.
-fn with_cipher<T>(key: &Key, work: impl FnOnce(&Cipher) -> T) -> T {
+fn with_cipher<T>(key: &ExpandedKey, work: impl FnOnce(&Cipher) -> T) -> T {
     match &key.0 {
         Expanded::Portable(cipher) => work(cipher),
         #[cfg(target_arch = "x86_64")]

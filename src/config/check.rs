@@ -2,7 +2,8 @@
 //! What the model cannot say, and what this version of the program cannot do.
 
 use super::difference::Changes;
-use super::typed::{Aead, Association, Config, Link, PrivateInterface, PublicInterface, Route};
+use super::typed::{Association, Config, Link, PrivateInterface, PublicInterface, Route};
+use crate::sa::Algorithm;
 use crate::wire::ip::Family;
 use crate::wire::{Mac, ipv6};
 use ipnet::IpNet;
@@ -304,7 +305,7 @@ fn associations(config: &Config) -> Result<(), Refusal> {
     }
     let mut keys = HashMap::with_capacity(config.outbound.len());
     for association in &config.outbound {
-        if let Some(other) = keys.insert((association.key.bytes(), &association.salt), association) {
+        if let Some(other) = keys.insert((association.sa.key.bytes(), &association.sa.salt), association) {
             let [path, other] = [association, other].map(|one| association_path("outbound-sa", one));
             return Err(Refusal::SameNonces { path, other });
         }
@@ -314,12 +315,12 @@ fn associations(config: &Config) -> Result<(), Refusal> {
         // A packet that this gateway sends to itself is sealed once: no peer seals by that key.
         let sealed_here = config.loops(&association.route);
         if let Some(outbound) =
-            keys.get(&(association.key.bytes(), &association.salt)).filter(|_| !sealed_here)
+            keys.get(&(association.sa.key.bytes(), &association.sa.salt)).filter(|_| !sealed_here)
         {
             let other = association_path("inbound-sa", association);
             return Err(Refusal::SameBothWays { path: association_path("outbound-sa", outbound), other });
         }
-        let name = (association.spi, association.key.bytes(), &association.salt);
+        let name = (association.sa.spi, association.sa.key.bytes(), &association.sa.salt);
         if let Some(other) = received.insert(name, association) {
             let [path, other] = [association, other].map(|one| association_path("inbound-sa", one));
             return Err(Refusal::SameReplays { path, other });
@@ -329,11 +330,11 @@ fn associations(config: &Config) -> Result<(), Refusal> {
 }
 
 pub(super) fn association_path(list: &str, association: &Association) -> String {
-    format!("/{list}[queue={}][spi={}]", association.queue, association.spi)
+    format!("/{list}[queue={}][spi={}]", association.queue, association.sa.spi)
 }
 
 fn supported_aeads() -> String {
-    Aead::ALL.map(Aead::name).join(" or ")
+    Algorithm::ALL.map(Algorithm::name).join(" or ")
 }
 
 /// The model compares text, and the same network or key can be written in more ways than one; and it compares each family's
@@ -368,7 +369,7 @@ fn routes(config: &Config, changed: &[&Arc<Route>]) -> Result<(), Refusal> {
                 return Err(same_net(net, route, other));
             }
         }
-        if let Some(other) = keys.insert(&route.preshared_key, *route) {
+        if let Some(other) = keys.insert(route.preshared_key.bytes(), *route) {
             return Err(same_key(route, other));
         }
         if let Some(other) = spis.insert(route.spi, *route) {
@@ -385,7 +386,7 @@ fn routes(config: &Config, changed: &[&Arc<Route>]) -> Result<(), Refusal> {
                 return Err(same_net(net, route, other));
             }
         }
-        if let Some(route) = keys.get(&other.preshared_key).filter(is_another) {
+        if let Some(route) = keys.get(other.preshared_key.bytes()).filter(is_another) {
             return Err(same_key(route, other));
         }
         if let Some(route) = spis.get(&other.spi).filter(is_another) {

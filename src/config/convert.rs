@@ -3,9 +3,8 @@
 
 use super::check::Refusal;
 use super::schema;
-use super::typed::{
-    Aead, AeadKey, Association, Config, Gateway, Link, PrivateInterface, PublicInterface, Route, Secret,
-};
+use super::typed::{Association, Config, Gateway, Link, PrivateInterface, PublicInterface, Route};
+use crate::sa::{Algorithm, Key, PresharedKey, SaParameters};
 use crate::wire::ip::Family;
 use crate::yang::data::{Container, Value};
 use crate::yang::schema::{Kind, Members};
@@ -13,6 +12,7 @@ use ipnet::IpNet;
 use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
+use zeroize::Zeroizing;
 
 /// Reads a tree. What the model's types let through and the program's do not is refused. Routes that the tree shares with
 /// the one before are taken from there.
@@ -114,7 +114,7 @@ fn route(outer: Family, fields: &Fields) -> Result<Route, Refusal> {
         id: fields.needed("id")?,
         outer,
         spi: fields.number("spi")?,
-        preshared_key: fields.secret("preshared-key")?,
+        preshared_key: PresharedKey::new(*fields.secret("preshared-key")?),
         nets,
         gateways,
     })
@@ -123,7 +123,7 @@ fn route(outer: Family, fields: &Fields) -> Result<Route, Refusal> {
 fn associations(top: &Fields, list: &str) -> Result<Vec<Arc<Association>>, Refusal> {
     let entries = top.data.entries(list).map(|data| association(&top.inner(list, data, None)?));
     let mut associations = entries.collect::<Result<Vec<_>, _>>()?;
-    associations.sort_by_key(|association| (association.queue, association.spi));
+    associations.sort_by_key(|association| (association.queue, association.sa.spi));
     Ok(associations)
 }
 
@@ -132,34 +132,29 @@ fn association(fields: &Fields) -> Result<Arc<Association>, Refusal> {
     let fields = Fields { path: format!("{}[queue={queue}][spi={spi}]", fields.path), ..*fields };
     let aead = fields.data.text("aead").unwrap_or_default();
     let unsupported = || Refusal::Aead { path: fields.path.clone(), aead: aead.to_string() };
+    let key = fields.key(Algorithm::named(aead).ok_or_else(unsupported)?)?;
     Ok(Arc::new(Association {
-        spi,
         queue,
         route: fields.needed("route")?,
-        key: fields.key(Aead::named(aead).ok_or_else(unsupported)?)?,
-        salt: fields.secret("salt")?,
+        sa: SaParameters { spi, key, salt: *fields.secret("salt")? },
         sequence: fields.data.value("sequence-number").and_then(Value::as_number).unwrap_or(0),
         is_sequence_given: fields.data.value("sequence-number").is_some(),
     }))
 }
 
-/// Two digits a byte, white space ignored.
-fn secret<const N: usize>(text: &str) -> Option<Secret<N>> {
-    let mut bytes = [0; N];
-    let mut digits = text.chars().filter(|character| !character.is_whitespace());
-    for byte in &mut bytes {
-        let (high, low) = (digits.next()?.to_digit(16)?, digits.next()?.to_digit(16)?);
-        *byte = u8::try_from(high << 4 | low).ok()?;
-    }
-    digits.next().is_none().then(|| Secret::new(bytes))
-}
-
-/// Of that many bytes if it is as long as the key of an algorithm.
-fn key_of<const N: usize>(aead: Aead, path: &str, text: &str) -> Result<Secret<N>, Refusal> {
-    secret(text).ok_or_else(|| {
-        let digits = text.chars().filter(|character| !character.is_whitespace()).count();
-        Refusal::KeyLength { path: path.to_string(), aead: aead.name(), expected: N, found: digits / 2 }
-    })
+/// Fills `bytes` from a text with two digits for each, white space ignored; false if it has more or fewer.
+fn decode(text: &str, bytes: &mut [u8]) -> bool {
+    let mut digits = text.chars().filter_map(|character| match character {
+        _ if character.is_whitespace() => None,
+        _ => Some(character.to_digit(16)),
+    });
+    let mut digit = || digits.next().flatten().map(|digit| digit as u8);
+    bytes.iter_mut().all(|byte| {
+        digit().zip(digit()).is_some_and(|(high, low)| {
+            *byte = high << 4 | low;
+            true
+        })
+    }) && digits.next().is_none()
 }
 
 /// A container with its schema, for the defaults, and its path, for messages.
@@ -210,17 +205,22 @@ impl<'a> Fields<'a> {
         self.needed(name)
     }
 
-    fn secret<const N: usize>(&self, name: &str) -> Result<Secret<N>, Refusal> {
-        self.data.text(name).and_then(secret).ok_or_else(|| self.unreadable(name))
+    fn secret<const N: usize>(&self, name: &str) -> Result<Zeroizing<[u8; N]>, Refusal> {
+        let mut bytes = Zeroizing::new([0; N]);
+        let is_right = self.data.text(name).is_some_and(|text| decode(text, &mut *bytes));
+        if is_right { Ok(bytes) } else { Err(self.unreadable(name)) }
     }
 
-    /// The key of that algorithm.
-    fn key(&self, aead: Aead) -> Result<AeadKey, Refusal> {
-        let (path, text) = (&self.path, self.data.text("key").unwrap_or_default());
-        Ok(match aead {
-            Aead::AesGcm16Icv => AeadKey::AesGcm16Icv(key_of(aead, path, text)?),
-            Aead::Aes256Gcm16Icv => AeadKey::Aes256Gcm16Icv(key_of(aead, path, text)?),
-            Aead::ChaCha20Poly1305 => AeadKey::ChaCha20Poly1305(key_of(aead, path, text)?),
+    /// The key, of the length that the algorithm has.
+    fn key(&self, algorithm: Algorithm) -> Result<Key, Refusal> {
+        let text = self.data.text("key").unwrap_or_default();
+        let mut bytes = Zeroizing::new([0; LONGEST_KEY]);
+        let bytes = bytes.get_mut(..algorithm.key_len()).unwrap_or_default();
+        let key = if decode(text, bytes) { Key::new(algorithm, bytes) } else { None };
+        key.ok_or_else(|| {
+            let digits = text.chars().filter(|character| !character.is_whitespace()).count();
+            let (path, aead, expected) = (self.path.clone(), algorithm.name(), algorithm.key_len());
+            Refusal::KeyLength { path, aead, expected, found: digits / 2 }
         })
     }
 
@@ -234,3 +234,5 @@ const NODES: [(Family, [&str; 3]); 2] = [
     (Family::V4, ["private-interface4", "public-interface4", "route4"]),
     (Family::V6, ["private-interface6", "public-interface6", "route6"]),
 ];
+
+const LONGEST_KEY: usize = 32;

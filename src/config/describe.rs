@@ -35,8 +35,8 @@ impl Difference<'_> {
         parts.extend(count("private interface", &self.private, |private| private.ip.to_string()));
         parts.extend(count("public interface", &self.public, |public| public.ip.to_string()));
         parts.extend(count("route", &self.routes, |route| route.id.clone()));
-        parts.extend(count("outbound SA", &self.outbound, |sa| sa.spi.to_string()));
-        parts.extend(count("inbound SA", &self.inbound, |sa| sa.spi.to_string()));
+        parts.extend(count("outbound SA", &self.outbound, |association| association.sa.spi.to_string()));
+        parts.extend(count("inbound SA", &self.inbound, |association| association.sa.spi.to_string()));
         if parts.is_empty() { "nothing".to_owned() } else { parts.join(", ") }
     }
 
@@ -179,20 +179,20 @@ fn route_changes(old: &Route, new: &Route) -> (String, Vec<String>) {
 }
 
 fn association(list: &str, association: &Association) -> String {
-    let Association { route, key, sequence, .. } = association;
+    let Association { route, sa, sequence, .. } = association;
     let after = if *sequence > 0 { format!(", sequence-number {sequence}") } else { String::new() };
-    format!("{}: route {route}, {}{after}", association_name(list, association), key.aead().name())
+    format!("{}: route {route}, {}{after}", association_name(list, association), sa.key.algorithm().name())
 }
 
 fn association_name(list: &str, association: &Association) -> String {
-    format!("{list}[queue={}][spi={}]", association.queue, association.spi)
+    format!("{list}[queue={}][spi={}]", association.queue, association.sa.spi)
 }
 
 fn association_changes(old: &Association, new: &Association) -> Vec<String> {
     let mut changes = Vec::new();
     change(&mut changes, "route", &old.route, &new.route);
-    change(&mut changes, "aead", &old.key.aead().name(), &new.key.aead().name());
-    let secrets = [("key", old.key != new.key), ("salt", old.salt != new.salt)];
+    change(&mut changes, "aead", &old.sa.key.algorithm().name(), &new.sa.key.algorithm().name());
+    let secrets = [("key", old.sa.key != new.sa.key), ("salt", old.sa.salt != new.sa.salt)];
     let changed = secrets.into_iter().filter(|(_, changed)| *changed);
     changes.extend(changed.map(|(name, _)| format!("{name} changed")));
     change(&mut changes, "sequence-number", &old.sequence, &new.sequence);

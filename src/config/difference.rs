@@ -53,8 +53,8 @@ impl<'a> Difference<'a> {
                 (public.queue, Family::of(public.ip))
             }),
             routes: Changes::between(&old.routes, &new.routes, |route| route.id.as_str()),
-            outbound: Changes::between(&old.outbound, &new.outbound, |sa| (sa.queue, sa.spi)),
-            inbound: Changes::between(&old.inbound, &new.inbound, |sa| (sa.queue, sa.spi)),
+            outbound: Changes::between(&old.outbound, &new.outbound, |one| (one.queue, one.sa.spi)),
+            inbound: Changes::between(&old.inbound, &new.inbound, |one| (one.queue, one.sa.spi)),
             mtu: old.mtu != new.mtu,
             tfc: old.tfc != new.tfc,
             dscp: old.dscp != new.dscp,

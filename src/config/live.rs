@@ -2,6 +2,7 @@
 //! Associations that were negotiated, in the lists where configured ones would stand. They are shown, and are no part of
 //! a document.
 
+use crate::sa::{Direction, SaParameters};
 use crate::yang::data::{Container, Data, Key, List, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,19 +10,17 @@ use std::sync::Arc;
 /// One that is live.
 #[derive(Clone, Copy)]
 pub struct LiveAssociation<'a> {
-    pub is_inbound: bool,
-    pub spi: u32,
+    pub direction: Direction,
     pub queue: u16,
+    /// The id of its route.
     pub route: &'a str,
-    pub aead: &'a str,
-    pub key: &'a [u8],
-    pub salt: &'a [u8],
+    pub sa: &'a SaParameters,
 }
 
 /// Puts them in a tree.
 pub(super) fn fill(root: &mut Arc<Container>, live: &[LiveAssociation<'_>]) {
-    for (name, is_inbound) in [(OUTBOUND, false), (INBOUND, true)] {
-        let of_list = live.iter().filter(|one| one.is_inbound == is_inbound);
+    for (name, direction) in [(OUTBOUND, Direction::Outbound), (INBOUND, Direction::Inbound)] {
+        let of_list = live.iter().filter(|one| one.direction == direction);
         let entries: BTreeMap<_, _> = of_list.map(|one| (one.key(), Arc::new(one.entry()))).collect();
         if !entries.is_empty() {
             let list = Data::List(Arc::new(List { entries }));
@@ -33,17 +32,17 @@ pub(super) fn fill(root: &mut Arc<Container>, live: &[LiveAssociation<'_>]) {
 impl LiveAssociation<'_> {
     /// In the order of the model.
     fn key(&self) -> Key {
-        Key(vec![u64::from(self.spi).into(), u64::from(self.queue).into()])
+        Key(vec![u64::from(self.sa.spi).into(), u64::from(self.queue).into()])
     }
 
     fn entry(&self) -> Container {
         let leaves: [(&str, Value); 6] = [
-            ("spi", u64::from(self.spi).into()),
+            ("spi", u64::from(self.sa.spi).into()),
             ("queue", u64::from(self.queue).into()),
             ("route", self.route.into()),
-            ("aead", self.aead.into()),
-            ("key", hexadecimal(self.key)),
-            ("salt", hexadecimal(self.salt)),
+            ("aead", self.sa.key.algorithm().name().into()),
+            ("key", hexadecimal(self.sa.key.bytes())),
+            ("salt", hexadecimal(&self.sa.salt)),
         ];
         Container { members: leaves.map(|(name, value)| (name.into(), Data::Leaf(value))).into() }
     }

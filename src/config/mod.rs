@@ -38,10 +38,7 @@ pub use difference::{Changes, Difference};
 pub use document::{Document, Rejected, decode, named};
 pub use live::LiveAssociation;
 pub use state::State;
-pub use typed::{
-    Aead, AeadKey, Association, Config, Gateway, Key32, Link, PrivateInterface, PublicInterface, Route,
-    Secret,
-};
+pub use typed::{Association, Config, Gateway, Link, PrivateInterface, PublicInterface, Route};
 pub use warning::Warning;
 
 use crate::yang::rpc;

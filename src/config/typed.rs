@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The configuration as types.
 
+use crate::sa::{PresharedKey, SaParameters};
 use crate::wire::Mac;
 use crate::wire::class::Dscp;
 use crate::wire::ip::Family;
 use ipnet::IpNet;
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
-use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Everything that can be configured, defaults included.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,7 +84,7 @@ pub struct Route {
     /// What its packets are wrapped in; that of all its gateways.
     pub outer: Family,
     pub spi: u32,
-    pub preshared_key: Key32,
+    pub preshared_key: PresharedKey,
     /// At least one; of either family.
     pub nets: Vec<IpNet>,
     /// Sorted by queue, never empty.
@@ -101,39 +100,15 @@ pub struct Gateway {
 /// A security association with a configured key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Association {
-    pub spi: u32,
     pub queue: u16,
     /// The id of a route.
     pub route: String,
-    pub key: AeadKey,
-    pub salt: Secret<4>,
+    pub sa: SaParameters,
     /// The last sequence number that is used up.
     pub sequence: u64,
     /// Whether the configuration says that number, be it 0.
     pub is_sequence_given: bool,
 }
-
-/// The algorithms that associations can have. The key exchange agrees on the first one only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Aead {
-    AesGcm16Icv,
-    Aes256Gcm16Icv,
-    ChaCha20Poly1305,
-}
-
-/// An algorithm with a key that fits.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AeadKey {
-    AesGcm16Icv(Secret<16>),
-    Aes256Gcm16Icv(Secret<32>),
-    ChaCha20Poly1305(Secret<32>),
-}
-
-/// Secret bytes. They are wiped from memory when dropped, and not shown by `Debug`.
-#[derive(Clone, PartialEq, Eq, Hash, Zeroize, ZeroizeOnDrop)]
-pub struct Secret<const N: usize>([u8; N]);
-
-pub type Key32 = Secret<32>;
 
 impl Config {
     /// The public interface by which the worker of that number reaches gateways of that family.
@@ -181,55 +156,5 @@ impl Route {
     /// The gateway that a worker sends to: the one with its number, else the one with the lowest.
     pub fn gateway(&self, queue: u16) -> Option<&Gateway> {
         self.gateways.iter().find(|gateway| gateway.queue == queue).or_else(|| self.gateways.first())
-    }
-}
-
-impl Aead {
-    pub const ALL: [Aead; 3] = [Aead::AesGcm16Icv, Aead::Aes256Gcm16Icv, Aead::ChaCha20Poly1305];
-
-    /// By the name in a configuration, which is that of the key exchange if it knows the algorithm.
-    pub fn named(name: &str) -> Option<Aead> {
-        Aead::ALL.into_iter().find(|aead| aead.name() == name)
-    }
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Aead::AesGcm16Icv => "aes-gcm-16-icv",
-            Aead::Aes256Gcm16Icv => "aes-256-gcm-16-icv",
-            Aead::ChaCha20Poly1305 => "chacha20-poly1305",
-        }
-    }
-}
-
-impl AeadKey {
-    pub fn aead(&self) -> Aead {
-        match self {
-            AeadKey::AesGcm16Icv(_) => Aead::AesGcm16Icv,
-            AeadKey::Aes256Gcm16Icv(_) => Aead::Aes256Gcm16Icv,
-            AeadKey::ChaCha20Poly1305(_) => Aead::ChaCha20Poly1305,
-        }
-    }
-
-    pub fn bytes(&self) -> &[u8] {
-        match self {
-            AeadKey::AesGcm16Icv(key) => key.bytes(),
-            AeadKey::Aes256Gcm16Icv(key) | AeadKey::ChaCha20Poly1305(key) => key.bytes(),
-        }
-    }
-}
-
-impl<const N: usize> Secret<N> {
-    pub fn new(bytes: [u8; N]) -> Self {
-        Secret(bytes)
-    }
-
-    pub fn bytes(&self) -> &[u8; N] {
-        &self.0
-    }
-}
-
-impl<const N: usize> fmt::Debug for Secret<N> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(..)")
     }
 }

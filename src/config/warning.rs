@@ -75,13 +75,13 @@ fn keys_of_both_directions(config: &Config, warnings: &mut Vec<Warning>) {
     let mut sealing: HashMap<&[u8], &Association> = HashMap::with_capacity(config.outbound.len());
     let mut exactly = HashMap::with_capacity(config.outbound.len());
     for association in &config.outbound {
-        sealing.insert(association.key.bytes(), association);
-        exactly.insert((association.key.bytes(), &association.salt), association);
+        sealing.insert(association.sa.key.bytes(), association);
+        exactly.insert((association.sa.key.bytes(), &association.sa.salt), association);
     }
     let both = config.inbound.iter().filter_map(|association| {
         let other = association_path("inbound-sa", association);
-        let key = association.key.bytes();
-        if let Some(same) = exactly.get(&(key, &association.salt)) {
+        let key = association.sa.key.bytes();
+        if let Some(same) = exactly.get(&(key, &association.sa.salt)) {
             let (path, route) = (association_path("outbound-sa", same), association.route.clone());
             return Some(Warning::Loopback { path, other, route });
         }

@@ -7,12 +7,12 @@
 
 use super::ledger::{Begin, Ledger};
 use super::plan::Numbers;
-use crate::aead::{self, Secret};
-use crate::config::{Aead, AeadKey, Association, Config, LiveAssociation};
+use crate::aead;
+use crate::config::{Association, Config, LiveAssociation};
 use crate::count::SaCounters;
-use crate::esp::{InboundSa, LastNumber, OutboundSa, Parameters};
-use crate::exchange::{Direction, SaParameters};
+use crate::esp::{InboundSa, LastNumber, OutboundSa};
 use crate::route::RouteNumber;
+use crate::sa::{Direction, SaParameters};
 use crate::stage::SadEntry;
 use crate::worker::{Command, Worker};
 use std::collections::{BTreeMap, HashSet};
@@ -41,7 +41,7 @@ pub struct Provided {
 struct Held {
     route: String,
     /// Boxed, so that it leaves no key behind where it is moved from.
-    sa: Box<Parameters>,
+    sa: Box<SaParameters>,
     /// The number that was configured to be used up.
     sequence: u64,
     /// Where it leaves its last number, unless the ledger has that.
@@ -60,13 +60,13 @@ impl Associations {
 
     /// All of them, keys included.
     pub fn live(&self) -> impl Iterator<Item = LiveAssociation<'_>> {
-        let inbound = self.inbound.values().map(|(held, _)| held.shown(true, self.queue));
-        self.outbound.values().map(|held| held.shown(false, self.queue)).chain(inbound)
+        let inbound = self.inbound.values().map(|(held, _)| held.shown(Direction::Inbound, self.queue));
+        self.outbound.values().map(|held| held.shown(Direction::Outbound, self.queue)).chain(inbound)
     }
 
     /// Has the worker accept packets of this SA.
     pub fn install(&mut self, worker: &mut Worker, numbers: &Numbers, route: String, sa: SaParameters) {
-        let (sa, last) = (Box::new(negotiated(&sa)), LastNumber::default());
+        let (sa, last) = (Box::new(sa), LastNumber::default());
         // A route that is no more has no number.
         let Some(count) = install(worker, numbers, (&route, self.queue), &sa, 0, &last) else { return };
         self.inbound.insert(sa.spi, (Held { route, sa, sequence: 0, last: Some(last) }, count));
@@ -85,7 +85,7 @@ impl Associations {
         route: String,
         sa: SaParameters,
     ) -> bool {
-        let (sa, last) = (Box::new(negotiated(&sa)), LastNumber::default());
+        let (sa, last) = (Box::new(sa), LastNumber::default());
         if let Some(number) = numbers.of(&route) {
             activate(worker, number, &sa, 0, &last);
         }
@@ -105,7 +105,7 @@ impl Associations {
     pub fn withdraw(&mut self, worker: &mut Worker, config: &Config, numbers: &Numbers, ledger: &mut Ledger) {
         let wanted = |list| self::wanted(list, self.queue);
         let keys = Keys::of(config);
-        let by_spi: BTreeMap<_, _> = wanted(&config.inbound).map(|one| (one.spi, one)).collect();
+        let by_spi: BTreeMap<_, _> = wanted(&config.inbound).map(|one| (one.sa.spi, one)).collect();
         self.inbound.retain(|spi, (held, _)| {
             let is_used_again = held.settle(Direction::Inbound, &keys, ledger);
             let stays = by_spi.get(spi).is_some_and(|wanted| held.is(wanted) || !is_used_again);
@@ -139,10 +139,10 @@ impl Associations {
         let queue = self.queue;
         let mut provided = Provided::default();
         for wanted in wanted(&config.inbound, queue) {
-            if self.inbound.get(&wanted.spi).is_some_and(|(held, _)| held.is(wanted)) {
+            if self.inbound.get(&wanted.sa.spi).is_some_and(|(held, _)| held.is(wanted)) {
                 continue;
             }
-            let sa = Box::new(parameters(wanted));
+            let sa = Box::new(wanted.sa.clone());
             let Some(number) = ledger.received(&sa) else {
                 in_use(Direction::Inbound, wanted);
                 provided.left_out += 1;
@@ -154,13 +154,13 @@ impl Associations {
             // Every configured association is of a route that is configured.
             let Some(count) = install(worker, numbers, place, &sa, number, &last) else { continue };
             ledger.keep(Direction::Inbound, &sa, last);
-            self.inbound.insert(wanted.spi, (Held::configured(wanted, sa), count));
+            self.inbound.insert(wanted.sa.spi, (Held::configured(wanted, sa), count));
         }
         for wanted in wanted(&config.outbound, queue) {
             if self.outbound.get(&wanted.route).is_some_and(|held| held.is(wanted)) {
                 continue;
             }
-            let sa = Box::new(parameters(wanted));
+            let sa = Box::new(wanted.sa.clone());
             let Some(route) = numbers.of(&wanted.route) else { continue };
             let (number, ceiling) = match ledger.begin(&sa, given(wanted)) {
                 Begin::After { number, ceiling } => (number, ceiling),
@@ -183,7 +183,7 @@ impl Associations {
             tracing::info!(
                 "route {}, queue {queue}: outbound SA {} goes on after number {number}",
                 wanted.route,
-                wanted.spi
+                wanted.sa.spi
             );
             self.outbound.insert(wanted.route.clone(), Held::configured(wanted, sa));
         }
@@ -215,16 +215,13 @@ impl Associations {
 }
 
 impl Held {
-    fn configured(association: &Association, sa: Box<Parameters>) -> Held {
+    fn configured(association: &Association, sa: Box<SaParameters>) -> Held {
         Held { route: association.route.clone(), sa, sequence: association.sequence, last: None }
     }
 
     /// Whether this is what is configured. A lower sequence number takes nothing back, so it is no difference.
     fn is(&self, association: &Association) -> bool {
-        let Association { spi, route, key, salt, sequence, .. } = association;
-        let wanted = (*spi, route, key.aead(), key.bytes(), salt.bytes());
-        let Parameters { spi, key, salt } = &*self.sa;
-        (*spi, &self.route, algorithm(key), key.bytes(), salt) == wanted && self.sequence >= *sequence
+        *self.sa == association.sa && self.route == association.route && self.sequence >= association.sequence
     }
 
     /// Whether the key is configured, for whichever worker. If so the ledger remembers the last number; negotiated keys
@@ -237,10 +234,8 @@ impl Held {
         is_configured
     }
 
-    fn shown(&self, is_inbound: bool, queue: u16) -> LiveAssociation<'_> {
-        let Parameters { spi, key, salt } = &*self.sa;
-        let (aead, key) = (algorithm(key).name(), key.bytes());
-        LiveAssociation { is_inbound, spi: *spi, queue, route: &self.route, aead, key, salt }
+    fn shown(&self, direction: Direction, queue: u16) -> LiveAssociation<'_> {
+        LiveAssociation { direction, queue, route: &self.route, sa: &self.sa }
     }
 }
 
@@ -252,12 +247,12 @@ struct Keys<'a> {
 
 impl Keys<'_> {
     fn of(config: &Config) -> Keys<'_> {
-        let inbound = config.inbound.iter().map(|one| (one.spi, one.key.bytes(), one.salt.bytes()));
-        let outbound = config.outbound.iter().map(|one| (one.key.bytes(), one.salt.bytes()));
+        let inbound = config.inbound.iter().map(|one| (one.sa.spi, one.sa.key.bytes(), &one.sa.salt));
+        let outbound = config.outbound.iter().map(|one| (one.sa.key.bytes(), &one.sa.salt));
         Keys { inbound: inbound.collect(), outbound: outbound.collect() }
     }
 
-    fn contain(&self, direction: Direction, sa: &Parameters) -> bool {
+    fn contain(&self, direction: Direction, sa: &SaParameters) -> bool {
         match direction {
             Direction::Inbound => self.inbound.contains(&(sa.spi, sa.key.bytes(), &sa.salt)),
             Direction::Outbound => self.outbound.contains(&(sa.key.bytes(), &sa.salt)),
@@ -280,7 +275,7 @@ fn in_use(direction: Direction, wanted: &Association) {
          {danger}; configure another key",
         wanted.route,
         wanted.queue,
-        wanted.spi
+        wanted.sa.spi
     );
 }
 
@@ -294,37 +289,15 @@ pub fn unproven<'a>(config: &'a Config, ledger: &mut Ledger) -> Vec<&'a Associat
     if !config.data_plane || !ledger.may_refuse() {
         return Vec::new();
     }
-    let mut is_unproven = |one: &&Association| ledger.is_unproven(&parameters(one), given(one));
+    let mut is_unproven = |one: &&Association| ledger.is_unproven(&one.sa, given(one));
     config.outbound.iter().map(|one| &**one).filter(|one| is_unproven(one)).collect()
-}
-
-fn parameters(association: &Association) -> Parameters {
-    let key = match &association.key {
-        AeadKey::AesGcm16Icv(key) => Secret::Aes128(*key.bytes()),
-        AeadKey::Aes256Gcm16Icv(key) => Secret::Aes256(*key.bytes()),
-        AeadKey::ChaCha20Poly1305(key) => Secret::ChaCha20(*key.bytes()),
-    };
-    Parameters { spi: association.spi, key, salt: *association.salt.bytes() }
-}
-
-/// The key exchange knows AES-128-GCM only.
-fn negotiated(sa: &SaParameters) -> Parameters {
-    Parameters { spi: sa.spi, key: Secret::Aes128(sa.key), salt: sa.salt }
-}
-
-fn algorithm(key: &Secret) -> Aead {
-    match key {
-        Secret::Aes128(_) => Aead::AesGcm16Icv,
-        Secret::Aes256(_) => Aead::Aes256Gcm16Icv,
-        Secret::ChaCha20(_) => Aead::ChaCha20Poly1305,
-    }
 }
 
 fn install(
     worker: &mut Worker,
     numbers: &Numbers,
     (route, queue): (&str, u16),
-    sa: &Parameters,
+    sa: &SaParameters,
     after: u64,
     last: &LastNumber,
 ) -> Option<Arc<SaCounters>> {
@@ -337,7 +310,7 @@ fn install(
     Some(count)
 }
 
-fn activate(worker: &mut Worker, route: u32, sa: &Parameters, after: u64, last: &LastNumber) {
+fn activate(worker: &mut Worker, route: u32, sa: &SaParameters, after: u64, last: &LastNumber) {
     let sa = OutboundSa::new(sa, aead::preferred()).after(after, last);
     worker.command(Command::Activate { route, sa: Some(Box::new(sa)) });
 }

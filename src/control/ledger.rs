@@ -20,8 +20,8 @@
 //!
 //! No clock, no thread, no file here: [`Ledger::jobs`] says what is to be written, [`Ledger::written`] that it is.
 
-use crate::esp::{LastNumber, Parameters, STRIDE};
-use crate::exchange::Direction;
+use crate::esp::{LastNumber, STRIDE};
+use crate::sa::{Direction, SaParameters};
 use blake2::{Blake2s256, Digest};
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -167,12 +167,12 @@ impl Ledger {
     }
 
     /// How an outbound SA with this key may begin. `given` is the sequence-number of the configuration, if there is one.
-    pub fn begin(&mut self, sa: &Parameters, given: Option<u64>) -> Begin {
+    pub fn begin(&mut self, sa: &SaParameters, given: Option<u64>) -> Begin {
         self.outbound.begin(name(Direction::Outbound, sa), given)
     }
 
     /// Whether [`Ledger::begin`] would refuse, without asking for anything.
-    pub fn is_unproven(&mut self, sa: &Parameters, given: Option<u64>) -> bool {
+    pub fn is_unproven(&mut self, sa: &SaParameters, given: Option<u64>) -> bool {
         self.outbound.number(name(Direction::Outbound, sa), given) == Err(Begin::Unproven)
     }
 
@@ -182,12 +182,12 @@ impl Ledger {
     }
 
     /// The last number of a receiving key, 0 if it is new here; none while an association has it.
-    pub fn received(&mut self, sa: &Parameters) -> Option<u64> {
+    pub fn received(&mut self, sa: &SaParameters) -> Option<u64> {
         self.inbound.numbers.get_mut(&name(Direction::Inbound, sa)).map_or(Some(0), LastNumber::number)
     }
 
     /// Takes over where an association leaves its last number.
-    pub fn keep(&mut self, direction: Direction, sa: &Parameters, last: LastNumber) {
+    pub fn keep(&mut self, direction: Direction, sa: &SaParameters, last: LastNumber) {
         let name = name(direction, sa);
         match direction {
             Direction::Inbound => self.inbound.keep(name, last),
@@ -441,7 +441,7 @@ impl Order {
 
 /// Nonces are those of key and salt, whatever the SPI and the algorithm. What was received before cannot be received by
 /// another SPI, which the integrity check covers.
-pub fn name(direction: Direction, sa: &Parameters) -> Name {
+pub fn name(direction: Direction, sa: &SaParameters) -> Name {
     let spi = match direction {
         Direction::Inbound => sa.spi.to_be_bytes(),
         // Of no association (RFC 4303 section 2.1).
@@ -470,15 +470,16 @@ const SPARE: usize = 4096;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sa::Key;
 
-    fn sa(spi: u32, key: u8) -> Parameters {
-        Parameters { spi, key: [key; 16].into(), salt: [0; 4] }
+    fn sa(spi: u32, key: u8) -> SaParameters {
+        SaParameters { spi, key: Key::Aes128Gcm([key; 16]), salt: [0; 4] }
     }
 
-    fn many(number: usize) -> Parameters {
+    fn many(number: usize) -> SaParameters {
         let mut key = [9; 16];
         key[..8].copy_from_slice(&number.to_be_bytes());
-        Parameters { spi: 300, key: key.into(), salt: [0; 4] }
+        SaParameters { spi: 300, key: Key::Aes128Gcm(key), salt: [0; 4] }
     }
 
     fn new_on_disk() -> Ledger {

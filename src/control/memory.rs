@@ -102,7 +102,7 @@ impl Supervisor {
             .into_iter()
             .filter(|one| !running.data_plane || !running.outbound.iter().any(|before| &**before == *one));
         let Some(first) = new.next() else { return Ok(()) };
-        let (route, queue, spi) = (first.route.clone(), first.queue, first.spi);
+        let (route, queue, spi) = (first.route.clone(), first.queue, first.sa.spi);
         Err(ApplyError::Unproven { route, queue, spi, count: 1 + new.count() })
     }
 

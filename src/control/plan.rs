@@ -5,7 +5,7 @@ use super::handoffs::Handoffs;
 use super::layout::{Mtus, OwnAddresses};
 use crate::config::{Config, PrivateInterface, PublicInterface, Route};
 use crate::count;
-use crate::exchange::{self, PresharedKey, Share};
+use crate::exchange::{self, Share};
 use crate::graph::{Interface, InterfaceAddress, Plan};
 use crate::route::{PrefixTable, SpiTable};
 use crate::stage::{Resolved, Tunnel};
@@ -272,7 +272,7 @@ pub fn exchange_route(config: &Config, route: &Route, queue: u16) -> Option<exch
     Some(exchange::Route {
         id: route.id.clone(),
         spi: route.spi,
-        preshared_key: PresharedKey::new(*route.preshared_key.bytes()),
+        preshared_key: route.preshared_key.clone(),
         gateway: exchange_peer(config, route, queue)?,
     })
 }
@@ -333,7 +333,8 @@ const SPARE_ROUTES: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Document, Key32, Link};
+    use crate::config::{Document, Link};
+    use crate::sa::PresharedKey;
     use crate::wire::ip::Family;
 
     fn routes(ids: &[&str]) -> Config {
@@ -341,7 +342,7 @@ mod tests {
             Arc::new(Route {
                 id: id.to_string(),
                 spi: 1000,
-                preshared_key: Key32::new([0; 32]),
+                preshared_key: PresharedKey::new([0; 32]),
                 outer: Family::V4,
                 nets: vec!["10.0.0.0/8".parse().unwrap()],
                 gateways: Vec::new(),

@@ -2,10 +2,11 @@
 //! The receiving end of a security association.
 
 use super::last::Will;
-use super::{Cipher, LastNumber, Parameters, Window};
+use super::{Cipher, LastNumber, Window};
 use crate::aead::{Aead, Job};
 use crate::count::Reason;
 use crate::prefetch::prefetch;
+use crate::sa::SaParameters;
 use crate::wire::Malformed;
 use crate::wire::esp::{Esp, HEADER, ICV, Trailer};
 use std::cell::Cell;
@@ -22,7 +23,7 @@ pub struct InboundSa {
 }
 
 impl InboundSa {
-    pub fn new(parameters: &Parameters, aead: &dyn Aead) -> InboundSa {
+    pub fn new(parameters: &SaParameters, aead: &dyn Aead) -> InboundSa {
         let (cipher, window) = (Cipher::new(parameters, aead), Window::default());
         InboundSa { cipher, window, is_confirmed: Cell::new(false), will: None }
     }

@@ -27,27 +27,19 @@ pub use last::{LastNumber, STRIDE};
 pub use outbound::{Number, OutboundSa};
 pub use replay::{WINDOW, Window};
 
-use crate::aead::Key;
-pub use crate::aead::{Aead, Job, Secret};
-
-/// What the two ends agreed on for one direction. Wiped when dropped.
-#[derive(zeroize::ZeroizeOnDrop)]
-pub struct Parameters {
-    pub spi: u32,
-    /// It says the algorithm, too.
-    pub key: Secret,
-    pub salt: [u8; 4],
-}
+use crate::aead::ExpandedKey;
+pub use crate::aead::{Aead, Job};
+use crate::sa::SaParameters;
 
 /// What one packet's nonce and associated data are made of, and the key.
 struct Cipher {
-    key: Key,
+    key: ExpandedKey,
     salt: [u8; 4],
     spi: u32,
 }
 
 impl Cipher {
-    fn new(parameters: &Parameters, aead: &dyn Aead) -> Cipher {
+    fn new(parameters: &SaParameters, aead: &dyn Aead) -> Cipher {
         Cipher { key: aead.expand(&parameters.key), salt: parameters.salt, spi: parameters.spi }
     }
 

@@ -2,11 +2,12 @@
 //! The sending end of a security association.
 
 use super::last::{STRIDE, Will};
-use super::{Cipher, LastNumber, Parameters};
+use super::{Cipher, LastNumber};
 use crate::aead::{Aead, Job};
 use crate::count::Reason;
 use crate::frame::Frame;
 use crate::prefetch::prefetch;
+use crate::sa::SaParameters;
 use crate::wire::esp::{HEADER, Header, ICV, Trailer};
 use std::cell::Cell;
 
@@ -24,7 +25,7 @@ pub struct OutboundSa {
 pub struct Number(u64);
 
 impl OutboundSa {
-    pub fn new(parameters: &Parameters, aead: &dyn Aead) -> OutboundSa {
+    pub fn new(parameters: &SaParameters, aead: &dyn Aead) -> OutboundSa {
         OutboundSa { cipher: Cipher::new(parameters, aead), sequence: Cell::new(0), will: None }
     }
 

@@ -5,6 +5,7 @@ use super::*;
 use crate::aead;
 use crate::count::Reason;
 use crate::frame::{Frame, Pool};
+use crate::sa::Key;
 use crate::wire::esp::{Esp, HEADER, ICV, TRAILER};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -21,10 +22,10 @@ fn vectors() -> Vec<Value> {
     vectors
 }
 
-fn parameters(vector: &Value) -> Parameters {
-    Parameters {
+fn parameters(vector: &Value) -> SaParameters {
+    SaParameters {
         spi: vector["spi"].as_u64().unwrap() as u32,
-        key: aead::Secret::Aes128(bytes(vector, "key").try_into().unwrap()),
+        key: Key::Aes128Gcm(bytes(vector, "key").try_into().unwrap()),
         salt: bytes(vector, "salt").try_into().unwrap(),
     }
 }
@@ -89,7 +90,10 @@ fn vectors_may_hold_any_number_of_runs_and_packets() {
     for (run, (first, count)) in [(1_u64, 1_u64), (1, 5), ((1 << 32) + 9, 7)].into_iter().enumerate() {
         let (key, salt) = ([run as u8; 16], [7; 4]);
         for sequence in first..first + count {
-            let sa = OutboundSa::new(&Parameters { spi: 300, key: key.into(), salt }, aead::preferred());
+            let sa = OutboundSa::new(
+                &SaParameters { spi: 300, key: Key::Aes128Gcm(key), salt },
+                aead::preferred(),
+            );
             let sa = sa.after(sequence - 1, &LastNumber::default());
             let (inner, next_header) = if run == 1 { (vec![0x60; 61], 41) } else { (vec![0x45; 40], 4) };
             let mut frame = pool.copy_of(&inner).unwrap();
@@ -134,7 +138,7 @@ fn we_seal_as_deployed_gateways_do_but_for_iv_and_padding() {
 }
 
 fn pair() -> (OutboundSa, InboundSa) {
-    let parameters = Parameters { spi: 300, key: [9; 16].into(), salt: [4; 4] };
+    let parameters = SaParameters { spi: 300, key: Key::Aes128Gcm([9; 16]), salt: [4; 4] };
     (OutboundSa::new(&parameters, aead::preferred()), InboundSa::new(&parameters, aead::preferred()))
 }
 

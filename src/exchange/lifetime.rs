@@ -25,7 +25,7 @@ use std::time::Duration;
 use super::report::Role;
 use super::sa::{Active, Dummies, MAX_INBOUND, NEWER_PAIRS, NewOutbound, Sa};
 use super::waiting::Waiting;
-use super::{Direction, SaParameters};
+use crate::sa::{Direction, SaParameters};
 
 #[derive(Default)]
 pub(super) struct Associations {
@@ -812,6 +812,6 @@ mod tests {
     }
 
     fn parameters(spi: u32, made_at: u32) -> SaParameters {
-        SaParameters { spi, key: [0; 16], salt: made_at.to_be_bytes(), aead: "test" }
+        SaParameters { spi, key: crate::sa::Key::Aes128Gcm([0; 16]), salt: made_at.to_be_bytes() }
     }
 }

@@ -9,6 +9,7 @@
 //!
 //! Lane and token are zero towards a peer that is not known to be capable. Deployed gateways send zero and ignore them.
 
+use crate::sa::Algorithm;
 use std::net::IpAddr;
 
 use super::kind::{KEY_MESSAGE, Kind, PAYLOAD};
@@ -166,8 +167,8 @@ fn address_field(address: IpAddr) -> [u8; 16] {
 
 /// The one version spoken here.
 pub(super) const VERSION: u32 = 5;
-/// The one AEAD of that version.
-pub(super) const AEAD: &str = "aes-gcm-16-icv";
+/// The one algorithm of that version.
+pub(super) const ALGORITHM: Algorithm = Algorithm::Aes128Gcm;
 /// Its name as it stands on the wire: ASCII, padded with zeros.
 pub(super) const AEAD_FIELD: [u8; 32] = *b"aes-gcm-16-icv\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 /// The one lane that is negotiated.

@@ -108,13 +108,10 @@
 //!   from it carries no token: a stranger who can spoof the source can keep us from new keys with such a peer.
 
 use crate::clock::Instant;
+use crate::sa::{Algorithm, Direction, PresharedKey, SaParameters};
 use crate::wire::ip::Addresses;
-use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
-
-use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, ZeroizeOnDrop};
 
 mod initiator;
 mod kind;
@@ -178,54 +175,6 @@ pub struct Route {
     pub gateway: IpAddr,
 }
 
-/// A secret shared by two gateways. Erased when dropped, never shown. Boxed, so that it leaves nothing behind where it is
-/// moved from.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct PresharedKey(Box<[u8; 32]>);
-
-impl PresharedKey {
-    pub fn new(key: [u8; 32]) -> Self {
-        PresharedKey(Box::new(key))
-    }
-
-    fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-}
-
-impl PartialEq for PresharedKey {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&*other.0).into()
-    }
-}
-
-impl Eq for PresharedKey {}
-
-impl fmt::Debug for PresharedKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PresharedKey(hidden)")
-    }
-}
-
-/// One security association, ready for ESP. The key material is erased when dropped, and never shown.
-#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
-pub struct SaParameters {
-    pub spi: u32,
-    pub key: [u8; 16],
-    pub salt: [u8; 4],
-    #[zeroize(skip)]
-    pub aead: &'static str,
-}
-
-impl fmt::Debug for SaParameters {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SaParameters")
-            .field("spi", &self.spi)
-            .field("aead", &self.aead)
-            .finish_non_exhaustive()
-    }
-}
-
 /// What the caller has to do, in this order.
 #[derive(Debug)]
 pub enum Output {
@@ -260,21 +209,6 @@ impl<F: FnMut(&mut [u8])> Random for F {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub enum Direction {
-    Inbound,
-    Outbound,
-}
-
-impl fmt::Display for Direction {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Direction::Inbound => "inbound",
-            Direction::Outbound => "outbound",
-        })
-    }
-}
-
 /// One live SA, for the state tree.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Association<'a> {
@@ -282,7 +216,7 @@ pub struct Association<'a> {
     pub route_spi: u32,
     pub direction: Direction,
     pub spi: u32,
-    pub aead: &'static str,
+    pub algorithm: Algorithm,
     pub created: Instant,
     pub expires: Instant,
     /// False for an outbound SA that waits for its turn.

@@ -20,23 +20,23 @@ use hkdf::SimpleHkdf;
 use x25519_dalek::{PublicKey, SharedSecret, StaticSecret};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use super::PresharedKey;
 use super::kind::{self, KEY_MESSAGE, Kind};
 use super::message::Payload;
 use super::report::Rejection;
+use crate::sa::{Key, PresharedKey, SaParameters};
 
 /// The ESP key material of one exchange as one side sees it, and what the other side said about itself.
 pub(super) struct Keys {
     pub peer: Payload,
-    pub inbound: EspKey,
-    pub outbound: EspKey,
+    pub inbound: KeyMaterial,
+    pub outbound: KeyMaterial,
 }
 
-/// AES-128 key and salt (RFC 4106 section 4).
-#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
-pub(super) struct EspKey {
-    pub key: [u8; 16],
-    pub salt: [u8; 4],
+/// The key material of one direction: key and salt (RFC 4106 section 8.1). Wiped when dropped.
+#[derive(Clone, PartialEq, Eq, ZeroizeOnDrop)]
+pub(super) struct KeyMaterial {
+    key: Key,
+    salt: [u8; 4],
 }
 
 /// A private key and its public key, which would take as long to compute again as a Diffie-Hellman.
@@ -162,7 +162,7 @@ impl Symmetric {
         let mut symmetric = Symmetric { chaining_key: name, hash: name };
         symmetric.mix_hash(&[prologue]);
         let mut output = Zeroizing::new([0; 96]);
-        derive(&symmetric.chaining_key, secret.as_bytes(), &mut *output);
+        derive(&symmetric.chaining_key, secret.bytes(), &mut *output);
         symmetric.chaining_key.copy_from_slice(&output[..32]);
         symmetric.mix_hash(&[&output[32..64]]);
         symmetric
@@ -219,19 +219,32 @@ impl Symmetric {
     }
 
     /// In place of Noise's `Split`: the initiator's inbound and outbound key.
-    fn split(self) -> [EspKey; 2] {
+    fn split(self) -> [KeyMaterial; 2] {
         let mut output = Zeroizing::new([0; 40]);
         derive(&[0; 32], &self.chaining_key, &mut *output);
-        [EspKey::from_output(&output[..20]), EspKey::from_output(&output[20..])]
+        {
+            let (halves, _) = output.as_chunks();
+            [KeyMaterial::new(&halves[0]), KeyMaterial::new(&halves[1])]
+        }
     }
 }
 
-impl EspKey {
-    fn from_output(bytes: &[u8]) -> Self {
-        let mut key = EspKey { key: [0; 16], salt: [0; 4] };
-        key.key.copy_from_slice(&bytes[..16]);
-        key.salt.copy_from_slice(&bytes[16..]);
-        key
+impl KeyMaterial {
+    /// Bytes of [`message::ALGORITHM`].
+    const LEN: usize = 20;
+
+    fn new(bytes: &[u8; KeyMaterial::LEN]) -> KeyMaterial {
+        let mut material = KeyMaterial { key: Key::Aes128Gcm([0; 16]), salt: [0; 4] };
+        if let Key::Aes128Gcm(key) = &mut material.key {
+            key.copy_from_slice(&bytes[..16]);
+        }
+        material.salt.copy_from_slice(&bytes[16..]);
+        material
+    }
+
+    /// The SA with this key material and SPI.
+    pub fn with_spi(&self, spi: u32) -> SaParameters {
+        SaParameters { spi, key: self.key.clone(), salt: self.salt }
     }
 }
 
@@ -306,7 +319,7 @@ mod tests {
                 ("outbound", [&initiator.outbound, &responder.inbound]),
             ] {
                 for key in keys {
-                    assert_eq!(key.key.as_slice(), bytes(&vector, &format!("initiator_{direction}_key")));
+                    assert_eq!(key.key.bytes(), bytes(&vector, &format!("initiator_{direction}_key")));
                     assert_eq!(key.salt.as_slice(), bytes(&vector, &format!("initiator_{direction}_salt")));
                 }
             }
@@ -431,7 +444,7 @@ mod tests {
     fn fields_of_a_later_format_are_not_looked_at() {
         let secret = PresharedKey::new([1; 32]);
         let mut peer = snow::Builder::new("Noise_NNpsk0_25519_AESGCM_BLAKE2s".parse().unwrap())
-            .psk(0, secret.as_bytes())
+            .psk(0, secret.bytes())
             .unwrap()
             .prologue(b"prologue")
             .unwrap()

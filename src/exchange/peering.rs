@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the handshake has to know of a route.
 
+use crate::sa::PresharedKey;
 use std::net::IpAddr;
 
-use super::PresharedKey;
 use super::message::{self, PROLOGUE};
 
 /// The two ends of a route, and their secret.

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 
 use thiserror::Error;
 
-use super::Direction;
 use super::kind::Kind;
+use crate::sa::Direction;
 
 /// Why a datagram was not acted on. No datagram is answered with an error.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]

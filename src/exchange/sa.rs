@@ -2,9 +2,9 @@
 //! Records of SAs: what is kept of every one, of a new outbound one, and of the outbound one in use.
 
 use crate::clock::Instant;
+use crate::sa::SaParameters;
 use std::time::Duration;
 
-use super::SaParameters;
 use super::report::Role;
 
 /// SPI and life of an SA; the keys are the worker's.

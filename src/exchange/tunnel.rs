@@ -9,14 +9,15 @@ use std::time::Duration;
 use super::initiator::{Expired, Initiator};
 use super::kind::{KEY_MESSAGE, Kind};
 use super::lifetime::{Associations, Change, rekey_after};
-use super::message::{self, AEAD, LANE, Payload};
-use super::noise::{EspKey, Keys, Received};
+use super::message::{self, ALGORITHM, LANE, Payload};
+use super::noise::{Keys, Received};
 use super::peering::Peering;
 use super::report::{Counters, Event, Rejection, Role};
 use super::responder::Responder;
 use super::sa::{NewOutbound, Sa};
 use super::spis::{self, Spis};
-use super::{Association, Direction, Output, Random, Route, SaParameters, Settings};
+use super::{Association, Output, Random, Route, Settings};
+use crate::sa::Direction;
 
 /// What the routes of a queue share.
 pub(super) struct Shared {
@@ -281,7 +282,7 @@ impl Tunnel {
             route_spi: self.route.spi,
             direction,
             spi: sa.spi,
-            aead: AEAD,
+            algorithm: ALGORITHM,
             created: sa.created,
             expires: sa.expires,
             active,
@@ -348,7 +349,7 @@ impl Tunnel {
 
     fn add_inbound(&mut self, now: Instant, spi: u32, role: Role, keys: &Keys, shared: &mut Shared) {
         shared.owners.insert(spi, self.route.spi);
-        let sa = parameters(spi, &keys.inbound);
+        let sa = keys.inbound.with_spi(spi);
         shared.outputs.push_back(Output::InstallInbound { route: self.route.id.clone(), sa });
         let mut changes = Vec::new();
         let expires = now + shared.settings.sa_ttl;
@@ -368,7 +369,7 @@ impl Tunnel {
         let mut random = [0; 4];
         shared.random.fill(&mut random);
         let new = NewOutbound {
-            parameters: parameters(keys.peer.spi, &keys.outbound),
+            parameters: keys.outbound.with_spi(keys.peer.spi),
             created: now,
             expires: now + sa_ttl,
             rekey_at: now + rekey_after(sa_ttl, u32::from_be_bytes(random)),
@@ -462,10 +463,6 @@ impl Route {
             secret: &self.preshared_key,
         }
     }
-}
-
-fn parameters(spi: u32, key: &EspKey) -> SaParameters {
-    SaParameters { spi, key: key.key, salt: key.salt, aead: AEAD }
 }
 
 /// Never zero, which stands for none.

@@ -14,7 +14,8 @@ use aes_gcm::{Aes256Gcm, KeyInit, Nonce};
 use blake2::{Blake2s256, Digest};
 use hkdf::SimpleHkdf;
 use vita::clock::Instant;
-use vita::exchange::{Random, SaParameters};
+use vita::exchange::Random;
+use vita::sa::{Key, SaParameters};
 use x25519_dalek::{PublicKey, StaticSecret};
 
 use super::pair::{AGREEMENT, CHALLENGE, KNOCK, PROPOSAL};
@@ -238,8 +239,8 @@ fn next_spi(counter: &mut u32) -> u32 {
 }
 
 fn sa(spi: u32, key: [u8; 20]) -> SaParameters {
-    let (key, salt) = (key[..16].try_into().unwrap(), key[16..].try_into().unwrap());
-    SaParameters { spi, key, salt, aead: "aes-gcm-16-icv" }
+    let (key, salt) = key.split_first_chunk().unwrap();
+    SaParameters { spi, key: Key::Aes128Gcm(*key), salt: salt.try_into().unwrap() }
 }
 
 fn public(message: &[u8]) -> PublicKey {

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 use vita::clock::Instant;
+use vita::sa::Direction;
 
-use vita::exchange::{Direction, Event, Role, Share};
+use vita::exchange::{Event, Role, Share};
 
 use super::pair::*;
 

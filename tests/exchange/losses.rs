@@ -98,7 +98,7 @@ fn an_expired_negotiation_keeps_its_inbound_spi() {
     let outbound = pair.gateways[responder]
         .manager
         .associations()
-        .filter(|sa| sa.direction == vita::exchange::Direction::Outbound);
+        .filter(|sa| sa.direction == vita::sa::Direction::Outbound);
     assert!(outbound.count() <= 2);
 }
 

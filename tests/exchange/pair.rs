@@ -9,11 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 use vita::clock::Instant;
+use vita::sa::{PresharedKey, SaParameters};
 
-use vita::exchange::{
-    Counters, Event, KeyManager, Output, PresharedKey, Random, Rejection, Route, SaParameters, Settings,
-    Share,
-};
+use vita::exchange::{Counters, Event, KeyManager, Output, Random, Rejection, Route, Settings, Share};
 
 pub const A: usize = 0;
 pub const B: usize = 1;
@@ -375,7 +373,7 @@ impl Gateway {
     }
 
     fn assert_state_is_what_was_put_out(&self) {
-        use vita::exchange::Direction::{Inbound, Outbound};
+        use vita::sa::Direction::{Inbound, Outbound};
         let mut inbound = BTreeMap::new();
         let mut active = BTreeMap::new();
         for sa in self.manager.associations() {

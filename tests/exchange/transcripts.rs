@@ -6,9 +6,10 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Duration;
 use vita::clock::Instant;
+use vita::sa::{Algorithm, Key, PresharedKey, SaParameters};
 
 use serde_json::Value;
-use vita::exchange::{KeyManager, Output, PresharedKey, Route, SaParameters, Settings, Share};
+use vita::exchange::{KeyManager, Output, Route, Settings, Share};
 
 #[test]
 fn as_responder() {
@@ -132,9 +133,8 @@ impl Vector {
         let bytes = |name: &str| self.bytes(&format!("initiator_{direction}_{name}"));
         SaParameters {
             spi: self.number(&format!("initiator_{direction}_spi")),
-            key: bytes("key").try_into().unwrap(),
+            key: Key::new(Algorithm::named("aes-gcm-16-icv").unwrap(), &bytes("key")).unwrap(),
             salt: bytes("salt").try_into().unwrap(),
-            aead: "aes-gcm-16-icv",
         }
     }
 

@@ -11,7 +11,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use vita::clock::Instant;
-use vita::exchange::{Counters, KeyManager, Output, Random, SaParameters, Settings, Share};
+use vita::exchange::{Counters, KeyManager, Output, Random, Settings, Share};
+use vita::sa::SaParameters;
 
 use super::deployed::Deployed;
 use super::pair::*;

@@ -10,12 +10,12 @@ use etherparse::{
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
 use std::sync::Arc;
-use vita::aead::Secret;
 use vita::count::{Counters, SaCounters};
-use vita::esp::{InboundSa, OutboundSa, Parameters};
+use vita::esp::{InboundSa, OutboundSa};
 use vita::frame::{Memory, Pool};
 use vita::graph::{Graph, Interface, InterfaceAddress, Plan};
 use vita::route::{PrefixTable, RouteNumber, SpiTable};
+use vita::sa::{Key, SaParameters};
 use vita::stage::{Datagram, Handoff, SadEntry, Tunnel};
 use vita::wire::Mac;
 use vita::wire::checksum;
@@ -171,7 +171,7 @@ impl Site {
     }
 
     /// Seals with this key and opens with that.
-    pub fn with_keys(mut self, seal: &Parameters, open: &Parameters) -> Site {
+    pub fn with_keys(mut self, seal: &SaParameters, open: &SaParameters) -> Site {
         let aead = vita::aead::preferred();
         assert!(self.graph.activate(RouteNumber(0), Some(Box::new(OutboundSa::new(seal, aead)))).is_none());
         let inbound = SadEntry {
@@ -279,12 +279,12 @@ pub fn pair_of(plan: impl Fn(u8, u8) -> Plan) -> (Site, Site) {
     )
 }
 
-pub fn keys() -> [Parameters; 2] {
+pub fn keys() -> [SaParameters; 2] {
     // Interpreted by Miri, ChaCha20 is many times faster than AES.
-    let key = |byte| if cfg!(miri) { Secret::ChaCha20([byte; 32]) } else { Secret::Aes128([byte; 16]) };
+    let key = |byte| if cfg!(miri) { Key::ChaCha20Poly1305([byte; 32]) } else { Key::Aes128Gcm([byte; 16]) };
     [
-        Parameters { spi: 1000, key: key(0x31), salt: [1; 4] },
-        Parameters { spi: 2000, key: key(0x32), salt: [2; 4] },
+        SaParameters { spi: 1000, key: key(0x31), salt: [1; 4] },
+        SaParameters { spi: 2000, key: key(0x32), salt: [2; 4] },
     ]
 }
 

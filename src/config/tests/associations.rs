@@ -2,7 +2,8 @@
 //! Stories about associations with configured keys, and about those that the key manager keeps.
 
 use super::{PARIS, paris};
-use crate::config::{Aead, Difference, Document, LiveAssociation};
+use crate::config::{Difference, Document, LiveAssociation};
+use crate::sa::{Algorithm, Direction, Key, SaParameters};
 use crate::yang::format::Format;
 
 const OUTBOUND: &str = "outbound-sa { spi 300; queue 2; route tokyo; aead aes-gcm-16-icv; \
@@ -30,12 +31,12 @@ fn configured_associations_are_read_with_all_they_have() {
     let config = document.config();
     assert!(config.data_plane);
     let [outbound, inbound] = [&config.outbound[0], &config.inbound[0]];
-    assert_eq!((outbound.spi, outbound.queue, &*outbound.route), (300, 2, "tokyo"));
+    assert_eq!((outbound.sa.spi, outbound.queue, &*outbound.route), (300, 2, "tokyo"));
     assert_eq!(
-        (outbound.key.aead(), outbound.key.bytes()[15], outbound.sequence),
-        (Aead::AesGcm16Icv, 1, u64::MAX)
+        (outbound.sa.key.algorithm(), outbound.sa.key.bytes()[15], outbound.sequence),
+        (Algorithm::Aes128Gcm, 1, u64::MAX)
     );
-    assert_eq!((inbound.queue, inbound.salt.bytes(), inbound.sequence), (1, &[1, 2, 3, 5], 0));
+    assert_eq!((inbound.queue, &inbound.sa.salt, inbound.sequence), (1, &[1, 2, 3, 5], 0));
     assert_eq!(document.ignored_associations(), 0);
 }
 
@@ -96,22 +97,24 @@ fn each_algorithm_has_keys_of_its_length_and_no_other() {
         entry.replace("ABABABABABABABABABABABABABABAB02", &format!("\"{key}\""))
     };
     let with = |aead: &str, key: &str| Document::parse(&text().replace(INBOUND, &entry(aead, key)));
-    for (aead, name) in Aead::ALL.map(|aead| (aead, aead.name())) {
+    for (aead, name) in Algorithm::ALL.map(|aead| (aead, aead.name())) {
         let (right, wrong, lengths) = match aead {
-            Aead::AesGcm16Icv => (&long[..32], long, "16 bytes of a key of aes-gcm-16-icv, found 32 bytes"),
-            Aead::Aes256Gcm16Icv => {
+            Algorithm::Aes128Gcm => {
+                (&long[..32], long, "16 bytes of a key of aes-gcm-16-icv, found 32 bytes")
+            }
+            Algorithm::Aes256Gcm => {
                 (long, &long[..32], "32 bytes of a key of aes-256-gcm-16-icv, found 16 bytes")
             }
-            Aead::ChaCha20Poly1305 => {
+            Algorithm::ChaCha20Poly1305 => {
                 (long, &long[..32], "32 bytes of a key of chacha20-poly1305, found 16 bytes")
             }
         };
         let document = with(name, right).unwrap();
-        let key = &document.config().inbound[0].key;
-        assert_eq!((key.aead(), key.bytes().len() * 2), (aead, right.replace(' ', "").len()));
+        let key = &document.config().inbound[0].sa.key;
+        assert_eq!((key.algorithm(), key.bytes().len() * 2), (aead, right.replace(' ', "").len()));
         assert_eq!(
             (key.bytes()[15], key.bytes().last()),
-            (2, Some(&if aead == Aead::ALL[0] { 2 } else { 3 }))
+            (2, Some(&if aead == Algorithm::ALL[0] { 2 } else { 3 }))
         );
         let printed = document.get("/", false).unwrap();
         assert_eq!(Document::parse(&printed).unwrap().config(), document.config(), "{printed}");
@@ -311,18 +314,12 @@ fn without_data_plane_they_are_dropped_and_the_lists_are_closed() {
 
 #[test]
 fn live_associations_are_shown_and_never_become_part_of_a_document() {
+    let sa = |spi| SaParameters { spi, key: Key::Aes128Gcm([0xb8; 16]), salt: [7; 4] };
+    let (one, other) = (sa(261), sa(999));
     let live = || {
-        let (key, salt) = (&[0xb8; 16], &[7; 4]);
-        let inbound = LiveAssociation {
-            is_inbound: true,
-            spi: 261,
-            queue: 1,
-            route: "tokyo",
-            aead: "aes-gcm-16-icv",
-            key,
-            salt,
-        };
-        vec![inbound, LiveAssociation { is_inbound: false, spi: 999, queue: 2, ..inbound }]
+        let inbound = LiveAssociation { direction: Direction::Inbound, queue: 1, route: "tokyo", sa: &one };
+        let outbound = LiveAssociation { direction: Direction::Outbound, queue: 2, sa: &other, ..inbound };
+        vec![inbound, outbound]
     };
     let document = paris();
     let shown = |path: &str| document.print_live(path, Format::Yang, false, live);
