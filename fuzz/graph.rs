@@ -28,7 +28,7 @@ use vita::count::{Counters, SaCounters};
 use vita::esp::{InboundSa, OutboundSa};
 use vita::frame::{Frame, Memory, Pool};
 use vita::graph::{Graph, Interface, InterfaceAddress, Plan, Reroute};
-use vita::route::{PrefixTable, RouteNumber, SpiTable};
+use vita::route::{PeerNumber, PrefixTable, RouteNumber, SpiTable};
 use vita::sa::{Key, SaParameters};
 use vita::stage::{Datagram, Handoff, Overheard, Resolved, SadEntry, Tunnel};
 use vita::wire::Mac;
@@ -166,7 +166,7 @@ impl Run {
                 if route & 0x80 == 0 {
                     self.activate(route)
                 } else {
-                    drop(self.graph.activate(RouteNumber((route & 3).into()), None))
+                    drop(self.graph.activate(PeerNumber((route & 3).into()), None))
                 }
             }
             13 => {
@@ -327,7 +327,8 @@ impl Run {
         let table = (how & 0x40 != 0).then(|| table(how & 0x80 != 0));
         drop(self.graph.reroute(Box::new(Reroute {
             table,
-            tunnels: vec![(number, new)],
+            active_peers: vec![(RouteNumber(number), PeerNumber(u32::from(how >> 4 & 3)))],
+            tunnels: vec![(PeerNumber(number), new)],
             ..Reroute::default()
         })));
     }
@@ -340,6 +341,7 @@ impl Run {
         let refused = self.graph.install(Box::new(SadEntry {
             sa,
             route: RouteNumber((peer % ROUTES) as u32),
+            peer: PeerNumber((peer % ROUTES) as u32),
             counters: self.inbound.clone(),
             stats: Arc::default(),
         }));
@@ -351,7 +353,7 @@ impl Run {
     fn activate(&mut self, route: u8) {
         let key = u32::from(self.keys) + 5000;
         let sa = OutboundSa::new(&self.parameters(key), vita::aead::preferred());
-        drop(self.graph.activate(RouteNumber(u32::from(route) & 3), Some(Box::new(sa))));
+        drop(self.graph.activate(PeerNumber(u32::from(route) & 3), Some(Box::new(sa))));
     }
 
     fn parameters(&mut self, spi: u32) -> SaParameters {
@@ -449,6 +451,7 @@ fn plan(config: u8, resolved: &[Arc<Resolved>; 4]) -> Plan {
         check_inner_source: config & 0x40 == 0,
         fragment_inner: config & 0x20 == 0,
         mss_clamp: config & 0x10 == 0,
+        active_peers: (0..ROUTES as u32).map(PeerNumber).collect(),
         tunnels: tunnels.collect(),
         associations: None,
         peers: peers(),

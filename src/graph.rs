@@ -27,7 +27,7 @@ use crate::aead::Aead;
 use crate::count::{Counters, Reason, Side};
 use crate::esp::OutboundSa;
 use crate::frame::{Annotated, Batch, Frame, Notes, Pool, Port};
-use crate::route::{PrefixTable, RouteNumber, SpiTable};
+use crate::route::{PeerNumber, PrefixTable, RouteNumber, SpiTable};
 use crate::stage::*;
 use crate::wire::Mac;
 use crate::wire::class;
@@ -73,11 +73,13 @@ pub struct Plan {
     pub fragment_inner: bool,
     /// Whether the segment size that TCP connections announce is lowered to what the tunnel takes.
     pub mss_clamp: bool,
-    /// By route number. Outbound associations move from the old plan to the new.
+    /// By route number.
+    pub active_peers: Vec<PeerNumber>,
+    /// By peer number. Outbound SAs move from the old plan to the new.
     pub tunnels: Vec<Option<Tunnel>>,
     /// Room for inbound associations, if there is to be more than before.
     pub associations: Option<SpiTable<Box<SadEntry>>>,
-    /// Gateways that may take part in the key exchange, by route SPI; with room for as many routes as `tunnels`.
+    /// Gateways that may take part in the key exchange, by route SPI; with room for as many as there are peers.
     pub peers: SpiTable<IpAddr>,
     /// The other workers.
     pub handoff: Handoff,
@@ -88,8 +90,10 @@ pub struct Plan {
 pub struct Reroute {
     /// If the prefixes are other ones.
     pub table: Option<Arc<PrefixTable>>,
-    /// Route numbers, below the length of the plan's `tunnels`, and what they lead to from now on.
-    pub tunnels: Vec<(u32, Option<Tunnel>)>,
+    /// The peers that routes lead to from now on. Route numbers are below the length of the plan's `active_peers`.
+    pub active_peers: Vec<(RouteNumber, PeerNumber)>,
+    /// New tunnels. Peer numbers are below the length of the plan's `tunnels`.
+    pub tunnels: Vec<(PeerNumber, Option<Tunnel>)>,
     /// SPIs of routes that are no more, or have another one.
     pub gone: Vec<u32>,
     /// Route SPIs and their gateways, where they are new or other ones.
@@ -200,8 +204,8 @@ impl<M: Meter> Graph<M> {
         self.meter.lap("outbound receive");
         let partial_checksums = &self.counters.private_dispatch.partial_checksums;
         self.partial_checksums.complete(&mut packets, partial_checksums, &mut self.drops.events);
-        let (mut routes, mut diverted) = (Notes::new(), Diverted::default());
-        let routed = self.route(now_ns, &mut packets, &mut routes, &mut diverted);
+        let (mut peers, mut diverted) = (Notes::new(), Diverted::default());
+        let routed = self.route(now_ns, &mut packets, &mut peers, &mut diverted);
         self.meter.lap("outbound dispatch to route");
         self.seal(now_ns, routed, Origin::Here, public);
         if !diverted.is_empty() {
@@ -251,32 +255,32 @@ impl<M: Meter> Graph<M> {
         work
     }
 
-    /// From a frame of the private side to an inner packet with its route.
+    /// From a frame of the private side to an inner packet with its peer.
     #[inline(never)]
     fn route<'a>(
         &mut self,
         now_ns: u64,
         packets: &'a mut Batch,
-        routes: &'a mut Notes<RouteNumber>,
+        peers: &'a mut Notes<PeerNumber>,
         diverted: &mut Diverted,
-    ) -> Annotated<'a, RouteNumber> {
+    ) -> Annotated<'a, PeerNumber> {
         let (dispatch, router, tunnels) = (&self.private_dispatch, &self.private_router, &self.seal.tunnels);
         let (drops, counters) = (&mut self.drops, &*self.counters);
         packets.try_annotate(
-            routes,
+            peers,
             |frame| {
                 let packet = dispatch.classify(frame)?;
-                let (aged, route) = (ttl::check(&packet, Side::Private), router.lookup(&packet, tunnels));
+                let (aged, peer) = (ttl::check(&packet, Side::Private), router.lookup(&packet, tunnels));
                 let (len, may_be_syn) = (packet.total_len(), tcp::may_be_syn(&packet));
                 frame.cut(ethernet::HEADER, len);
                 let family = aged?;
                 ttl::decrement(frame.data_mut(), family);
-                let route = route?;
+                let peer = peer?;
                 if may_be_syn && router.mss_clamp {
                     let clamped = &counters.packet_size.outbound_mss_clamped;
-                    PrivateRouter::clamp(frame, route, tunnels, clamped);
+                    PrivateRouter::clamp(frame, peer, tunnels, clamped);
                 }
-                Ok(route)
+                Ok(peer)
             },
             |exception, frame| {
                 let frame = without_link_header(exception, frame);
@@ -334,7 +338,7 @@ impl<M: Meter> Graph<M> {
                 let (dispatched, aged) =
                     (dispatch::check_inner(packet, &open.inside), ttl::check(packet, Side::Public));
                 let (start, len, class) = (inner.start, packet.total_len(), inner.class);
-                let (may_be_syn, route) = (tcp::may_be_syn(packet), entry.route);
+                let (may_be_syn, peer) = (tcp::may_be_syn(packet), entry.peer);
                 frame.cut(start, len);
                 if let Some(class) = class {
                     class::set(frame.data_mut(), class);
@@ -344,7 +348,7 @@ impl<M: Meter> Graph<M> {
                 ttl::decrement(frame.data_mut(), family);
                 if may_be_syn && clamps {
                     let clamped = &counters.packet_size.inbound_mss_clamped;
-                    PrivateRouter::clamp(frame, route, tunnels, clamped);
+                    PrivateRouter::clamp(frame, peer, tunnels, clamped);
                 }
                 link_headers.prepend(frame, family).ok_or(Exception::Unresolved)
             },
@@ -376,23 +380,23 @@ impl<M: Meter> Graph<M> {
     /// Answers of ours to a host behind a tunnel.
     fn seal_answers(&mut self, now_ns: u64, packets: &mut Batch, public: &mut impl Port) {
         // One that is too big for the tunnel is not worth an error to ourselves. None is fragmented: answers have DF.
-        let (mut routes, mut diverted) = (Notes::new(), Diverted::default());
-        let routed = self.route_again(now_ns, packets, &mut routes, &mut diverted);
+        let (mut peers, mut diverted) = (Notes::new(), Diverted::default());
+        let routed = self.route_again(now_ns, packets, &mut peers, &mut diverted);
         self.seal(now_ns, routed, Origin::Here, public);
     }
 
-    /// From a packet without Ethernet header to one with its route.
+    /// From a packet without Ethernet header to one with its peer.
     fn route_again<'a>(
         &mut self,
         now_ns: u64,
         packets: &'a mut Batch,
-        routes: &'a mut Notes<RouteNumber>,
+        peers: &'a mut Notes<PeerNumber>,
         diverted: &mut Diverted,
-    ) -> Annotated<'a, RouteNumber> {
+    ) -> Annotated<'a, PeerNumber> {
         let (router, tunnels) = (&self.private_router, &self.seal.tunnels);
         let (drops, counters) = (&mut self.drops, &*self.counters);
         packets.try_annotate(
-            routes,
+            peers,
             |frame| {
                 let packet = Ip::parse(frame.data()).map_err(|_| Reason::NoRoute)?;
                 router.lookup(&packet, tunnels)
@@ -403,11 +407,11 @@ impl<M: Meter> Graph<M> {
         )
     }
 
-    /// Packets that have a route into their tunnels, or to a worker that has an SA of the route.
+    /// Packets that have a peer into their tunnels, or to a worker that has an SA to the peer.
     fn seal(
         &mut self,
         now_ns: u64,
-        packets: Annotated<'_, RouteNumber>,
+        packets: Annotated<'_, PeerNumber>,
         origin: Origin,
         public: &mut impl Port,
     ) {
@@ -426,12 +430,12 @@ impl<M: Meter> Graph<M> {
         }
     }
 
-    /// Gives packets of routes without an SA to workers that have one.
+    /// Gives packets to peers without an SA to workers that have one.
     #[cold]
     fn hand_over(&mut self, now_ns: u64, unsent: &mut Unsent, origin: Origin) {
-        for (frame, route) in unsent.without_sa.drain(..) {
+        for (frame, peer) in unsent.without_sa.drain(..) {
             // They are not handed on: two workers without an SA must not play ball.
-            let owner = if origin == Origin::Here { self.handoff.owner(route) } else { None };
+            let owner = if origin == Origin::Here { self.handoff.owner(peer) } else { None };
             let reason = match owner {
                 Some(owner) if self.handoff.give(owner, frame.data()) => {
                     self.counters.outbound_handoff.handoff_out_packets.add(1);
@@ -441,7 +445,7 @@ impl<M: Meter> Graph<M> {
                 Some(_) => Reason::HandoffFull,
                 None => Reason::NoSa,
             };
-            let owner = Owner::Tunnel(router::tunnel(&self.seal.tunnels, route));
+            let owner = Owner::Tunnel(router::tunnel(&self.seal.tunnels, peer));
             self.drops.account(now_ns, reason, owner, &frame, &self.counters);
         }
     }
@@ -474,8 +478,8 @@ impl<M: Meter> Graph<M> {
             let lost = mailbox.take(sender, &self.pool, |frame| packets.push(frame));
             self.counters.dropped(lost, Reason::HandoffFull, Default::default());
             work += packets.len();
-            let (mut routes, mut diverted) = (Notes::new(), Diverted::default());
-            let routed = self.route_again(now_ns, &mut packets, &mut routes, &mut diverted);
+            let (mut peers, mut diverted) = (Notes::new(), Diverted::default());
+            let routed = self.route_again(now_ns, &mut packets, &mut peers, &mut diverted);
             self.seal(now_ns, routed, Origin::OtherWorker, public);
             self.seal_fragments(now_ns, &mut diverted, Origin::OtherWorker, public);
             let mut answers = self.answer(now_ns, Place::Private, &mut diverted);
@@ -496,12 +500,12 @@ impl<M: Meter> Graph<M> {
         unreported.for_each(|entry| entry.confirm(&mut self.confirmed));
     }
 
-    /// Sends a dummy packet through a route's tunnel.
-    pub fn send_dummy(&mut self, now_ns: u64, route: RouteNumber, public: &mut impl Port) {
+    /// Sends a dummy packet through a peer's tunnel.
+    pub fn send_dummy(&mut self, now_ns: u64, peer: PeerNumber, public: &mut impl Port) {
         self.path_mtu.sending(now_ns, &mut self.seal.tunnels);
         let Some(mut frame) = self.pool.take() else { return };
         let link_headers = self.public_next_hop.link_headers();
-        let sealed = self.seal.seal_dummy(route, &mut frame, &link_headers, self.aead);
+        let sealed = self.seal.seal_dummy(peer, &mut frame, &link_headers, self.aead);
         let Some(is_resolved) = sealed else { return };
         let mut batch = Batch::from_iter([frame]);
         if is_resolved {
@@ -524,7 +528,7 @@ impl<M: Meter> Graph<M> {
         // The first to come is the first to go.
         diverted.oversize.reverse();
         while !diverted.oversize.is_empty() {
-            let (mut fragments, mut routes) = (Batch::new(), Notes::new());
+            let (mut fragments, mut peers) = (Batch::new(), Notes::new());
             let (tunnels, counters) = (&self.seal.tunnels, &self.counters);
             router::fragment(
                 &mut diverted.oversize,
@@ -532,9 +536,9 @@ impl<M: Meter> Graph<M> {
                 tunnels,
                 counters,
                 &mut fragments,
-                &mut routes,
+                &mut peers,
             );
-            self.seal(now_ns, Annotated::new(&mut fragments, &mut routes), origin, public);
+            self.seal(now_ns, Annotated::new(&mut fragments, &mut peers), origin, public);
         }
     }
 
@@ -610,7 +614,7 @@ impl<M: Meter> Graph<M> {
         self.public_next_hop.change(plan.public.next_hop(Side::Public), &self.counters);
         let handoff = std::mem::replace(&mut self.handoff, plan.handoff);
         for (tunnel, number) in plan.tunnels.iter().zip(0..) {
-            self.handoff.tell(RouteNumber(number), tunnel.as_ref().is_some_and(Tunnel::has_association));
+            self.handoff.tell(PeerNumber(number), tunnel.as_ref().is_some_and(Tunnel::has_association));
         }
         Leftover {
             _router: std::mem::replace(&mut self.private_router, router),
@@ -625,12 +629,17 @@ impl<M: Meter> Graph<M> {
     /// else.
     pub fn reroute(&mut self, mut change: Box<Reroute>) -> Box<Reroute> {
         for (number, new) in &mut change.tunnels {
-            let Some(old) = self.seal.tunnels.get_mut(*number as usize) else { continue };
+            let Some(old) = self.seal.tunnels.get_mut(number.0 as usize) else { continue };
             if let Some(new) = new {
                 new.take_over(old.as_mut());
             }
             std::mem::swap(new, old);
-            self.handoff.tell(RouteNumber(*number), old.as_ref().is_some_and(Tunnel::has_association));
+            self.handoff.tell(*number, old.as_ref().is_some_and(Tunnel::has_association));
+        }
+        for (route, new) in &mut change.active_peers {
+            if let Some(active) = self.private_router.active_peers.get_mut(route.0 as usize) {
+                std::mem::swap(active, new);
+            }
         }
         self.exchange.change(&change.gone, &change.peers);
         if let Some(table) = &mut change.table {
@@ -651,11 +660,11 @@ impl<M: Meter> Graph<M> {
         self.associations.remove(spi)
     }
 
-    /// Makes an association the one that a route's packets are sealed with, or none. Gives back the one before.
-    pub fn activate(&mut self, route: RouteNumber, sa: Option<Box<OutboundSa>>) -> Option<Box<OutboundSa>> {
-        match self.seal.tunnels.get_mut(route.0 as usize).and_then(Option::as_mut) {
+    /// Makes an SA the one that packets to a peer are sealed with, or none. Gives back the one before.
+    pub fn activate(&mut self, peer: PeerNumber, sa: Option<Box<OutboundSa>>) -> Option<Box<OutboundSa>> {
+        match self.seal.tunnels.get_mut(peer.0 as usize).and_then(Option::as_mut) {
             Some(tunnel) => {
-                self.handoff.tell(route, sa.is_some());
+                self.handoff.tell(peer, sa.is_some());
                 tunnel.activate(sa)
             }
             None => sa,
@@ -673,9 +682,13 @@ impl Plan {
         }
     }
 
-    fn router(&self) -> PrivateRouter {
-        let (fragment_inner, mss_clamp) = (self.fragment_inner, self.mss_clamp);
-        PrivateRouter { table: self.table.clone(), fragment_inner, mss_clamp }
+    fn router(&mut self) -> PrivateRouter {
+        PrivateRouter {
+            table: self.table.clone(),
+            active_peers: std::mem::take(&mut self.active_peers),
+            fragment_inner: self.fragment_inner,
+            mss_clamp: self.mss_clamp,
+        }
     }
 
     fn policy(&self) -> Option<Arc<PrefixTable>> {
@@ -724,7 +737,7 @@ fn without_link_header(exception: Exception, mut frame: Frame) -> Frame {
 /// The route of a packet that cannot be routed on, where that is known.
 fn owner(exception: Exception, tunnels: &[Option<Tunnel>]) -> Owner<'_> {
     match exception {
-        Exception::TooBig { route, .. } => Owner::Tunnel(router::tunnel(tunnels, route)),
+        Exception::TooBig { peer, .. } => Owner::Tunnel(router::tunnel(tunnels, peer)),
         _ => Owner::Nothing,
     }
 }

@@ -23,7 +23,7 @@ use crate::esp::OutboundSa;
 use crate::frame::{Batch, Pool, Port};
 use crate::graph::{Graph, Leftover, Plan, Reroute};
 use crate::process;
-use crate::route::RouteNumber;
+use crate::route::PeerNumber;
 use crate::stage::{Datagram, Event, Overheard, SadEntry};
 use crate::wait::{Doorbell, poll, readable};
 use crate::xdp::{self, BindError, Device, KernelStatistics, Mode, Options, Socket, Umem};
@@ -68,14 +68,14 @@ pub enum Command {
     Remove {
         spi: u32,
     },
-    /// Makes an SA the one that packets of the route with this number are sealed with, or none.
+    /// Makes an SA the one that packets to a peer are sealed with, or none.
     Activate {
-        route: u32,
+        peer: PeerNumber,
         sa: Option<Box<OutboundSa>>,
     },
-    /// Sends a dummy packet through the tunnel of the route with this number.
+    /// Sends a dummy packet through the tunnel of a peer.
     SendDummy {
-        route: u32,
+        peer: PeerNumber,
     },
     Send(Datagram),
     /// Tells the neighbours where this gateway is.
@@ -444,9 +444,7 @@ impl Running {
                 Command::Reroute(change) => Some(Retired::Routes(self.graph.reroute(change))),
                 Command::Install(inbound) => self.graph.install(inbound).map(Retired::Inbound),
                 Command::Remove { spi } => self.graph.remove(spi).map(Retired::Inbound),
-                Command::Activate { route, sa } => {
-                    self.graph.activate(RouteNumber(route), sa).map(Retired::Outbound)
-                }
+                Command::Activate { peer, sa } => self.graph.activate(peer, sa).map(Retired::Outbound),
                 Command::Announce => {
                     self.graph.announce();
                     None
@@ -455,8 +453,8 @@ impl Running {
                     self.graph.hear(now_ns, &heard, &mut self.private, &mut self.public);
                     None
                 }
-                Command::SendDummy { route } => {
-                    self.graph.send_dummy(now_ns, RouteNumber(route), &mut self.public);
+                Command::SendDummy { peer } => {
+                    self.graph.send_dummy(now_ns, peer, &mut self.public);
                     None
                 }
                 Command::Acquaint(bells) => Some(Retired::Bells(std::mem::replace(&mut self.bells, bells))),

@@ -14,7 +14,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use vita::esp::{InboundSa, LastNumber, OutboundSa};
 use vita::graph::Plan;
-use vita::route::RouteNumber;
+use vita::route::{PeerNumber, RouteNumber};
 use vita::sa::{Key, SaParameters};
 use vita::stage::{Handoff, Mailbox, Owners, SadEntry, Tunnel};
 use vita::wire::ip::Family;
@@ -28,7 +28,13 @@ fn confirmed(site: &mut Site) -> Vec<u32> {
 
 fn inbound(parameters: &SaParameters, after: u64) -> Box<SadEntry> {
     let sa = InboundSa::new(parameters, vita::aead::preferred()).after(after, &LastNumber::default());
-    Box::new(SadEntry { sa, route: RouteNumber(0), counters: Arc::default(), stats: Arc::default() })
+    Box::new(SadEntry {
+        sa,
+        route: RouteNumber(0),
+        peer: PeerNumber(0),
+        counters: Arc::default(),
+        stats: Arc::default(),
+    })
 }
 
 #[test]
@@ -67,7 +73,7 @@ fn the_first_authentic_packet_of_an_sa_is_reported_and_no_other() {
 #[test]
 fn a_packet_without_a_use_confirms_as_well() {
     let (mut paris, mut tokyo) = pair();
-    paris.graph.send_dummy(paris.now, RouteNumber(0), &mut paris.public);
+    paris.graph.send_dummy(paris.now, PeerNumber(0), &mut paris.public);
     let dummy = only(paris.sent_public());
     tokyo.arrive_public(&dummy);
     assert_eq!(confirmed(&mut tokyo), [1000]);
@@ -120,7 +126,7 @@ fn dummy_packets_are_as_long_as_all_others_where_lengths_are_hidden() {
             plan
         };
         let (mut paris, mut tokyo) = pair_of(of);
-        paris.graph.send_dummy(paris.now, RouteNumber(0), &mut paris.public);
+        paris.graph.send_dummy(paris.now, PeerNumber(0), &mut paris.public);
         let dummy = only(paris.sent_public());
         paris.arrive_private(&udp(HOST, FAR_HOST, 64, b"short"));
         let packet = only(paris.sent_public());
@@ -128,9 +134,9 @@ fn dummy_packets_are_as_long_as_all_others_where_lengths_are_hidden() {
         tokyo.arrive_public(&dummy);
         tokyo.counted(&[("inbound-sa/dummy-packets", 1)]);
         // Without an SA, or a route, there is nothing to send.
-        paris.graph.activate(RouteNumber(0), None);
-        paris.graph.send_dummy(paris.now, RouteNumber(0), &mut paris.public);
-        paris.graph.send_dummy(paris.now, RouteNumber(99), &mut paris.public);
+        paris.graph.activate(PeerNumber(0), None);
+        paris.graph.send_dummy(paris.now, PeerNumber(0), &mut paris.public);
+        paris.graph.send_dummy(paris.now, PeerNumber(99), &mut paris.public);
         assert!(paris.sent_public().is_empty());
         paris.leaked_nothing();
     }
@@ -175,11 +181,11 @@ fn a_worker_without_an_sa_hands_packets_to_the_one_that_has_it() {
     // With an SA of its own, it needs nobody.
     let own = SaParameters { spi: 1001, key: Key::Aes128Gcm([9; 16]), salt: [9; 4] };
     let sa = || Some(Box::new(OutboundSa::new(&own, vita::aead::preferred())));
-    other.graph.activate(RouteNumber(0), sa());
+    other.graph.activate(PeerNumber(0), sa());
     other.arrive_private(&udp(HOST, FAR_HOST, 64, b"sealed here"));
     assert_eq!((other.sent_public().len(), other.graph.handed), (1, 0));
     // And the other way round.
-    owner.graph.activate(RouteNumber(0), None);
+    owner.graph.activate(PeerNumber(0), None);
     owner.arrive_private(&udp(HOST, FAR_HOST, 64, b"sealed there"));
     assert_eq!((owner.sent_public().len(), owner.graph.handed, take_handed(&mut other)), (0, 2, 1));
     assert_eq!(other.sent_public().len(), 1);
@@ -193,7 +199,7 @@ fn packets_that_nobody_can_seal_are_dropped_where_they_are() {
     let [mut owner, mut other] = two_workers(|| plan(31, 32));
     // The owner lost its SA after packets were handed to it.
     other.arrive_private(&udp(HOST, FAR_HOST, 64, b"too late"));
-    owner.graph.activate(RouteNumber(0), None);
+    owner.graph.activate(PeerNumber(0), None);
     assert_eq!(take_handed(&mut owner), 1);
     owner.counted(&[("private-router/sa-errors", 1), ("private-router/rxerrors", 1)]);
     owner.counted_of_route(&[("outbound/sa-errors", 1)]);

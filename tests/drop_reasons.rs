@@ -13,7 +13,8 @@ use std::sync::Arc;
 use vita::count::{Counters, SaCounters};
 use vita::esp::{LastNumber, OutboundSa};
 use vita::graph::{Interface, Plan};
-use vita::route::RouteNumber;
+use vita::route::PeerNumber;
+
 use vita::stage::{Handoff, Mailbox, Owners};
 use vita::wire::Mac;
 use vita::wire::ip::Family;
@@ -451,14 +452,14 @@ fn routers() -> Vec<Driver> {
             Far::new().send(site, &syn(FAR_HOST, HOST)[14..], 4)
         }),
         driver("private-router/sa-errors private-router/rxerrors", |site| {
-            site.graph.activate(RouteNumber(0), None);
+            site.graph.activate(PeerNumber(0), None);
             site.arrive_private(&udp(HOST, FAR_HOST, 64, b"no key"));
         }),
         driver("private-router/sequence-errors private-router/rxerrors", |site| {
             let [seal, _] = keys();
             let spent =
                 OutboundSa::new(&seal, vita::aead::preferred()).after(u64::MAX, &LastNumber::default());
-            site.graph.activate(RouteNumber(0), Some(Box::new(spent)));
+            site.graph.activate(PeerNumber(0), Some(Box::new(spent)));
             site.arrive_private(&udp(HOST, FAR_HOST, 64, b"one too many"));
         }),
         driver("public-router/route-errors", |site| {
@@ -677,13 +678,13 @@ fn beside_an_owner() -> Plan {
     let owners = Arc::new(Owners::new(1));
     let mailboxes: Arc<[_]> = (0..2).map(|place| Some(Arc::new(Mailbox::new(place, 0..2)))).collect();
     let worker = |place| Handoff { place: Some(place), mailboxes: mailboxes.clone(), owners: owners.clone() };
-    worker(1).tell(RouteNumber(0), true);
+    worker(1).tell(PeerNumber(0), true);
     Plan { handoff: worker(0), ..both_families() }
 }
 
 fn handoff() -> Vec<Driver> {
     let stray = |site: &mut Site, count: usize| {
-        site.graph.activate(RouteNumber(0), None);
+        site.graph.activate(PeerNumber(0), None);
         (0..count).for_each(|_| site.arrive_private(&udp(HOST, FAR_HOST, 64, b"handed over")));
         assert!(site.sent_public().is_empty());
     };

@@ -6,7 +6,8 @@ use etherparse::{Icmpv4Type, IpNumber, NetSlice, SlicedPacket, TransportSlice, i
 use proptest::prelude::*;
 use std::sync::Arc;
 use vita::graph::Plan;
-use vita::route::RouteNumber;
+use vita::route::PeerNumber;
+
 use vita::stage::Event;
 use vita::wire::checksum;
 use vita::wire::ip::Family;
@@ -705,7 +706,7 @@ fn an_answer_through_the_tunnel_never_leaves_in_clear() {
     let (mut paris, mut tokyo) = pair();
     paris.arrive_private(&echo("172.31.1.50", "172.32.1.20", 64));
     paris.arrive_private(&udp("172.31.1.50", "172.32.1.50", 2, b"expires at the far gateway"));
-    assert!(tokyo.graph.activate(RouteNumber(0), None).is_some());
+    assert!(tokyo.graph.activate(PeerNumber(0), None).is_some());
     for sealed in paris.sent_public() {
         tokyo.arrive_public(&sealed);
     }

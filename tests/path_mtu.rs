@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use vita::esp::{LastNumber, OutboundSa};
 use vita::graph::{Plan, Reroute};
-use vita::route::RouteNumber;
+use vita::route::PeerNumber;
 use vita::sa::{Key, SaParameters};
 use vita::stage::{Event, Tunnel};
 use vita::wire::checksum;
@@ -132,7 +132,7 @@ fn a_router_on_the_way_lowers_what_fits_and_senders_are_told() {
         let expected: Vec<_> = expected.iter().map(|(leaf, count)| (leaf.as_str(), *count)).collect();
         paris.counted(&expected);
         let lowered = paris.graph.drops.events.iter().filter_map(|event| match event {
-            Event::PathMtu { route: 0, path_mtu, inner_mtu } => Some((*path_mtu, *inner_mtu)),
+            Event::PathMtu { peer: PeerNumber(0), path_mtu, inner_mtu } => Some((*path_mtu, *inner_mtu)),
             _ => None,
         });
         let expected = [1400, 1399, 1301].map(|path_mtu| (path_mtu, inner_mtu(outer, path_mtu)));
@@ -304,7 +304,7 @@ fn whoever_knows_addresses_and_spi_but_no_number_that_was_sent_is_not_believed()
                 let mut paris = Site::new(plan_over(outer, 31, 32)).with_keys(&seal, &open);
                 let sa =
                     OutboundSa::new(&seal, vita::aead::preferred()).after(before, &LastNumber::default());
-                paris.graph.activate(RouteNumber(0), Some(Box::new(sa)));
+                paris.graph.activate(PeerNumber(0), Some(Box::new(sa)));
                 let quote = quote(outer, &mut paris);
                 (paris, quote)
             };
@@ -343,7 +343,7 @@ fn of_the_key_before_the_numbers_count_as_well() {
         let mut paris = paris(outer);
         let before = quote(outer, &mut paris);
         let next = SaParameters { spi: 3000, key: Key::Aes128Gcm([7; 16]), salt: [3; 4] };
-        paris.graph.activate(RouteNumber(0), Some(Box::new(OutboundSa::new(&next, vita::aead::preferred()))));
+        paris.graph.activate(PeerNumber(0), Some(Box::new(OutboundSa::new(&next, vita::aead::preferred()))));
         for _ in 0..5 {
             quote(outer, &mut paris);
         }
@@ -394,7 +394,7 @@ fn what_was_sent_with_the_key_before_is_believed_no_longer_than_the_rest() {
             let next = SaParameters { spi: 3000, key: Key::Aes128Gcm([7; 16]), salt: [3; 4] };
             paris
                 .graph
-                .activate(RouteNumber(0), Some(Box::new(OutboundSa::new(&next, vita::aead::preferred()))));
+                .activate(PeerNumber(0), Some(Box::new(OutboundSa::new(&next, vita::aead::preferred()))));
             for _ in 0..seconds {
                 paris.now += SECOND;
                 quote(outer, &mut paris);
@@ -412,6 +412,7 @@ fn among_thousands_of_tunnels_numbers_grow_old_in_time_and_no_pass_looks_at_all_
     for (late, is_believed) in [(1900, true), (3100, false)] {
         let mut plan = plan(31, 32);
         plan.tunnels.resize_with(TUNNELS as usize, || None);
+        plan.active_peers = (0..TUNNELS).map(PeerNumber).collect();
         plan.tunnels[last as usize] = Tunnel::new([192, 0, 2, 31].into(), [192, 0, 2, 33].into(), MTU, false);
         let prefixes = [("172.32.0.0/16", 0), ("172.33.0.0/16", last)];
         let prefixes = prefixes.map(|(net, number)| (net.parse().unwrap(), number));
@@ -421,7 +422,7 @@ fn among_thousands_of_tunnels_numbers_grow_old_in_time_and_no_pass_looks_at_all_
         let other = SaParameters { spi: 1001, key: Key::Aes128Gcm([9; 16]), salt: [9; 4] };
         paris
             .graph
-            .activate(RouteNumber(last), Some(Box::new(OutboundSa::new(&other, vita::aead::preferred()))));
+            .activate(PeerNumber(last), Some(Box::new(OutboundSa::new(&other, vita::aead::preferred()))));
         let quotes = ["172.32.1.50", "172.33.1.50"].map(|destination| {
             paris.arrive_private(&udp("172.31.1.50", destination, 64, b"packet"));
             paris.sent_public().remove(0)[14..42].to_vec()
@@ -528,7 +529,7 @@ fn new_keys_and_plans_change_nothing_about_the_path() {
         let rekey = |paris: &mut Site, spi: u32| {
             let keys = SaParameters { spi, key: Key::Aes128Gcm([spi as u8; 16]), salt: [3; 4] };
             let sa = OutboundSa::new(&keys, vita::aead::preferred());
-            assert!(paris.graph.activate(RouteNumber(0), Some(Box::new(sa))).is_some());
+            assert!(paris.graph.activate(PeerNumber(0), Some(Box::new(sa))).is_some());
         };
         rekey(&mut paris, 3000);
         // A packet sealed with the key before was still on its way.
@@ -549,7 +550,7 @@ fn new_keys_and_plans_change_nothing_about_the_path() {
         let same = again().tunnels.remove(0);
         paris.graph.reroute(Box::new(Reroute {
             table: None,
-            tunnels: vec![(0, same)],
+            tunnels: vec![(PeerNumber(0), same)],
             ..Reroute::default()
         }));
         assert_eq!((told(&mut paris), stats.path_mtu.value()), (inner_mtu(outer, 1400), 1400));
@@ -566,7 +567,7 @@ fn new_keys_and_plans_change_nothing_about_the_path() {
         moved.as_mut().unwrap().stats = Arc::clone(&stats);
         paris.graph.reroute(Box::new(Reroute {
             table: None,
-            tunnels: vec![(0, moved)],
+            tunnels: vec![(PeerNumber(0), moved)],
             ..Reroute::default()
         }));
         assert_eq!((told(&mut paris), stats.path_mtu.value()), (MTU, 0));
@@ -583,7 +584,7 @@ fn only_the_route_whose_packet_was_too_big_is_narrowed() {
     let [to_tokyo, to_paris] = keys();
     let mut paris = Site::new(plan).with_keys(&to_tokyo, &to_paris);
     let other = SaParameters { spi: 1001, key: Key::Aes128Gcm([9; 16]), salt: [9; 4] };
-    paris.graph.activate(RouteNumber(1), Some(Box::new(OutboundSa::new(&other, vita::aead::preferred()))));
+    paris.graph.activate(PeerNumber(1), Some(Box::new(OutboundSa::new(&other, vita::aead::preferred()))));
     let quote = quote(Family::V4, &mut paris);
     // The SPI of one route with the gateway of another is a forgery.
     let mut mixed = quote.clone();

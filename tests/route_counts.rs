@@ -6,7 +6,7 @@ use crate::support::two_sites::TwoSites;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use vita::esp::{InboundSa, OutboundSa};
-use vita::route::RouteNumber;
+use vita::route::{PeerNumber, RouteNumber};
 use vita::sa::{Key, SaParameters};
 use vita::stage::SadEntry;
 
@@ -93,11 +93,12 @@ fn counting_goes_on_with_new_keys_and_a_new_plan() {
             tokyo.arrive_public(&sealed);
         }
         let aead = vita::aead::preferred();
-        paris.graph.activate(RouteNumber(0), Some(Box::new(OutboundSa::new(&keys, aead))));
+        paris.graph.activate(PeerNumber(0), Some(Box::new(OutboundSa::new(&keys, aead))));
         let (sa, stats) = (InboundSa::new(&keys, aead), tokyo.route.clone());
         tokyo.graph.install(Box::new(SadEntry {
             sa,
             route: RouteNumber(0),
+            peer: PeerNumber(0),
             counters: Arc::default(),
             stats,
         }));

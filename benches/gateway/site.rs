@@ -11,7 +11,7 @@ use vita::count::Counters;
 use vita::esp::{InboundSa, OutboundSa};
 use vita::frame::{BATCH, Batch, Frame, Pool};
 use vita::graph::{Graph, Interface, InterfaceAddress, Plan};
-use vita::route::{PrefixTable, RouteNumber, SpiTable};
+use vita::route::{PeerNumber, PrefixTable, RouteNumber, SpiTable};
 use vita::sa::{Key, SaParameters};
 use vita::stage::{Meter, Resolved, SadEntry, Tunnel};
 use vita::wire::Mac;
@@ -82,10 +82,15 @@ impl<M: Meter> Site<M> {
         let mut graph = Graph::measured(pool, counters.clone(), aead, plan(*family, *routes), meter);
         for route in 0..*sas as u32 {
             let keys = SaParameters { spi: 256 + route, key: Key::Aes128Gcm([7; 16]), salt: [9; 4] };
-            graph.activate(RouteNumber(route), Some(Box::new(OutboundSa::new(&keys, aead))));
+            graph.activate(PeerNumber(route), Some(Box::new(OutboundSa::new(&keys, aead))));
             let sa = InboundSa::new(&keys, aead);
-            let inbound =
-                SadEntry { sa, route: RouteNumber(route), counters: Arc::default(), stats: Arc::default() };
+            let inbound = SadEntry {
+                sa,
+                route: RouteNumber(route),
+                peer: PeerNumber(route),
+                counters: Arc::default(),
+                stats: Arc::default(),
+            };
             graph.install(Box::new(inbound));
         }
         let (private, public) = (Lane::default(), Lane::default());
@@ -173,6 +178,7 @@ fn plan(family: Family, routes: usize) -> Plan {
         check_inner_source: true,
         fragment_inner: true,
         mss_clamp: true,
+        active_peers: (0..routes as u32).map(PeerNumber).collect(),
         tunnels: (0..routes).map(|_| Tunnel::new(outer, outer, 1500, false)).collect(),
         associations: Some(SpiTable::with_capacity(routes.max(4))),
         peers: SpiTable::with_capacity(routes),

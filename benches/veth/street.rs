@@ -13,7 +13,7 @@ use vita::count::Counters;
 use vita::esp::OutboundSa;
 use vita::frame::{BATCH, Batch, Frame, Pool, Port};
 use vita::graph::{Graph, Interface, InterfaceAddress, Plan};
-use vita::route::{PrefixTable, RouteNumber, SpiTable};
+use vita::route::{PeerNumber, PrefixTable, SpiTable};
 use vita::sa::{Key, SaParameters};
 use vita::stage::{Resolved, Tunnel};
 use vita::wait::Doorbell;
@@ -104,7 +104,7 @@ pub fn loop_ns(mix: Mix) -> f64 {
     let aead = vita::aead::preferred();
     let mac = [2, 0, 0, 0, 0, 1];
     let mut graph = Graph::new(pool.clone(), Arc::default(), aead, plan([mac; 2], [mac; 2]));
-    graph.activate(RouteNumber(0), Some(Box::new(OutboundSa::new(&keys(), aead))));
+    graph.activate(PeerNumber(0), Some(Box::new(OutboundSa::new(&keys(), aead))));
     let (mut private, mut public) = (Lane::default(), Lane::default());
     let mut mill = Mill::new(mix, mac);
     let (start, mut spent, mut packets) = (Instant::now(), Duration::ZERO, 0);
@@ -203,7 +203,7 @@ fn start_worker(plan: Plan) -> (Worker, Arc<Counters>, Vec<Program>) {
         program.register(0, socket).expect("the queue has a place in the program");
     }
     let sa = OutboundSa::new(&keys(), vita::aead::preferred());
-    worker.command(Command::Activate { route: 0, sa: Some(Box::new(sa)) });
+    worker.command(Command::Activate { peer: PeerNumber(0), sa: Some(Box::new(sa)) });
     worker.begin();
     (worker, counters, programs)
 }
@@ -232,6 +232,7 @@ fn plan(private: [[u8; 6]; 2], public: [[u8; 6]; 2]) -> Plan {
         check_inner_source: true,
         fragment_inner: true,
         mss_clamp: true,
+        active_peers: vec![PeerNumber(0)],
         tunnels: vec![tunnel],
         associations: Some(SpiTable::with_capacity(4)),
         peers: SpiTable::with_capacity(0),

@@ -11,7 +11,7 @@ use crate::aead;
 use crate::config::{Association, Config, LiveAssociation};
 use crate::count::SaCounters;
 use crate::esp::{InboundSa, LastNumber, OutboundSa};
-use crate::route::RouteNumber;
+use crate::route::PeerNumber;
 use crate::sa::{Direction, SaParameters};
 use crate::stage::SadEntry;
 use crate::worker::{Command, Worker};
@@ -23,7 +23,7 @@ pub struct Associations {
     queue: u16,
     /// By SPI.
     inbound: BTreeMap<u32, (Held, Arc<SaCounters>)>,
-    /// By route.
+    /// By route, which has one peer.
     outbound: BTreeMap<String, Held>,
 }
 
@@ -86,8 +86,8 @@ impl Associations {
         sa: SaParameters,
     ) -> bool {
         let (sa, last) = (Box::new(sa), LastNumber::default());
-        if let Some(number) = numbers.of(&route) {
-            activate(worker, number, &sa, 0, &last);
+        if let Some(peer) = numbers.peer(&route) {
+            activate(worker, peer, &sa, 0, &last);
         }
         let held = Held { route: route.clone(), sa, sequence: 0, last: Some(last) };
         self.outbound.insert(route, held).is_none()
@@ -95,34 +95,32 @@ impl Associations {
 
     /// Whether the route had one.
     pub fn deactivate(&mut self, worker: &mut Worker, numbers: &Numbers, route: &str) -> bool {
-        if let Some(number) = numbers.of(route) {
-            worker.command(Command::Activate { route: number, sa: None });
+        if let Some(peer) = numbers.peer(route) {
+            worker.command(Command::Activate { peer, sa: None });
         }
         self.outbound.remove(route).is_some()
     }
 
     /// Ends those that are not configured just so, unless they are merely to be replaced by one of another key.
     pub fn withdraw(&mut self, worker: &mut Worker, config: &Config, numbers: &Numbers, ledger: &mut Ledger) {
-        let wanted = |list| self::wanted(list, self.queue);
-        let keys = Keys::of(config);
-        let by_spi: BTreeMap<_, _> = wanted(&config.inbound).map(|one| (one.sa.spi, one)).collect();
+        let (queue, keys) = (self.queue, Keys::of(config));
+        let by_spi: BTreeMap<_, _> = wanted(&config.inbound, queue).map(|one| (one.sa.spi, one)).collect();
         self.inbound.retain(|spi, (held, _)| {
-            let is_used_again = held.settle(Direction::Inbound, &keys, ledger);
-            let stays = by_spi.get(spi).is_some_and(|wanted| held.is(wanted) || !is_used_again);
+            let stays = held.stays(Direction::Inbound, by_spi.get(spi).copied(), &keys, ledger);
             if !stays {
                 worker.command(Command::Remove { spi: *spi });
             }
             stays
         });
-        let by_route: BTreeMap<_, _> = wanted(&config.outbound).map(|one| (&*one.route, one)).collect();
+        let by_route: BTreeMap<_, _> =
+            wanted(&config.outbound, queue).map(|one| (&*one.route, one)).collect();
         self.outbound.retain(|route, held| {
-            let is_used_again = held.settle(Direction::Outbound, &keys, ledger);
-            let stays = by_route.get(&**route).is_some_and(|wanted| held.is(wanted) || !is_used_again);
+            let stays = held.stays(Direction::Outbound, by_route.get(&**route).copied(), &keys, ledger);
             if !stays {
-                if let Some(number) = numbers.of(route) {
-                    worker.command(Command::Activate { route: number, sa: None });
+                if let Some(peer) = numbers.peer(route) {
+                    worker.command(Command::Activate { peer, sa: None });
                 }
-                tracing::info!("route {route}, queue {}: outbound SA {} ends", self.queue, held.sa.spi);
+                tracing::info!("route {route}, queue {queue}: outbound SA {} ends", held.sa.spi);
             }
             stays
         });
@@ -161,7 +159,7 @@ impl Associations {
                 continue;
             }
             let sa = Box::new(wanted.sa.clone());
-            let Some(route) = numbers.of(&wanted.route) else { continue };
+            let Some(peer) = numbers.peer(&wanted.route) else { continue };
             let (number, ceiling) = match ledger.begin(&sa, given(wanted)) {
                 Begin::After { number, ceiling } => (number, ceiling),
                 Begin::Recording => {
@@ -177,7 +175,7 @@ impl Associations {
                 Begin::Unproven => continue,
             };
             let last = LastNumber::bounded(number, ceiling);
-            activate(worker, route, &sa, number, &last);
+            activate(worker, peer, &sa, number, &last);
             ledger.keep(Direction::Outbound, &sa, last);
             provided.first += usize::from(number == 0);
             tracing::info!(
@@ -196,8 +194,8 @@ impl Associations {
         let keys = Keys::of(config);
         for (route, mut held) in std::mem::take(&mut self.outbound) {
             held.settle(Direction::Outbound, &keys, ledger);
-            if let Some(number) = numbers.of(&route) {
-                worker.command(Command::Activate { route: number, sa: None });
+            if let Some(peer) = numbers.peer(&route) {
+                worker.command(Command::Activate { peer, sa: None });
             }
         }
     }
@@ -222,6 +220,18 @@ impl Held {
     /// Whether this is what is configured. A lower sequence number takes nothing back, so it is no difference.
     fn is(&self, association: &Association) -> bool {
         *self.sa == association.sa && self.route == association.route && self.sequence >= association.sequence
+    }
+
+    /// Whether it goes on, where a configuration wants this one in its place.
+    fn stays(
+        &mut self,
+        direction: Direction,
+        wanted: Option<&Association>,
+        keys: &Keys<'_>,
+        ledger: &mut Ledger,
+    ) -> bool {
+        let is_used_again = self.settle(direction, keys, ledger);
+        wanted.is_some_and(|wanted| self.is(wanted) || !is_used_again)
     }
 
     /// Whether the key is configured, for whichever worker. If so the ledger remembers the last number; negotiated keys
@@ -303,14 +313,14 @@ fn install(
 ) -> Option<Arc<SaCounters>> {
     let count = Arc::<SaCounters>::default();
     let sa = InboundSa::new(sa, aead::preferred()).after(after, last);
-    let stats = numbers.told(route, queue).cloned().unwrap_or_default();
-    let route = RouteNumber(numbers.of(route)?);
-    let entry = SadEntry { sa, route, counters: count.clone(), stats };
+    let stats = numbers.stats(route, queue).cloned().unwrap_or_default();
+    let (route, peer) = (numbers.route(route)?, numbers.peer(route)?);
+    let entry = SadEntry { sa, route, peer, counters: count.clone(), stats };
     worker.command(Command::Install(Box::new(entry)));
     Some(count)
 }
 
-fn activate(worker: &mut Worker, route: u32, sa: &SaParameters, after: u64, last: &LastNumber) {
+fn activate(worker: &mut Worker, peer: PeerNumber, sa: &SaParameters, after: u64, last: &LastNumber) {
     let sa = OutboundSa::new(sa, aead::preferred()).after(after, last);
-    worker.command(Command::Activate { route, sa: Some(Box::new(sa)) });
+    worker.command(Command::Activate { peer, sa: Some(Box::new(sa)) });
 }

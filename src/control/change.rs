@@ -225,7 +225,7 @@ impl Supervisor {
         neighbours.keep(config);
         let table = Arc::new(plan::table(config, &numbers));
         let workers = layout.seats().iter().map(|seat| seat.queue).collect();
-        let handoffs = self.handoffs.for_workers(workers, numbers.room());
+        let handoffs = self.handoffs.for_workers(workers, numbers.room_for_peers());
         let mtus = layout.mtus(config);
         let asks_private = layout.seats().first().map(|seat| seat.queue);
         let mut plans = BTreeMap::new();

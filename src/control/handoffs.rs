@@ -70,22 +70,22 @@ fn place(queue: u16) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::route::RouteNumber;
+    use crate::route::PeerNumber;
 
     #[test]
     fn rings_stay_as_long_as_the_workers_do_and_owners_longer() {
         let first = Handoffs::default().for_workers(vec![1, 2], 10);
         let [one, two] = [1, 2].map(|queue| first.of(queue));
         assert_eq!((one.place, two.place), (Some(0), Some(1)));
-        two.tell(RouteNumber(9), true);
-        assert_eq!(one.owner(RouteNumber(9)), Some(1));
+        two.tell(PeerNumber(9), true);
+        assert_eq!(one.owner(PeerNumber(9)), Some(1));
         let same = first.for_workers(vec![1, 2], 10);
         assert!(Arc::ptr_eq(&same.mailboxes, &first.mailboxes) && Arc::ptr_eq(&same.owners, &first.owners));
         let larger = first.for_workers(vec![1, 2, 7], 20);
-        assert_eq!(larger.of(7).owner(RouteNumber(9)), Some(1));
+        assert_eq!(larger.of(7).owner(PeerNumber(9)), Some(1));
         assert_eq!(larger.mailboxes.iter().map(|mailbox| usize::from(mailbox.is_some())).sum::<usize>(), 3);
         larger.leave(2);
-        assert_eq!(larger.of(7).owner(RouteNumber(9)), None);
+        assert_eq!(larger.of(7).owner(PeerNumber(9)), None);
     }
 
     #[test]

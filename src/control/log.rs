@@ -88,10 +88,10 @@ impl Log {
                     );
                 }
             }
-            Event::PathMtu { route, path_mtu, inner_mtu } => {
+            Event::PathMtu { peer, path_mtu, inner_mtu } => {
                 if self.may_write(now) {
                     // One that was removed meanwhile is nobody's concern any more.
-                    let route = numbers.id(*route).unwrap_or("(removed)");
+                    let route = numbers.route_of(*peer).unwrap_or("(removed)");
                     tracing::info!(
                         "route {route}, queue {queue}: the path to its gateway carries {path_mtu} bytes, packets of up \
                          to {inner_mtu} bytes are sent"

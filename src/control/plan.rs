@@ -7,7 +7,7 @@ use crate::config::{Config, PrivateInterface, PublicInterface, Route};
 use crate::count;
 use crate::exchange::{self, Share};
 use crate::graph::{Interface, InterfaceAddress, Plan};
-use crate::route::{PrefixTable, SpiTable};
+use crate::route::{PeerNumber, PrefixTable, RouteNumber, SpiTable};
 use crate::stage::{Resolved, Tunnel};
 use crate::wire::Mac;
 use crate::wire::class::Marking;
@@ -19,24 +19,39 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// The number by which workers know a route. It stays the same while the route has the same id, and is not given
-/// to another route in the change that removes the first: associations move between plans by number. What the workers
-/// tell of a route stays as long.
+/// The numbers by which workers know routes and peers. They stay the same while the route has the same id, and are not given
+/// to others in the change that removes the first: SAs move between plans by number. What the workers count of a route stays
+/// as long. Today a route has one peer: for each worker, the gateway of its queue.
 #[derive(Clone, Default)]
 pub struct Numbers {
     of: HashMap<String, Numbered>,
     /// Workers, by queue.
     queues: Vec<u16>,
+    routes: Pool,
+    peers: Pool,
+}
+
+#[derive(Clone)]
+struct Numbered {
+    route: RouteNumber,
+    peer: PeerNumber,
+    /// In the order of the queues.
+    stats: Arc<[Arc<count::Route>]>,
+}
+
+/// Numbers of one kind.
+#[derive(Clone, Default)]
+struct Pool {
     free: Vec<u32>,
     /// One more than the highest number ever given.
     end: u32,
 }
 
-#[derive(Clone)]
-struct Numbered {
-    number: u32,
-    /// In the order of the queues.
-    told: Arc<[Arc<count::Route>]>,
+/// Room for routes and peers in a worker.
+#[derive(Clone, Copy)]
+pub struct Tables {
+    routes: usize,
+    peers: usize,
 }
 
 /// Next-hop addresses that were found out, for as long as the same neighbour is asked.
@@ -68,67 +83,103 @@ impl Numbers {
         let queues_before = std::mem::replace(&mut self.queues, queues);
         for route in &config.routes {
             let numbered = match before.remove(&route.id) {
-                Some(numbered) => Numbered { told: self.keep(&queues_before, numbered.told), ..numbered },
-                None => self.new_number(),
+                Some(numbered) => Numbered { stats: self.keep(&queues_before, numbered.stats), ..numbered },
+                None => self.new_numbers(),
             };
             self.of.insert(route.id.clone(), numbered);
         }
-        self.free.extend(before.into_values().map(|numbered| numbered.number));
+        before.into_values().for_each(|numbered| self.free(&numbered));
     }
 
-    /// As [`Numbers::assign`], told only what is different.
+    /// As [`Numbers::assign`], given only what is different.
     pub fn change(&mut self, added: &[&Arc<Route>], removed: &[&Arc<Route>]) {
         for route in added {
-            let numbered = self.new_number();
+            let numbered = self.new_numbers();
             self.of.insert(route.id.clone(), numbered);
         }
-        let before = removed.iter().filter_map(|route| self.of.remove(&route.id));
-        self.free.extend(before.map(|numbered| numbered.number));
+        for route in removed {
+            if let Some(numbered) = self.of.remove(&route.id) {
+                self.free(&numbered);
+            }
+        }
     }
 
-    pub fn of(&self, id: &str) -> Option<u32> {
-        self.of.get(id).map(|numbered| numbered.number)
+    pub fn route(&self, id: &str) -> Option<RouteNumber> {
+        self.of.get(id).map(|numbered| numbered.route)
     }
 
-    /// The route of a number; a search, for messages.
-    pub fn id(&self, number: u32) -> Option<&str> {
-        self.of.iter().find(|(_, numbered)| numbered.number == number).map(|(id, _)| id.as_str())
+    /// The active peer of a route.
+    pub fn peer(&self, id: &str) -> Option<PeerNumber> {
+        self.of.get(id).map(|numbered| numbered.peer)
     }
 
-    /// Where the worker of a queue tells of a route.
-    pub fn told(&self, id: &str, queue: u16) -> Option<&Arc<count::Route>> {
+    /// The route of a peer; a search, for messages.
+    pub fn route_of(&self, peer: PeerNumber) -> Option<&str> {
+        self.of.iter().find(|(_, numbered)| numbered.peer == peer).map(|(id, _)| id.as_str())
+    }
+
+    /// What the worker of a queue counts of a route.
+    pub fn stats(&self, id: &str, queue: u16) -> Option<&Arc<count::Route>> {
         let place = self.queues.binary_search(&queue).ok()?;
-        self.of.get(id)?.told.get(place)
+        self.of.get(id)?.stats.get(place)
     }
 
-    fn new_number(&mut self) -> Numbered {
-        let number = self.free.pop().unwrap_or_else(|| {
-            self.end += 1;
-            self.end - 1
-        });
-        Numbered { number, told: self.queues.iter().map(|_| Arc::default()).collect() }
+    fn new_numbers(&mut self) -> Numbered {
+        let (route, peer) = (RouteNumber(self.routes.take()), PeerNumber(self.peers.take()));
+        Numbered { route, peer, stats: self.queues.iter().map(|_| Arc::default()).collect() }
     }
 
-    /// What was told by workers that there still are, and room for what new ones will tell.
-    fn keep(&self, before: &[u16], told: Arc<[Arc<count::Route>]>) -> Arc<[Arc<count::Route>]> {
+    fn free(&mut self, numbered: &Numbered) {
+        self.routes.free.push(numbered.route.0);
+        self.peers.free.push(numbered.peer.0);
+    }
+
+    /// What was counted by workers that there still are, and room for what new ones will count.
+    fn keep(&self, before: &[u16], stats: Arc<[Arc<count::Route>]>) -> Arc<[Arc<count::Route>]> {
         if self.queues == before {
-            return told;
+            return stats;
         }
         let of_queue = |queue| {
             let place = before.binary_search(queue).ok();
-            place.and_then(|place| told.get(place)).cloned().unwrap_or_default()
+            place.and_then(|place| stats.get(place)).cloned().unwrap_or_default()
         };
         self.queues.iter().map(of_queue).collect()
     }
 
     /// Room for the routes that there are, and some that are added later.
-    pub fn room(&self) -> usize {
-        roomy(self.end as usize)
+    pub fn room_for_routes(&self) -> usize {
+        roomy(self.routes.end as usize)
     }
 
-    /// One more than the highest number there could be if so many routes were added.
-    pub fn end_with(&self, added: usize) -> usize {
-        self.end as usize + added.saturating_sub(self.free.len())
+    /// The same for peers.
+    pub fn room_for_peers(&self) -> usize {
+        roomy(self.peers.end as usize)
+    }
+
+    /// Whether there would be room in these tables if so many routes were added.
+    pub fn fit(&self, added: usize, tables: Tables) -> bool {
+        self.routes.end_with(added) <= tables.routes && self.peers.end_with(added) <= tables.peers
+    }
+}
+
+impl Tables {
+    /// What there is in a worker with this plan.
+    pub fn of(plan: &Plan) -> Tables {
+        Tables { routes: plan.active_peers.len(), peers: plan.tunnels.len() }
+    }
+}
+
+impl Pool {
+    fn take(&mut self) -> u32 {
+        self.free.pop().unwrap_or_else(|| {
+            self.end += 1;
+            self.end - 1
+        })
+    }
+
+    /// One more than the highest number there could be if so many were taken.
+    fn end_with(&self, taken: usize) -> usize {
+        self.end as usize + taken.saturating_sub(self.free.len())
     }
 }
 
@@ -151,12 +202,14 @@ impl Neighbours {
 impl Making<'_> {
     /// The plan; with room for associations unless there is enough for all that these routes can have.
     pub fn plan(&self, room: usize) -> Plan {
-        let room_for_tunnels = self.numbers.room();
+        let mut active_peers = vec![PeerNumber::NONE; self.numbers.room_for_routes()];
         let mut tunnels: Vec<Option<Tunnel>> =
-            std::iter::repeat_with(|| None).take(room_for_tunnels).collect();
+            std::iter::repeat_with(|| None).take(self.numbers.room_for_peers()).collect();
         for route in &self.config.routes {
-            if let Some(number) = self.numbers.of(&route.id) {
-                tunnels[number as usize] =
+            let numbers = self.numbers.route(&route.id).zip(self.numbers.peer(&route.id));
+            if let Some((RouteNumber(number), peer)) = numbers {
+                active_peers[number as usize] = peer;
+                tunnels[peer.0 as usize] =
                     tunnel(self.config, route, self.seat.queue, self.mtus, self.numbers);
             }
         }
@@ -171,9 +224,10 @@ impl Making<'_> {
             check_inner_source: self.config.check_inner_source,
             fragment_inner: self.config.fragment_inner,
             mss_clamp: self.config.mss_clamp,
+            active_peers,
             tunnels,
             associations: (!is_room).then(|| SpiTable::with_capacity(capacity)),
-            peers: self.peers(room_for_tunnels),
+            peers: self.peers(self.numbers.room_for_peers()),
             handoff: self.handoffs.of(self.seat.queue),
         }
     }
@@ -230,8 +284,8 @@ impl Making<'_> {
 /// The prefixes of all routes.
 pub fn table(config: &Config, numbers: &Numbers) -> PrefixTable {
     PrefixTable::build(config.routes.iter().flat_map(|route| {
-        let number = numbers.of(&route.id);
-        route.nets.iter().filter_map(move |net| Some((*net, number?)))
+        let number = numbers.route(&route.id);
+        route.nets.iter().filter_map(move |net| Some((*net, number?.0)))
     }))
 }
 
@@ -240,7 +294,7 @@ pub fn tunnel(config: &Config, route: &Route, queue: u16, mtus: Mtus, numbers: &
     let public = config.public(queue, route.outer)?;
     let gateway = route.gateway(queue)?;
     let mut tunnel = Tunnel::new(public.ip, gateway.ip, mtus.of(route.outer), config.tfc)?;
-    tunnel.stats = numbers.told(&route.id, queue).cloned().unwrap_or_default();
+    tunnel.stats = numbers.stats(&route.id, queue).cloned().unwrap_or_default();
     let tunnel = tunnel.with_marking(Marking::new(config.dscp, config.ecn));
     let carries_ipv6 = config.private.iter().any(|private| private.ip.is_ipv6())
         && route.nets.iter().any(|net| matches!(net, IpNet::V6(_)));
@@ -370,13 +424,13 @@ mod tests {
     fn a_route_keeps_its_number_and_never_inherits_one_in_the_same_change() {
         let mut numbers = Numbers::default();
         numbers.assign(&routes(&["a", "b"]));
-        let (a, b) = (numbers.of("a"), numbers.of("b"));
+        let (a, b) = (numbers.route("a"), numbers.route("b"));
         assert_ne!(a, b);
         numbers.assign(&routes(&["b", "c"]));
-        assert_eq!((numbers.of("a"), numbers.of("b")), (None, b));
-        assert!(![a, b].contains(&numbers.of("c")));
+        assert_eq!((numbers.route("a"), numbers.route("b")), (None, b));
+        assert!(![a, b].contains(&numbers.route("c")));
         numbers.assign(&routes(&["b", "c", "d"]));
-        assert_eq!(numbers.of("d"), a);
+        assert_eq!(numbers.route("d"), a);
     }
 
     #[test]
@@ -407,22 +461,22 @@ mod tests {
     fn a_change_that_is_given_up_leaves_the_numbers_as_they_were() {
         let mut numbers = Numbers::default();
         numbers.assign(&routes(&["a", "b"]));
-        let before = ["a", "b"].map(|id| numbers.of(id));
+        let before = ["a", "b"].map(|id| numbers.route(id));
         let mut candidate = numbers.clone();
         candidate.assign(&routes(&["c"]));
         numbers.assign(&routes(&["a", "b"]));
-        assert_eq!(["a", "b"].map(|id| numbers.of(id)), before);
+        assert_eq!(["a", "b"].map(|id| numbers.route(id)), before);
     }
 
     #[test]
     fn what_is_told_of_a_route_lasts_as_long_as_route_and_worker() {
         let mut numbers = Numbers::default();
         let packets = |numbers: &Numbers, id: &str, queue: u16| {
-            numbers.told(id, queue).map(|told| told.counters.outbound.packets.value())
+            numbers.stats(id, queue).map(|stats| stats.counters.outbound.packets.value())
         };
         numbers.assign(&with_queues(routes(&["a", "b"]), &[1, 3]));
         for (id, queue, count) in [("a", 1, 11), ("a", 3, 13), ("b", 3, 23)] {
-            numbers.told(id, queue).unwrap().counters.outbound.packets.set(count);
+            numbers.stats(id, queue).unwrap().counters.outbound.packets.set(count);
         }
         numbers.assign(&with_queues(routes(&["a", "b", "c"]), &[2, 3]));
         assert_eq!([1, 2, 3].map(|queue| packets(&numbers, "a", queue)), [None, Some(0), Some(13)]);

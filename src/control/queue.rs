@@ -8,7 +8,7 @@ use super::layout::{self, Place};
 use super::ledger::Ledger;
 use super::listeners;
 use super::log::{Log, SilentNextHop};
-use super::plan::{self, Numbers};
+use super::plan::{self, Numbers, Tables};
 use crate::clock::Instant;
 use crate::config::{Config, PublicInterface};
 use crate::count::{Counters, KeyManager as KeyCounters, Totals};
@@ -29,7 +29,7 @@ pub struct Starting {
     pub seat: Seat,
     counters: Arc<Counters>,
     room: usize,
-    tunnels: usize,
+    tables: Tables,
     next_hops: Vec<(IpAddr, Arc<Resolved>)>,
     job: Job<Result<Worker, StartError>>,
 }
@@ -48,8 +48,8 @@ pub struct Queue {
     next_hops: Vec<(IpAddr, Arc<Resolved>)>,
     /// Room for inbound SAs in the worker.
     room: usize,
-    /// Room for routes in the worker.
-    tunnels: usize,
+    /// Room for routes and peers in the worker.
+    tables: Tables,
 }
 
 impl Starting {
@@ -61,14 +61,14 @@ impl Starting {
         patience: Duration,
     ) -> Result<Starting, ApplyError> {
         let room = plan.associations.as_ref().map_or(0, |table| table.capacity());
-        let (tunnels, next_hops) = (plan.tunnels.len(), next_hops(&plan));
+        let (tables, next_hops) = (Tables::of(&plan), next_hops(&plan));
         let counters = Arc::new(Counters::default());
         let (seat, own) = (seat.clone(), (seat.clone(), counters.clone(), bell.clone()));
         let job = Job::start(bell, move || {
             let (seat, counters, bell) = own;
             Worker::start(seat, plan, counters, bell, patience)
         })?;
-        Ok(Starting { seat, counters, room, tunnels, next_hops, job })
+        Ok(Starting { seat, counters, room, tables, next_hops, job })
     }
 
     /// What came of it, if that is known.
@@ -85,7 +85,7 @@ impl Queue {
     /// Takes over a worker that has been started. Its interfaces lead to it once [`Queue::register`] has told the XDP
     /// programs; it waits for [`Queue::begin`].
     pub fn new(now: Instant, config: &Config, starting: Starting, worker: Worker) -> Queue {
-        let Starting { seat, counters, room, tunnels, next_hops, .. } = starting;
+        let Starting { seat, counters, room, tables, next_hops, .. } = starting;
         let settings = settings(config, seat.queue);
         let random = |bytes: &mut [u8]| {
             getrandom::fill(bytes).expect("without the kernel's random numbers there can be no keys");
@@ -102,7 +102,7 @@ impl Queue {
         tracing::info!("worker of queue {} runs: private {private}, public {public}, {cpu}", seat.queue);
         let associations = Associations::new(seat.queue);
         let (is_manual, is_lost) = (false, false);
-        Queue { seat, worker, keys, counters, associations, is_manual, is_lost, next_hops, room, tunnels }
+        Queue { seat, worker, keys, counters, associations, is_manual, is_lost, next_hops, room, tables }
     }
 
     /// Has the XDP programs send this queue's frames to the worker.
@@ -167,7 +167,7 @@ impl Queue {
         if let Some(table) = &plan.associations {
             self.room = table.capacity();
         }
-        (self.tunnels, self.next_hops) = (plan.tunnels.len(), next_hops(&plan));
+        (self.tables, self.next_hops) = (Tables::of(&plan), next_hops(&plan));
         self.worker.command(Command::Replan(Box::new(plan)));
     }
 
@@ -221,7 +221,7 @@ impl Queue {
         self.associations.provide(&mut self.worker, config, numbers, ledger)
     }
 
-    /// Gives the worker the routes that are different. Their numbers are below [`Queue::tunnels`].
+    /// Gives the worker the routes that are different. Their numbers fit the tables of the worker.
     pub fn reroute(&mut self, change: Reroute) {
         self.worker.command(Command::Reroute(Box::new(change)));
     }
@@ -331,7 +331,7 @@ impl Queue {
                 }
                 Output::RemoveOutbound { route } => {
                     let had_one = self.associations.deactivate(&mut self.worker, numbers, &route);
-                    match (had_one, numbers.of(&route)) {
+                    match (had_one, numbers.route(&route)) {
                         (true, Some(_)) => {
                             tracing::warn!("route {route}, queue {queue}: down, no outbound SA")
                         }
@@ -340,8 +340,8 @@ impl Queue {
                     }
                 }
                 Output::SendDummy { route } => {
-                    if let Some(route) = numbers.of(&route) {
-                        self.worker.command(Command::SendDummy { route });
+                    if let Some(peer) = numbers.peer(&route) {
+                        self.worker.command(Command::SendDummy { peer });
                     }
                 }
                 Output::Log(event) => log.exchange(now, queue, &event, self.silent_next_hop(&event)),
@@ -371,9 +371,9 @@ impl Queue {
         self.room
     }
 
-    /// Room for routes in the worker.
-    pub fn tunnels(&self) -> usize {
-        self.tunnels
+    /// Room for routes and peers in the worker.
+    pub fn tables(&self) -> Tables {
+        self.tables
     }
 
     /// Whether the worker is what this seat needs.

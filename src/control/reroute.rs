@@ -15,6 +15,7 @@ use super::{Supervisor, plan};
 use crate::clock::Instant;
 use crate::config::{Changes, Config, Difference, Route};
 use crate::graph::Reroute;
+use crate::route::PeerNumber;
 use std::sync::Arc;
 
 impl Supervisor {
@@ -32,7 +33,11 @@ impl Supervisor {
         }
         let present = || routes.added.iter().copied().chain(routes.changed.iter().map(|(_, new)| *new));
         // Nothing fails from here on, unless a worker does not answer.
-        let gone: Vec<u32> = routes.removed.iter().filter_map(|route| self.numbers.of(&route.id)).collect();
+        let gone: Vec<_> = routes
+            .removed
+            .iter()
+            .filter_map(|route| self.numbers.route(&route.id).zip(self.numbers.peer(&route.id)))
+            .collect();
         self.numbers.change(&routes.added, &routes.removed);
         let same_prefixes = routes.added.is_empty()
             && routes.removed.is_empty()
@@ -41,14 +46,20 @@ impl Supervisor {
         for (number, queue) in &mut self.queues {
             let gone_spis = gone_spis(config, routes, *number);
             let tunnel = |route| plan::tunnel(config, route, *number, self.mtus, &self.numbers);
-            let tunnels = present().filter_map(|route| Some((self.numbers.of(&route.id)?, tunnel(route))));
-            let tunnels = gone.iter().map(|number| (*number, None)).chain(tunnels).collect();
+            let tunnels = present().filter_map(|route| Some((self.numbers.peer(&route.id)?, tunnel(route))));
+            let tunnels = gone.iter().map(|(_, peer)| (*peer, None)).chain(tunnels).collect();
+            let active_peers = routes
+                .added
+                .iter()
+                .filter_map(|route| self.numbers.route(&route.id).zip(self.numbers.peer(&route.id)));
+            let active_peers =
+                gone.iter().map(|(route, _)| (*route, PeerNumber::NONE)).chain(active_peers).collect();
             if !routes.is_empty() {
                 let peers = present()
                     .filter(|_| !config.data_plane)
                     .filter_map(|route| Some((route.spi, plan::exchange_peer(config, route, *number)?)));
                 let (gone, peers) = (gone_spis.clone(), peers.collect());
-                queue.reroute(Reroute { table: table.clone(), tunnels, gone, peers });
+                queue.reroute(Reroute { table: table.clone(), active_peers, tunnels, gone, peers });
             }
             if config.data_plane {
                 queue.withdraw(config, &self.numbers, self.memory.ledger());
@@ -66,9 +77,12 @@ impl Supervisor {
             && !self.repair.is_pending()
             && self.queues.len() == config.workers().count()
             && !self.queues.values().any(Queue::is_dead);
-        let (numbers, associations) = (self.numbers.end_with(added), plan::associations(config));
+        let associations = plan::associations(config);
         is_whole
-            && self.queues.values().all(|queue| queue.tunnels() >= numbers && queue.room() >= associations)
+            && self
+                .queues
+                .values()
+                .all(|queue| self.numbers.fit(added, queue.tables()) && queue.room() >= associations)
     }
 }
 

@@ -88,12 +88,12 @@ fn routes(state: &mut State, running: &Running<'_>) -> Result<(), Rejected> {
     }
     for route in &config.routes {
         for public in config.public.iter().filter(|public| Family::of(public.ip) == route.outer) {
-            let Some(told) = numbers.told(&route.id, public.queue) else { continue };
+            let Some(stats) = numbers.stats(&route.id, public.queue) else { continue };
             let key = [("id", route.id.as_str().into()), ("queue", u64::from(public.queue).into())];
             state.entry("route", &key, |entry| {
-                told.counters.visit(|direction, leaf, value| entry.set(&[direction, leaf], value));
+                stats.counters.visit(|direction, leaf, value| entry.set(&[direction, leaf], value));
                 let widest = u64::from(mtus.of(route.outer));
-                let mtu = match told.path_mtu.value() {
+                let mtu = match stats.path_mtu.value() {
                     0 => widest,
                     path_mtu => {
                         entry.set(&["path-mtu"], path_mtu);

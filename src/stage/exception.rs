@@ -12,7 +12,7 @@ use super::{Event, Events, Tunnel};
 use crate::count::{self, Counters, Reason};
 use crate::frame::{BATCH, Batch, Frame};
 use crate::limit::TokenBucket;
-use crate::route::RouteNumber;
+use crate::route::PeerNumber;
 use crate::wire::esp::{self, Esp};
 use crate::wire::ip::Ip;
 use arrayvec::ArrayVec;
@@ -28,14 +28,14 @@ pub enum Exception {
     /// To the port of the key exchange.
     KeyExchange,
     TimeExceeded,
-    /// Longer than its route's tunnel takes, and not to be fragmented.
+    /// Longer than its peer's tunnel takes, and not to be fragmented.
     TooBig {
-        route: RouteNumber,
+        peer: PeerNumber,
         /// Whether the sender hears of it.
         is_reported: bool,
     },
-    /// Longer than its route's tunnel takes, and to be fragmented.
-    Oversize(RouteNumber),
+    /// Longer than its peer's tunnel takes, and to be fragmented.
+    Oversize(PeerNumber),
     /// The link-layer address of the next hop is not known yet.
     Unresolved,
     Drop(Reason),
@@ -52,8 +52,8 @@ pub struct Diverted {
     pub key_exchange: Batch,
     /// To be answered by an ICMP error.
     pub problems: ArrayVec<(Frame, Problem), BATCH>,
-    /// To be fragmented for the tunnel of their route.
-    pub oversize: ArrayVec<(Frame, RouteNumber), BATCH>,
+    /// To be fragmented for the tunnel of their peer.
+    pub oversize: ArrayVec<(Frame, PeerNumber), BATCH>,
     /// To wait for the address of the next hop.
     pub unresolved: Batch,
 }
@@ -137,7 +137,7 @@ impl Drops {
                     into.problems.push((frame, Problem::TooBig { mtu }));
                 }
             }
-            Exception::Oversize(route) => into.oversize.push((frame, route)),
+            Exception::Oversize(peer) => into.oversize.push((frame, peer)),
             Exception::Unresolved => into.unresolved.push(frame),
             Exception::Drop(reason) => self.account(now_ns, reason, owner, &frame, counters),
         }

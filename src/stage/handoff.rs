@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Outbound hand-off: a worker that has no SA towards a route gives inner packets to a worker that has one.
+//! Outbound hand-off: a worker that has no SA to a peer gives inner packets to a worker that has one.
 //!
 //! ```text
-//!   worker 2: route, no SA ──► Owners: worker 1 has one ──► Mailbox of worker 1 ──► worker 1: route, seal, transmit
+//!   worker 2: peer, no SA ──► Owners: worker 1 has one ──► Mailbox of worker 1 ──► worker 1: route, seal, transmit
 //! ```
 //!
-//! That happens where the two ends of a route have unequal numbers of workers: the NIC spreads flows over all workers, the
+//! That happens where two peers have unequal numbers of workers: the NIC spreads flows over all workers, the
 //! peer knows the addresses of some. Each SA keeps one owner, so sequence numbers need no lock. A worker with an SA of its
 //! own looks at none of this.
 //!
@@ -13,7 +13,7 @@
 //! nor take. A packet is handed over once: an owner that has lost its SA in the meantime drops it.
 
 use crate::frame::{Frame, Passage, Pool};
-use crate::route::RouteNumber;
+use crate::route::PeerNumber;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -27,7 +27,7 @@ pub struct Handoff {
     pub owners: Arc<Owners>,
 }
 
-/// Which workers have an outbound SA, for each route. Written by the workers, each its own bit.
+/// Which workers have an outbound SA, to each peer. Written by the workers, each its own bit.
 #[derive(Default)]
 pub struct Owners(Box<[AtomicU64]>);
 
@@ -59,17 +59,17 @@ impl Handoff {
         self.mailboxes.get(usize::from(place))?.as_ref()
     }
 
-    /// Says whether this worker has an outbound SA of a route.
-    pub fn tell(&self, route: RouteNumber, has_sa: bool) {
+    /// Says whether this worker has an outbound SA to a peer.
+    pub fn tell(&self, peer: PeerNumber, has_sa: bool) {
         if let Some(place) = self.place {
-            self.owners.tell(route, place, has_sa);
+            self.owners.tell(peer, place, has_sa);
         }
     }
 
-    /// The place of another worker that has an outbound SA of a route.
-    pub fn owner(&self, RouteNumber(route): RouteNumber) -> Option<u8> {
+    /// The place of another worker that has an outbound SA to a peer.
+    pub fn owner(&self, PeerNumber(peer): PeerNumber) -> Option<u8> {
         let own = self.place?;
-        let others = self.owners.0.get(route as usize)?.load(Ordering::Relaxed) & !(1 << own);
+        let others = self.owners.0.get(peer as usize)?.load(Ordering::Relaxed) & !(1 << own);
         (others != 0).then(|| others.trailing_zeros() as u8)
     }
 
@@ -86,12 +86,12 @@ impl Handoff {
 }
 
 impl Owners {
-    /// A table for route numbers below this one.
-    pub fn new(routes: usize) -> Owners {
-        Owners((0..routes).map(|_| AtomicU64::new(0)).collect())
+    /// A table for peer numbers below this one.
+    pub fn new(peers: usize) -> Owners {
+        Owners((0..peers).map(|_| AtomicU64::new(0)).collect())
     }
 
-    /// How many routes it has room for.
+    /// How many peers it has room for.
     pub fn capacity(&self) -> usize {
         self.0.len()
     }
@@ -105,13 +105,13 @@ impl Owners {
 
     /// The worker at a place has ended, and its SAs with it.
     pub fn leave(&self, place: u8) {
-        for route in &self.0 {
-            route.fetch_and(!bit(place), Ordering::Relaxed);
+        for peer in &self.0 {
+            peer.fetch_and(!bit(place), Ordering::Relaxed);
         }
     }
 
-    fn tell(&self, RouteNumber(route): RouteNumber, place: u8, has_sa: bool) {
-        let Some(workers) = self.0.get(route as usize) else { return };
+    fn tell(&self, PeerNumber(peer): PeerNumber, place: u8, has_sa: bool) {
+        let Some(workers) = self.0.get(peer as usize) else { return };
         if has_sa {
             workers.fetch_or(bit(place), Ordering::Relaxed);
         } else {
@@ -184,32 +184,32 @@ mod tests {
     }
 
     #[test]
-    fn the_owner_of_a_route_is_the_first_other_worker_that_has_an_sa() {
+    fn the_owner_of_a_peer_is_the_first_other_worker_that_has_an_sa() {
         let [one, two, last] = workers(&[0, 1, 63]).try_into().ok().unwrap();
-        assert_eq!(one.owner(RouteNumber(2)), None);
-        last.tell(RouteNumber(2), true);
+        assert_eq!(one.owner(PeerNumber(2)), None);
+        last.tell(PeerNumber(2), true);
         assert_eq!(
             (
-                one.owner(RouteNumber(2)),
-                two.owner(RouteNumber(2)),
-                last.owner(RouteNumber(2)),
-                one.owner(RouteNumber(1))
+                one.owner(PeerNumber(2)),
+                two.owner(PeerNumber(2)),
+                last.owner(PeerNumber(2)),
+                one.owner(PeerNumber(1))
             ),
             (Some(63), Some(63), None, None)
         );
-        two.tell(RouteNumber(2), true);
+        two.tell(PeerNumber(2), true);
         assert_eq!(
-            (one.owner(RouteNumber(2)), two.owner(RouteNumber(2)), last.owner(RouteNumber(2))),
+            (one.owner(PeerNumber(2)), two.owner(PeerNumber(2)), last.owner(PeerNumber(2))),
             (Some(1), Some(63), Some(1))
         );
         let larger = Owners::new(9);
         larger.copy(&one.owners);
         one.owners.leave(1);
-        assert_eq!((one.owner(RouteNumber(2)), one.owner(RouteNumber(99))), (Some(63), None));
+        assert_eq!((one.owner(PeerNumber(2)), one.owner(PeerNumber(99))), (Some(63), None));
         assert_eq!(larger.0[2].load(Ordering::Relaxed), 1 << 1 | 1 << 63);
-        last.tell(RouteNumber(2), false);
-        assert_eq!(one.owner(RouteNumber(2)), None);
-        last.tell(RouteNumber(99), true);
+        last.tell(PeerNumber(2), false);
+        assert_eq!(one.owner(PeerNumber(2)), None);
+        last.tell(PeerNumber(99), true);
     }
 
     #[test]

@@ -47,6 +47,7 @@ pub use tunnel::Tunnel;
 
 use crate::count::Reason;
 use crate::frame::Frame;
+use crate::route::PeerNumber;
 use crate::wire::{Mac, ipv4, ipv6};
 use arrayvec::ArrayVec;
 use std::net::IpAddr;
@@ -63,9 +64,8 @@ pub enum Event {
     Stranger { source: IpAddr, spi: u32, is_known: bool },
     /// An ICMP error about a packet of ours, and the first bytes of that packet.
     Icmp { source: IpAddr, kind: u8, code: u8, excerpt: ArrayVec<u8, EXCERPT> },
-    /// The path to the gateway of the route with this number is narrower than was known: what it carries, and the
-    /// longest inner packet that fits.
-    PathMtu { route: u32, path_mtu: u16, inner_mtu: u16 },
+    /// The path to a peer is narrower than was known: what it carries, and the longest inner packet that fits.
+    PathMtu { peer: PeerNumber, path_mtu: u16, inner_mtu: u16 },
     /// Packets from inside have checksums that are not finished. Once.
     PartialChecksum,
     /// A next hop has a new address.

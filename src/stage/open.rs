@@ -6,7 +6,7 @@ use crate::count::{self, Reason, SaCounters};
 use crate::esp::{Aead, InboundSa, Job};
 use crate::frame::{Annotated, BATCH, Frame, Notes};
 use crate::prefetch::prefetch;
-use crate::route::{PrefixTable, RouteNumber, Slot, SpiTable};
+use crate::route::{PeerNumber, PrefixTable, RouteNumber, Slot, SpiTable};
 use crate::wire::class;
 use crate::wire::esp::{self, Esp};
 use crate::wire::ip::{Addresses, Family, Ip};
@@ -25,6 +25,8 @@ pub struct SadEntry {
     /// What is counted of the SA.
     pub counters: Arc<SaCounters>,
     pub route: RouteNumber,
+    /// The gateway of the route that sends through it.
+    pub peer: PeerNumber,
     pub sa: InboundSa,
 }
 

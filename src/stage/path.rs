@@ -24,6 +24,7 @@ use super::icmp::IcmpCount;
 use super::tunnel::MARKS;
 use super::{Event, Events, Tunnel};
 use crate::frame::{Batch, Frame};
+use crate::route::PeerNumber;
 use crate::wire::envelope::Quote;
 use crate::wire::icmpv4::Icmpv4;
 use crate::wire::icmpv6::Icmpv6;
@@ -75,17 +76,17 @@ impl PathMtu {
             let Some(Report { mtu, quote }) = read(&frame) else { continue };
             let found = mtu.zip(quote).and_then(|(mtu, quote)| {
                 let mut numbered = tunnels.iter_mut().zip(0..);
-                numbered.find_map(|(tunnel, route)| {
-                    Some((tunnel.as_mut().filter(|tunnel| tunnel.has_sent(&quote))?, route, mtu))
+                numbered.find_map(|(tunnel, peer)| {
+                    Some((tunnel.as_mut().filter(|tunnel| tunnel.has_sent(&quote))?, PeerNumber(peer), mtu))
                 })
             });
-            let Some((tunnel, route, mtu)) = found else {
+            let Some((tunnel, peer, mtu)) = found else {
                 count.misquoted(&frame);
                 continue;
             };
             let until_ns = now_ns.saturating_add(BELIEVED_NS);
             if let Some(path_mtu) = tunnel.narrow(mtu, until_ns) {
-                let event = Event::PathMtu { route, path_mtu, inner_mtu: tunnel.mtu };
+                let event = Event::PathMtu { peer, path_mtu, inner_mtu: tunnel.mtu };
                 // Without room a log line is lost; the state has what it says.
                 let _ = events.try_push(event);
             }

@@ -4,7 +4,7 @@
 use super::{Exception, SadEntry, Tunnel};
 use crate::count::{Counter, Counters, Owner, Reason, RouteCounters};
 use crate::frame::{BATCH, Batch, Frame, Notes, Pool};
-use crate::route::{PrefixTable, RouteNumber, Slot, SpiTable};
+use crate::route::{PeerNumber, PrefixTable, Slot, SpiTable};
 use crate::wire::esp::Esp;
 use crate::wire::fragment::{Piece, Pieces};
 use crate::wire::ip::Ip;
@@ -16,6 +16,8 @@ use std::sync::Arc;
 /// Finds the route of an inner packet.
 pub struct PrivateRouter {
     pub table: Arc<PrefixTable>,
+    /// By route number.
+    pub active_peers: Vec<PeerNumber>,
     /// Whether packets without DF that are too long are fragmented.
     pub fragment_inner: bool,
     /// Whether the segment size that TCP connections announce is lowered to what a tunnel takes.
@@ -23,39 +25,40 @@ pub struct PrivateRouter {
 }
 
 impl PrivateRouter {
-    /// The number of a packet's route. Prefetches what its tunnel will use.
+    /// The active peer of a packet's route. Prefetches what its tunnel will use.
     #[inline(always)]
-    pub fn lookup(&self, packet: &Ip<'_>, tunnels: &[Option<Tunnel>]) -> Result<RouteNumber, Exception> {
+    pub fn lookup(&self, packet: &Ip<'_>, tunnels: &[Option<Tunnel>]) -> Result<PeerNumber, Exception> {
         let found = match packet {
             Ip::V4(ip) => self.table.lookup4(ip.destination()),
             Ip::V6(ip) => self.table.lookup6(ip.destination()),
         };
-        let route = RouteNumber(found.ok_or(Reason::NoRoute)?);
-        // A route without a tunnel is an exception of the next stage.
-        if let Some(tunnel) = tunnel(tunnels, route) {
+        let route = found.ok_or(Reason::NoRoute)?;
+        let peer = self.active_peers.get(route as usize).copied().unwrap_or(PeerNumber::NONE);
+        // A peer without a tunnel is an exception of the next stage.
+        if let Some(tunnel) = tunnel(tunnels, peer) {
             if packet.total_len() > usize::from(tunnel.mtu) {
                 let may_fragment = matches!(packet, Ip::V4(ip) if !ip.dont_fragment());
-                return Err(self.too_long(route, may_fragment));
+                return Err(self.too_long(peer, may_fragment));
             }
             tunnel.prefetch();
         }
-        Ok(route)
+        Ok(peer)
     }
 
     #[cold]
-    fn too_long(&self, route: RouteNumber, may_fragment: bool) -> Exception {
+    fn too_long(&self, peer: PeerNumber, may_fragment: bool) -> Exception {
         if may_fragment && self.fragment_inner {
-            return Exception::Oversize(route);
+            return Exception::Oversize(peer);
         }
         // RFC 792: the sender hears of it if it forbade fragmentation.
-        Exception::TooBig { route, is_reported: !may_fragment }
+        Exception::TooBig { peer, is_reported: !may_fragment }
     }
 
-    /// Lowers the segment size that a packet announces, if it is a SYN, to what the tunnel of a route takes in one packet.
+    /// Lowers the segment size that a packet announces, if it is a SYN, to what the tunnel of a peer takes in one packet.
     #[cold]
     #[inline(never)]
-    pub fn clamp(frame: &mut Frame, route: RouteNumber, tunnels: &[Option<Tunnel>], clamped: &Counter) {
-        let Some(tunnel) = tunnel(tunnels, route) else { return };
+    pub fn clamp(frame: &mut Frame, peer: PeerNumber, tunnels: &[Option<Tunnel>], clamped: &Counter) {
+        let Some(tunnel) = tunnel(tunnels, peer) else { return };
         // Read once more: nothing may point to what the fast path has read, or it would have to be in memory.
         let Ok(packet) = Ip::parse(frame.data()) else { return };
         let Some(offset) = tcp::find_syn(&packet) else { return };
@@ -70,15 +73,15 @@ impl PrivateRouter {
     }
 }
 
-/// The tunnel of a route.
+/// The tunnel of a peer.
 #[inline(always)]
-pub fn tunnel(tunnels: &[Option<Tunnel>], RouteNumber(route): RouteNumber) -> Option<&Tunnel> {
-    tunnels.get(route as usize)?.as_ref()
+pub fn tunnel(tunnels: &[Option<Tunnel>], PeerNumber(peer): PeerNumber) -> Option<&Tunnel> {
+    tunnels.get(peer as usize)?.as_ref()
 }
 
-/// What is counted of the route of a tunnel.
-pub fn route_counters(tunnels: &[Option<Tunnel>], route: RouteNumber) -> Option<&RouteCounters> {
-    tunnel(tunnels, route).map(|tunnel| &tunnel.stats.counters)
+/// What is counted of the route of a peer.
+pub fn route_counters(tunnels: &[Option<Tunnel>], peer: PeerNumber) -> Option<&RouteCounters> {
+    tunnel(tunnels, peer).map(|tunnel| &tunnel.stats.counters)
 }
 
 /// Fragments packets for their tunnels, the last packet first, until all are done or `fragments` has no room for those of the
@@ -86,15 +89,15 @@ pub fn route_counters(tunnels: &[Option<Tunnel>], route: RouteNumber) -> Option<
 #[cold]
 #[inline(never)]
 pub fn fragment(
-    oversize: &mut ArrayVec<(Frame, RouteNumber), BATCH>,
+    oversize: &mut ArrayVec<(Frame, PeerNumber), BATCH>,
     pool: &Pool,
     tunnels: &[Option<Tunnel>],
     counters: &Counters,
     fragments: &mut Batch,
-    routes: &mut Notes<RouteNumber>,
+    peers: &mut Notes<PeerNumber>,
 ) {
-    while let Some((frame, route)) = oversize.last() {
-        let mtu = tunnel(tunnels, *route).map_or(0, |tunnel| tunnel.mtu);
+    while let Some((frame, peer)) = oversize.last() {
+        let mtu = tunnel(tunnels, *peer).map_or(0, |tunnel| tunnel.mtu);
         let cut = Ipv4::parse(frame.data()).ok().and_then(|packet| {
             let pieces = Pieces::of(&packet, mtu)?;
             Some((packet, pieces))
@@ -108,7 +111,7 @@ pub fn fragment(
                 counters.packet_size.fragments_created.add(pieces.len() as u64);
                 for frame in pieces.filter_map(|piece| fragment_of(&packet, &piece, pool)) {
                     fragments.push(frame);
-                    routes.push(*route);
+                    peers.push(*peer);
                 }
                 None
             }
@@ -116,7 +119,7 @@ pub fn fragment(
             None => Some(Reason::TooBig),
         };
         if let Some(reason) = dropped {
-            counters.dropped(1, reason, Owner { route: route_counters(tunnels, *route), sa: None });
+            counters.dropped(1, reason, Owner { route: route_counters(tunnels, *peer), sa: None });
         }
         oversize.pop();
     }

@@ -7,13 +7,13 @@ use super::{LinkHeaders, Meter};
 use crate::count::{Counters, Owner, Reason};
 use crate::esp::{Aead, Job};
 use crate::frame::{Annotated, BATCH, Batch, Frame, Notes};
-use crate::route::RouteNumber;
+use crate::route::PeerNumber;
 use crate::wire::ethernet;
 use arrayvec::ArrayVec;
 
-/// Seals packets for the tunnels of their routes.
+/// Seals packets for the tunnels of their peers.
 pub struct Seal {
-    /// By route number.
+    /// By peer number.
     pub tunnels: Vec<Option<Tunnel>>,
 }
 
@@ -22,8 +22,8 @@ pub struct Seal {
 pub struct Unsent {
     /// Sealed, but without an Ethernet header: the next hop is not resolved.
     pub unresolved: Batch,
-    /// Inner packets of routes without an SA, as they were. Not accounted for.
-    pub without_sa: ArrayVec<(Frame, RouteNumber), BATCH>,
+    /// Inner packets to peers without an SA, as they were. Not accounted for.
+    pub without_sa: ArrayVec<(Frame, PeerNumber), BATCH>,
 }
 
 /// What became of one packet.
@@ -31,7 +31,7 @@ pub struct Unsent {
 enum Outcome {
     Sealed,
     Unresolved,
-    NoSa(RouteNumber),
+    NoSa(PeerNumber),
     /// And accounted for.
     Dropped,
 }
@@ -41,7 +41,7 @@ impl Seal {
     #[inline(never)]
     pub fn run<'a>(
         &self,
-        mut packets: Annotated<'a, RouteNumber>,
+        mut packets: Annotated<'a, PeerNumber>,
         unsent: &mut Unsent,
         link: &LinkHeaders,
         aead: &dyn Aead,
@@ -51,16 +51,16 @@ impl Seal {
         let mut jobs: ArrayVec<Job<'_>, BATCH> = ArrayVec::new();
         let mut outcomes: Notes<Outcome> = Notes::new();
         let mut all_sealed = true;
-        packets.map(&mut outcomes, |frame, route| {
-            let tunnel = tunnel(&self.tunnels, *route);
+        packets.map(&mut outcomes, |frame, peer| {
+            let tunnel = tunnel(&self.tunnels, *peer);
             let outcome = match tunnel.ok_or(Reason::NoSa).and_then(|tunnel| tunnel.prepare(frame, link)) {
                 Ok((job, is_resolved)) => {
                     jobs.push(job);
                     if is_resolved { Outcome::Sealed } else { Outcome::Unresolved }
                 }
-                Err(Reason::NoSa) => Outcome::NoSa(*route),
+                Err(Reason::NoSa) => Outcome::NoSa(*peer),
                 Err(reason) => {
-                    let owner = Owner { route: route_counters(&self.tunnels, *route), sa: None };
+                    let owner = Owner { route: route_counters(&self.tunnels, *peer), sa: None };
                     counters.dropped(1, reason, owner);
                     Outcome::Dropped
                 }
@@ -80,7 +80,7 @@ impl Seal {
                         frame.trim_front(ethernet::HEADER);
                         unsent.unresolved.push(frame);
                     }
-                    Outcome::NoSa(route) => unsent.without_sa.push((frame, route)),
+                    Outcome::NoSa(peer) => unsent.without_sa.push((frame, peer)),
                     Outcome::Sealed | Outcome::Dropped => {}
                 },
             );
@@ -89,16 +89,16 @@ impl Seal {
         frames
     }
 
-    /// Turns an empty frame into a sealed dummy packet of a route. False if the next hop is not resolved: it has no Ethernet
-    /// header then. `None` if the route has no SA, or its numbers are used up.
+    /// Turns an empty frame into a sealed dummy packet to a peer. False if the next hop is not resolved: it has no Ethernet
+    /// header then. `None` if the peer has no SA, or its numbers are used up.
     pub fn seal_dummy(
         &self,
-        route: RouteNumber,
+        peer: PeerNumber,
         frame: &mut Frame,
         link: &LinkHeaders,
         aead: &dyn Aead,
     ) -> Option<bool> {
-        let (job, is_resolved) = tunnel(&self.tunnels, route)?.prepare_dummy(frame, link).ok()?;
+        let (job, is_resolved) = tunnel(&self.tunnels, peer)?.prepare_dummy(frame, link).ok()?;
         aead.seal(&mut [job]);
         if !is_resolved {
             frame.trim_front(ethernet::HEADER);

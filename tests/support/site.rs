@@ -14,7 +14,7 @@ use vita::count::{Counters, SaCounters};
 use vita::esp::{InboundSa, OutboundSa};
 use vita::frame::{Memory, Pool};
 use vita::graph::{Graph, Interface, InterfaceAddress, Plan};
-use vita::route::{PrefixTable, RouteNumber, SpiTable};
+use vita::route::{PeerNumber, PrefixTable, RouteNumber, SpiTable};
 use vita::sa::{Key, SaParameters};
 use vita::stage::{Datagram, Handoff, SadEntry, Tunnel};
 use vita::wire::Mac;
@@ -54,6 +54,7 @@ pub fn plan(near: u8, far: u8) -> Plan {
         check_inner_source: true,
         fragment_inner: true,
         mss_clamp: true,
+        active_peers: (0..8).map(PeerNumber).collect(),
         tunnels: tunnels4(near, far, false),
         associations: Some(SpiTable::with_capacity(8)),
         peers: peers(IpAddr::V4(outside4(far).0)),
@@ -173,10 +174,11 @@ impl Site {
     /// Seals with this key and opens with that.
     pub fn with_keys(mut self, seal: &SaParameters, open: &SaParameters) -> Site {
         let aead = vita::aead::preferred();
-        assert!(self.graph.activate(RouteNumber(0), Some(Box::new(OutboundSa::new(seal, aead)))).is_none());
+        assert!(self.graph.activate(PeerNumber(0), Some(Box::new(OutboundSa::new(seal, aead)))).is_none());
         let inbound = SadEntry {
             sa: InboundSa::new(open, aead),
             route: RouteNumber(0),
+            peer: PeerNumber(0),
             counters: self.inbound.clone(),
             stats: self.route.clone(),
         };
