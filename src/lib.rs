@@ -22,6 +22,7 @@ pub mod config;
 pub mod control;
 pub mod count;
 pub mod daemon;
+pub mod device;
 #[deny(clippy::unwrap_used, clippy::expect_used)]
 pub mod esp;
 pub mod exchange;

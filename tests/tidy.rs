@@ -33,7 +33,8 @@ const ROOMS: &[Room] = &[
     Room { name: "route", uses: &["wire"], below: false },
     Room { name: "esp", uses: &["prefetch", "sa", "wire", "frame", "count", "aead"], below: false },
     Room { name: "exchange", uses: &["clock", "limit", "sa", "wire"], below: false },
-    Room { name: "xdp", uses: &["clock", "frame"], below: false },
+    Room { name: "xdp", uses: &["clock", "frame", "count"], below: false },
+    Room { name: "device", uses: &["frame", "count", "xdp"], below: false },
     Room { name: "config", uses: &["sa", "yang", "wire"], below: false },
     Room {
         name: "stage",
@@ -41,7 +42,7 @@ const ROOMS: &[Room] = &[
         below: false,
     },
     Room { name: "graph", uses: &["stage"], below: true },
-    Room { name: "worker", uses: &["clock", "wait", "process", "graph", "xdp"], below: true },
+    Room { name: "worker", uses: &["clock", "wait", "process", "graph", "device"], below: true },
     Room {
         name: "control",
         uses: &["clock", "limit", "wait", "config", "worker", "exchange", "count"],

@@ -8,16 +8,17 @@ use std::sync::Arc;
 use std::time::Duration;
 use vita::clock::Instant;
 use vita::count::Counters;
+use vita::device::Attachment;
 use vita::stage::Datagram;
 use vita::wait::Doorbell;
-use vita::worker::{Attachment, Command, Seat, Worker};
+use vita::worker::{Command, Worker, WorkerPlacement};
 use vita::xdp::Device;
 
 /// A worker without a private device and with this public one, whose next hop is known.
 fn worker(queue: u16, device: Option<Device>) -> (Worker, Arc<Counters>) {
     let counters = Arc::new(Counters::default());
     let public = device.map(|device| Attachment { device, queue: 0 });
-    let seat = Seat { queue, private: None, public, cpu: None, busywait: false, realtime: false };
+    let seat = WorkerPlacement { queue, private: None, public, cpu: None, busywait: false, realtime: false };
     let bell = Arc::new(Doorbell::new().unwrap());
     (
         Worker::start(seat, site::plan(31, 32), counters.clone(), bell, Duration::from_secs(3)).unwrap(),
@@ -84,7 +85,14 @@ fn a_worker_may_end_before_it_begins_and_while_packets_wait() {
     let counters = Arc::new(Counters::default());
     let mut plan = site::plan(31, 32);
     plan.public.v4.as_mut().unwrap().next_hop_mac = None;
-    let seat = Seat { queue: 43, private: None, public: None, cpu: None, busywait: false, realtime: false };
+    let seat = WorkerPlacement {
+        queue: 43,
+        private: None,
+        public: None,
+        cpu: None,
+        busywait: false,
+        realtime: false,
+    };
     let mut waiting =
         Worker::start(seat, plan, counters, Arc::new(Doorbell::new().unwrap()), Duration::ZERO).unwrap();
     waiting.command(datagram());

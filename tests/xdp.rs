@@ -5,8 +5,9 @@ use crate::support::netns::Netns;
 use crate::support::veth::*;
 use std::net::Ipv4Addr;
 use std::time::Duration;
-use vita::frame::{BATCH, Batch, HEADROOM, Pool, Port};
-use vita::xdp::{BindError, Filter, Hook, Mode, Options, Program, Side, Socket, Umem, Unserved};
+use vita::count::Side;
+use vita::frame::{BATCH, Batch, Pool, Port};
+use vita::xdp::{BindError, Filter, Hook, Mode, Options, Program, Socket, Umem, Unserved};
 
 const IPV4: u16 = 0x0800;
 const BROADCAST: [u8; 6] = [0xff; 6];
@@ -72,7 +73,11 @@ fn a_frame_is_wrapped_and_sent_on_out_of_the_chunk_it_arrived_in() {
         let mut batch: Batch = receive(&mut private, inner.len()).into_iter().collect();
         let before: Vec<usize> = batch.iter().map(|frame| frame.data().as_ptr() as usize / 4096).collect();
         for frame in &mut batch {
-            assert_eq!(frame.headroom(), HEADROOM, "the kernel leaves this much in front of a frame");
+            assert_eq!(
+                frame.headroom(),
+                (Pool::CHUNK_SIZE - Pool::LONGEST),
+                "the kernel leaves this much in front of a frame"
+            );
             frame.prepend(outer.len()).unwrap().copy_from_slice(&outer);
             frame.append(16).unwrap().copy_from_slice(&[0x1c; 16]);
         }

@@ -120,7 +120,7 @@ pub fn attach(umem: &Umem, device: &Device) -> (Socket, Program) {
     program
         .set_filters(&[Filter {
             mac: device.mac,
-            side: vita::xdp::Side::Private,
+            side: vita::count::Side::Private,
             ipv4: None,
             ipv6: None,
             exchange_port: 303,

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use vita::count::Counters;
+use vita::device::Attachment;
 use vita::esp::OutboundSa;
 use vita::frame::{BATCH, Batch, Frame, Pool, Port};
 use vita::graph::{Graph, Interface, InterfaceAddress, Plan};
@@ -20,7 +21,7 @@ use vita::wait::Doorbell;
 use vita::wire::Mac;
 use vita::wire::ethernet::{self, ETHERTYPE_IPV4};
 use vita::wire::ipv4;
-use vita::worker::{Attachment, Command, Seat, Worker};
+use vita::worker::{Command, Worker, WorkerPlacement};
 use vita::xdp::{Device, Filter, Options, Program, Socket, Umem};
 
 pub struct Street {
@@ -178,7 +179,14 @@ fn start_worker(plan: Plan) -> (Worker, Arc<Counters>, Vec<Program>) {
     let counters = Arc::new(Counters::default());
     let [private, public] =
         ["lan", "wan"].map(|device| Some(Attachment { device: inspect(device), queue: 0 }));
-    let seat = Seat { queue: 1, private, public, cpu: cpu_of_gateway(), busywait: false, realtime: false };
+    let seat = WorkerPlacement {
+        queue: 1,
+        private,
+        public,
+        cpu: cpu_of_gateway(),
+        busywait: false,
+        realtime: false,
+    };
     let programs: Vec<Program> = [&seat.private, &seat.public]
         .into_iter()
         .flatten()
@@ -186,7 +194,7 @@ fn start_worker(plan: Plan) -> (Worker, Arc<Counters>, Vec<Program>) {
             let program = Program::attach(device).expect("the program can be attached");
             let filter = Filter {
                 mac: device.mac,
-                side: vita::xdp::Side::Private,
+                side: vita::count::Side::Private,
                 ipv4: None,
                 ipv6: None,
                 exchange_port: 303,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `vita unpin NAME`: removes the XDP programs that an instance with `fail-closed` left on its interfaces.
 
+use crate::device::{PinError, Pins};
 use crate::leader::rundir::{self, RunDirError};
-use crate::xdp::{PinError, Pins};
 use std::fmt::Write;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;

@@ -2,11 +2,11 @@
 //! Watches over what may leave in clear text: counts the packets that the XDP programs dropped because no worker served their
 //! queue, and warns of settings under which packets go there, or past the gateway.
 
-use super::layout::{OwnAddresses, Place};
-use super::watch::{self, Devices};
+use super::devices::{self, DeviceId, Devices};
+use super::layout::OwnAddresses;
 use crate::clock::Instant;
 use crate::config::{Config, Link};
-use crate::xdp::{Device, Offloads, PinError, Pins, Program, Unserved};
+use crate::device::{Device, Offloads, PinError, Pins, Program, Unserved};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ impl Guard {
     }
 
     /// Counted so far, those of the past included.
-    pub fn unserved(&self, programs: &BTreeMap<Place, Arc<Program>>) -> Unserved {
+    pub fn unserved(&self, programs: &BTreeMap<DeviceId, Arc<Program>>) -> Unserved {
         programs.values().map(|program| program.unserved()).fold(self.past, |sum, program| Unserved {
             private: sum.private + program.private,
             public: sum.public + program.public,
@@ -43,7 +43,7 @@ impl Guard {
         now: Instant,
         config: &Config,
         devices: &Devices,
-        programs: &BTreeMap<Place, Arc<Program>>,
+        programs: &BTreeMap<DeviceId, Arc<Program>>,
     ) {
         if self.look_at.is_none_or(|at| now >= at) {
             self.look_now(now, config, devices, programs);
@@ -56,7 +56,7 @@ impl Guard {
         now: Instant,
         config: &Config,
         devices: &Devices,
-        programs: &BTreeMap<Place, Arc<Program>>,
+        programs: &BTreeMap<DeviceId, Arc<Program>>,
     ) {
         self.look_at = Some(now + LOOK_EVERY);
         let mut warnings = BTreeSet::new();
@@ -77,7 +77,11 @@ impl Guard {
 }
 
 /// Has the programs outlive the process, if that is configured, and no others.
-pub fn pin(pins: &Pins, programs: &BTreeMap<Place, Arc<Program>>, config: &Config) -> Result<(), PinError> {
+pub fn pin(
+    pins: &Pins,
+    programs: &BTreeMap<DeviceId, Arc<Program>>,
+    config: &Config,
+) -> Result<(), PinError> {
     let pinned = pins.interfaces();
     for program in programs.values() {
         // One that was taken over may be pinned under a name that its interface no longer has.
@@ -87,7 +91,7 @@ pub fn pin(pins: &Pins, programs: &BTreeMap<Place, Arc<Program>>, config: &Confi
         }
     }
     // Of a process before this one, with another configuration. Nobody else has these links: they go with their pins.
-    let names: BTreeSet<&str> = watch::names(config).collect();
+    let names: BTreeSet<&str> = devices::names(config).collect();
     for interface in pins.interfaces() {
         if !names.contains(interface.as_str()) || !config.fail_closed {
             pins.unpin(&interface)?;
@@ -195,7 +199,7 @@ const MOST_NAMED: usize = 10;
 mod tests {
     use super::*;
     use crate::config::Document;
-    use crate::xdp::{Lower, Queues};
+    use crate::device::{Lower, Queues};
 
     fn device(receiving: u32, separate: bool) -> Device {
         Device {

@@ -1,23 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which devices a configuration uses, and which worker sits on which of their queues.
 
-use super::watch::{self, Devices};
+use super::devices::{self, DeviceId, Devices};
 use super::{ApplyError, Options};
 use crate::config::{Config, Link};
-use crate::frame::{CHUNK, HEADROOM};
+use crate::count::Side;
+use crate::device::{Attachment, Device, DeviceError, Filter};
+use crate::frame::Pool;
 use crate::wire::ip::{Addresses, Family};
 use crate::wire::{Mac, envelope, esp, ethernet};
-use crate::worker::{Attachment, Seat};
-use crate::xdp::{Device, DeviceError, Filter, Side};
+use crate::worker::WorkerPlacement;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-/// A device by its index: it may have several names, and an interface that was deleted and made again is another one.
-pub type Place = u32;
-
 /// The seats of all workers that can work, every device read and found fit.
 pub struct Layout {
-    seats: Vec<Seat>,
+    seats: Vec<WorkerPlacement>,
     /// Queues whose interfaces are not fit now, and why.
     waiting: BTreeMap<u16, ApplyError>,
     /// Queues that may be without a worker without keeping anything else from being configured.
@@ -29,7 +27,7 @@ pub struct Layout {
 pub struct Known {
     /// Device queues of the running configuration.
     configured: BTreeSet<(String, u16)>,
-    running: BTreeSet<(Place, u32)>,
+    running: BTreeSet<(DeviceId, u32)>,
     /// Whether every interface may be broken.
     lenient: bool,
     /// The interfaces as they were last seen.
@@ -37,7 +35,11 @@ pub struct Known {
 }
 
 impl Known {
-    pub fn new<'a>(config: &Config, seats: impl Iterator<Item = &'a Seat>, seen: &Devices) -> Known {
+    pub fn new<'a>(
+        config: &Config,
+        seats: impl Iterator<Item = &'a WorkerPlacement>,
+        seen: &Devices,
+    ) -> Known {
         let attachments = seats.flat_map(|seat| [&seat.private, &seat.public]).flatten();
         Known {
             configured: device_queues(config).map(|(name, queue)| (name.to_string(), queue)).collect(),
@@ -48,7 +50,7 @@ impl Known {
     }
 
     /// Whether a worker runs on this device.
-    pub fn has_worker_on(&self, place: &Place) -> bool {
+    pub fn has_worker_on(&self, place: &DeviceId) -> bool {
         self.running.iter().any(|(running, _)| running == place)
     }
 
@@ -62,7 +64,7 @@ impl Layout {
     /// Reads the devices. Says what is wrong with them, and changes nothing. One that the running configuration
     /// has as well is waited for; a worker that runs goes on while its device is down. Takes as long as the devices do.
     pub fn of(config: &Config, options: &Options, known: &Known) -> Result<Layout, ApplyError> {
-        let watched = watch::devices(watch::names(config), &known.seen);
+        let watched = devices::inspect(devices::names(config), &known.seen);
         let attach = |link: &Link, queue: u16| -> Result<Option<Attachment>, DeviceError> {
             let Link::Interface(name) = link else { return Ok(None) };
             let device = match watched.get(name) {
@@ -107,7 +109,7 @@ impl Layout {
                 layout.optional.insert(public.queue);
             }
             if let Ok([private, public_attachment]) = <[_; 2]>::try_from(attached) {
-                let seat = Seat {
+                let seat = WorkerPlacement {
                     queue: public.queue,
                     private,
                     public: public_attachment,
@@ -129,8 +131,8 @@ impl Layout {
 
     /// Takes the seats of a device away, which has a fault, if nothing else depends on that. Gives the error back if
     /// something does.
-    pub fn do_without(&mut self, place: &Place, error: ApplyError) -> Result<(), ApplyError> {
-        let on_it = |seat: &Seat| {
+    pub fn do_without(&mut self, place: &DeviceId, error: ApplyError) -> Result<(), ApplyError> {
+        let on_it = |seat: &WorkerPlacement| {
             [&seat.private, &seat.public].into_iter().flatten().any(|one| self::place(one) == *place)
         };
         if self.seats.iter().any(|seat| on_it(seat) && !self.optional.contains(&seat.queue)) {
@@ -158,30 +160,30 @@ impl Layout {
         &self.watched
     }
 
-    pub fn seats(&self) -> &[Seat] {
+    pub fn seats(&self) -> &[WorkerPlacement] {
         &self.seats
     }
 
-    pub fn seat(&self, queue: u16) -> Option<&Seat> {
+    pub fn seat(&self, queue: u16) -> Option<&WorkerPlacement> {
         self.seats.iter().find(|seat| seat.queue == queue)
     }
 
     /// Every device of the configuration that there is, whether a worker can work on it now or not: nothing may pass it in
     /// clear text.
-    pub fn devices(&self) -> BTreeMap<Place, &Device> {
+    pub fn devices(&self) -> BTreeMap<DeviceId, &Device> {
         let devices = self.watched.values().flatten();
         devices.map(|device| (device.index, device)).collect()
     }
 
     /// Whether a worker is to use this device.
-    pub fn has_worker_on(&self, place: &Place) -> bool {
+    pub fn has_worker_on(&self, place: &DeviceId) -> bool {
         let mut attachments = self.seats.iter().flat_map(|seat| [&seat.private, &seat.public]).flatten();
         attachments.any(|attachment| self::place(attachment) == *place)
     }
 
     /// Which frames are the gateway's on each device. Several interfaces may be on one.
-    pub fn filters(&self, config: &Config) -> BTreeMap<Place, Vec<Filter>> {
-        let mut filters = BTreeMap::<Place, Vec<Filter>>::new();
+    pub fn filters(&self, config: &Config) -> BTreeMap<DeviceId, Vec<Filter>> {
+        let mut filters = BTreeMap::<DeviceId, Vec<Filter>>::new();
         let mut add = |link: &Link, side, own: &dyn Fn(&Device) -> Option<OwnAddresses>| {
             let Link::Interface(name) = link else { return };
             let Some(Some(device)) = self.watched.get(name) else { return };
@@ -242,7 +244,7 @@ impl Mtus {
 }
 
 /// Names may be different and the device the same (altnames), which the configuration does not show.
-fn taken_twice(taken: &mut BTreeMap<(u32, u32), String>, seat: &Seat) -> Option<ApplyError> {
+fn taken_twice(taken: &mut BTreeMap<(u32, u32), String>, seat: &WorkerPlacement) -> Option<ApplyError> {
     for attachment in [&seat.private, &seat.public].into_iter().flatten() {
         let Attachment { device, queue } = attachment;
         if let Some(other) = taken.insert((device.index, *queue), device.name.clone()) {
@@ -306,7 +308,7 @@ impl OwnAddresses {
 }
 
 /// Whether a worker on one seat would do the same on the other.
-pub fn same(one: &Seat, other: &Seat) -> bool {
+pub fn same(one: &WorkerPlacement, other: &WorkerPlacement) -> bool {
     let on = |attachment: &Option<Attachment>| {
         attachment.as_ref().map(|attachment| (place(attachment), attachment.queue))
     };
@@ -315,12 +317,12 @@ pub fn same(one: &Seat, other: &Seat) -> bool {
         && (one.cpu, one.busywait, one.realtime) == (other.cpu, other.busywait, other.realtime)
 }
 
-pub fn place(attachment: &Attachment) -> Place {
+pub fn place(attachment: &Attachment) -> DeviceId {
     attachment.device.index
 }
 
 /// An inner packet with everything that is put around it, in one chunk; a frame arrives behind the headroom.
-const LARGEST_IN_A_CHUNK: u32 = (CHUNK - HEADROOM - ethernet::HEADER - 3 - esp::TRAILER - esp::ICV) as u32;
+const LARGEST_IN_A_CHUNK: u32 = (Pool::LONGEST - ethernet::HEADER - 3 - esp::TRAILER - esp::ICV) as u32;
 
 /// How MAC addresses begin that are derived from IP addresses.
 const DERIVED_PRIVATE: [u8; 2] = [0x2a, 0xbb];

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Hears what neighbours say to everyone, and tells the workers it concerns. See [`xdp::Listener`].
+//! Hears what neighbours say to everyone, and tells the workers it concerns. See [`device::Listener`].
 
-use super::layout::{self, Layout, OwnAddresses, Place};
+use super::devices::DeviceId;
+use super::layout::{self, Layout, OwnAddresses};
 use crate::clock::Instant;
 use crate::config::Config;
 use crate::count::Side;
+use crate::device::Attachment;
+use crate::device::{self, Device, Interest};
 use crate::stage::Overheard;
 use crate::wire::nd;
-use crate::worker::{Attachment, Seat};
-use crate::xdp::{self, Device, Interest};
+use crate::worker::WorkerPlacement;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::RawFd;
@@ -17,11 +19,11 @@ use std::time::Duration;
 /// One listener for each device that workers use.
 #[derive(Default)]
 pub struct Listeners {
-    of: BTreeMap<Place, Listening>,
+    of: BTreeMap<DeviceId, Listening>,
 }
 
 struct Listening {
-    listener: xdp::Listener,
+    listener: device::Listener,
     /// Until then nothing is read: there was too much.
     paused_until: Option<Instant>,
     had_link: bool,
@@ -45,11 +47,11 @@ impl Listeners {
         }
     }
 
-    fn listen(&mut self, place: &Place, device: &Device, interest: &Interest) -> std::io::Result<()> {
+    fn listen(&mut self, place: &DeviceId, device: &Device, interest: &Interest) -> std::io::Result<()> {
         if let Some(listening) = self.of.get_mut(place) {
             return listening.listener.listen(device, interest);
         }
-        let mut listener = xdp::Listener::open(device)?;
+        let mut listener = device::Listener::open(device)?;
         let listened = listener.listen(device, interest);
         let had_link = listener.has_link();
         self.of.insert(*place, Listening { listener, paused_until: None, had_link });
@@ -57,7 +59,7 @@ impl Listeners {
     }
 
     /// Listens no more on a device that has gone, and may come back.
-    pub fn forget(&mut self, place: Place) {
+    pub fn forget(&mut self, place: DeviceId) {
         self.of.remove(&place);
     }
 
@@ -73,7 +75,7 @@ impl Listeners {
     }
 
     /// Takes what has arrived: a bounded number of frames at a time, and at a bounded rate.
-    pub fn receive(&mut self, now: Instant, mut take: impl FnMut(&Place, &[u8])) {
+    pub fn receive(&mut self, now: Instant, mut take: impl FnMut(&DeviceId, &[u8])) {
         let mut buffer = [0; Overheard::LONGEST];
         for (place, listening) in &mut self.of {
             if listening.paused_until.is_some_and(|until| now < until) {
@@ -85,7 +87,7 @@ impl Listeners {
     }
 
     /// The devices that have a link and did not have one before.
-    pub fn links_that_came(&mut self) -> Vec<Place> {
+    pub fn links_that_came(&mut self) -> Vec<DeviceId> {
         let mut came = Vec::new();
         for (place, listening) in &mut self.of {
             let had_link = std::mem::replace(&mut listening.had_link, listening.listener.has_link());
@@ -98,15 +100,15 @@ impl Listeners {
 }
 
 /// The sides that a worker has on a device.
-pub fn sides<'a>(seat: &'a Seat, place: &'a Place) -> impl Iterator<Item = Side> + 'a {
+pub fn sides<'a>(seat: &'a WorkerPlacement, place: &'a DeviceId) -> impl Iterator<Item = Side> + 'a {
     let sides = [(Side::Private, &seat.private), (Side::Public, &seat.public)];
     sides.into_iter().filter_map(move |(side, attachment)| {
         attachment.as_ref().is_some_and(|attachment| layout::place(attachment) == *place).then_some(side)
     })
 }
 
-fn interests<'a>(config: &Config, seats: &'a [Seat]) -> BTreeMap<Place, Interest> {
-    let mut interests = BTreeMap::<Place, Interest>::new();
+fn interests<'a>(config: &Config, seats: &'a [WorkerPlacement]) -> BTreeMap<DeviceId, Interest> {
+    let mut interests = BTreeMap::<DeviceId, Interest>::new();
     for seat in seats {
         let public = config.public.iter().filter(|public| public.queue == seat.queue);
         let private_next_hops =

@@ -3,11 +3,11 @@
 
 use super::plan::Numbers;
 use crate::clock::Instant;
+use crate::device::Device;
 use crate::exchange;
 use crate::limit::TokenBucket;
 use crate::stage::Event;
 use crate::wire::ip::Family;
-use crate::xdp::Device;
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::Duration;

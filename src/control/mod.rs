@@ -29,6 +29,7 @@
 mod associations;
 pub mod ceilings;
 mod change;
+mod devices;
 mod guard;
 mod handoffs;
 pub mod history;
@@ -56,14 +57,15 @@ pub use transaction::{Edit, Request, TransactionError, Transactions};
 use crate::clock::Instant;
 use crate::config::{Config, Document, LiveAssociation, Rejected, State};
 use crate::count::{Counters, KeyManager as KeyCounters, Totals};
+use crate::device::{BindError, DeviceError, PinError, Program, ProgramError};
 use crate::wait::{Doorbell, poll, readable};
 use crate::wire::ip::Family;
 use crate::worker::StartError;
-use crate::xdp::{BindError, DeviceError, PinError, Program, ProgramError};
 use change::UnderWay;
+use devices::DeviceId;
 use guard::Guard;
 use handoffs::Handoffs;
-use layout::{Layout, Mtus, Place};
+use layout::{Layout, Mtus};
 use listeners::Listeners;
 use log::Log;
 use memory::Memory;
@@ -97,7 +99,7 @@ pub struct Supervisor {
     document: Document,
     /// One for each configured device that there is. They do not depend on workers: while one waits for an interface, is
     /// started again or has died, the program drops its packets. The kernel might forward them.
-    programs: BTreeMap<Place, Arc<Program>>,
+    programs: BTreeMap<DeviceId, Arc<Program>>,
     guard: Guard,
     queues: BTreeMap<u16, Queue>,
     numbers: Numbers,

@@ -5,6 +5,8 @@ use super::handoffs::Handoffs;
 use super::layout::{Mtus, OwnAddresses};
 use crate::config::{Config, PrivateInterface, PublicInterface, Route};
 use crate::count;
+use crate::device::Attachment;
+use crate::device::Device;
 use crate::exchange::{self, Share};
 use crate::graph::{Interface, InterfaceAddress, Plan};
 use crate::route::{PeerNumber, PrefixTable, RouteNumber, SpiTable};
@@ -12,8 +14,7 @@ use crate::stage::{Resolved, Tunnel};
 use crate::wire::Mac;
 use crate::wire::class::Marking;
 use crate::wire::ip::Family;
-use crate::worker::{Attachment, Seat};
-use crate::xdp::Device;
+use crate::worker::WorkerPlacement;
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -66,7 +67,7 @@ type Neighbour = (Option<u16>, IpAddr, IpAddr, Option<Mac>);
 /// All that goes into a plan.
 pub struct Making<'a> {
     pub config: &'a Config,
-    pub seat: &'a Seat,
+    pub seat: &'a WorkerPlacement,
     pub numbers: &'a Numbers,
     pub table: &'a Arc<PrefixTable>,
     pub neighbours: &'a Neighbours,

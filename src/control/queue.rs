@@ -3,8 +3,9 @@
 
 use super::ApplyError;
 use super::associations::{Associations, Provided};
+use super::devices::DeviceId;
 use super::job::{Job, Progress};
-use super::layout::{self, Place};
+use super::layout::{self};
 use super::ledger::Ledger;
 use super::listeners;
 use super::log::{Log, SilentNextHop};
@@ -12,13 +13,13 @@ use super::plan::{self, Numbers, Tables};
 use crate::clock::Instant;
 use crate::config::{Config, PublicInterface};
 use crate::count::{Counters, KeyManager as KeyCounters, Totals};
+use crate::device::{Mode, Program};
 use crate::exchange::{self, KeyManager, Output, Settings};
 use crate::graph::{Interface, Plan, Reroute};
 use crate::stage::{Datagram, Event, Overheard, Resolved};
 use crate::wait::Doorbell;
 use crate::wire::ip::Family;
-use crate::worker::{Bells, Command, Seat, StartError, Worker};
-use crate::xdp::{Mode, Program};
+use crate::worker::{Bells, Command, StartError, Worker, WorkerPlacement};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ use std::time::Duration;
 
 /// A worker that is being started.
 pub struct Starting {
-    pub seat: Seat,
+    pub seat: WorkerPlacement,
     counters: Arc<Counters>,
     room: usize,
     tables: Tables,
@@ -35,7 +36,7 @@ pub struct Starting {
 }
 
 pub struct Queue {
-    seat: Seat,
+    seat: WorkerPlacement,
     worker: Worker,
     keys: KeyManager,
     counters: Arc<Counters>,
@@ -55,7 +56,7 @@ pub struct Queue {
 impl Starting {
     /// Starts the worker, in a thread of its own. A device queue that is in use is waited for as long as that.
     pub fn begin(
-        seat: &Seat,
+        seat: &WorkerPlacement,
         plan: Plan,
         bell: &Arc<Doorbell>,
         patience: Duration,
@@ -92,7 +93,7 @@ impl Queue {
         };
         let mut keys = KeyManager::new(settings, Box::new(random));
         keys.configure(now, settings, Vec::new());
-        let place = |bound: &Option<crate::worker::Bound>| match bound.as_ref().map(|bound| bound.mode) {
+        let place = |bound: &Option<crate::device::Handle>| match bound.as_ref().map(|bound| bound.mode) {
             Some(Mode::ZeroCopy) => "zero copy",
             Some(Mode::Copy) => "copy mode",
             None => "no device",
@@ -106,7 +107,7 @@ impl Queue {
     }
 
     /// Has the XDP programs send this queue's frames to the worker.
-    pub fn register(&self, programs: &BTreeMap<Place, Arc<Program>>) -> Result<(), ApplyError> {
+    pub fn register(&self, programs: &BTreeMap<DeviceId, Arc<Program>>) -> Result<(), ApplyError> {
         for (attachment, bound) in
             [(&self.seat.private, &self.worker.private), (&self.seat.public, &self.worker.public)]
         {
@@ -143,7 +144,7 @@ impl Queue {
     }
 
     /// Gives the worker what a neighbour has said to everyone on a device, if it is there.
-    pub fn hear(&mut self, place: &Place, frame: &[u8]) {
+    pub fn hear(&mut self, place: &DeviceId, frame: &[u8]) {
         for side in listeners::sides(&self.seat, place) {
             if let Some(heard) = Overheard::new(side, frame) {
                 self.worker.offer(Command::Hear(heard));
@@ -153,12 +154,12 @@ impl Queue {
     }
 
     /// The devices that the worker uses.
-    pub fn places(&self) -> impl Iterator<Item = Place> {
+    pub fn places(&self) -> impl Iterator<Item = DeviceId> {
         [&self.seat.private, &self.seat.public].into_iter().flatten().map(layout::place)
     }
 
     /// Whether the worker uses this device.
-    pub fn is_on(&self, place: &Place) -> bool {
+    pub fn is_on(&self, place: &DeviceId) -> bool {
         listeners::sides(&self.seat, place).next().is_some()
     }
 
@@ -377,11 +378,11 @@ impl Queue {
     }
 
     /// Whether the worker is what this seat needs.
-    pub fn serves(&self, seat: &Seat) -> bool {
+    pub fn serves(&self, seat: &WorkerPlacement) -> bool {
         !self.is_dead() && layout::same(seat, &self.seat)
     }
 
-    pub fn seat(&self) -> &Seat {
+    pub fn seat(&self) -> &WorkerPlacement {
         &self.seat
     }
 

@@ -6,9 +6,9 @@ use super::plan::Numbers;
 use super::queue::{self, Queue};
 use crate::config::{Config, Rejected, State};
 use crate::count::{Counters, KeyManager as KeyCounters, Totals};
+use crate::device::Unserved;
 use crate::wire::envelope;
 use crate::wire::ip::Family;
-use crate::xdp::Unserved;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -2,17 +2,18 @@
 //! The first step of a change: devices are read, and programs attached that no frame goes through yet. Done by a thread of
 //! its own, since devices may take their time.
 
-use super::layout::{Known, Layout, Place};
+use super::devices::DeviceId;
+use super::layout::{Known, Layout};
 use super::{ApplyError, Options};
 use crate::config::Config;
-use crate::xdp::{Device, Filter, Pins, Program};
+use crate::device::{Device, Filter, Pins, Program};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The devices of a configuration, ready for workers.
 pub struct Survey {
     pub layout: Layout,
-    pub programs: BTreeMap<Place, Arc<Program>>,
+    pub programs: BTreeMap<DeviceId, Arc<Program>>,
     /// Something that does not run, although its interface is there: only trying again can help.
     pub fault: Option<ApplyError>,
 }
@@ -24,7 +25,7 @@ impl Survey {
         options: &Options,
         known: &Known,
         is_first: bool,
-        mut programs: BTreeMap<Place, Arc<Program>>,
+        mut programs: BTreeMap<DeviceId, Arc<Program>>,
     ) -> Result<Survey, ApplyError> {
         let pins = Pins::of(&options.name);
         if config.fail_closed {
@@ -32,7 +33,7 @@ impl Survey {
         }
         let mut layout = Layout::of(config, options, known)?;
         let filters = layout.filters(config);
-        let mut devices: Vec<(Place, Device)> =
+        let mut devices: Vec<(DeviceId, Device)> =
             layout.devices().into_iter().map(|(place, device)| (place, device.clone())).collect();
         // The kernel attaches nothing to a device while one directly above it has a program.
         devices.sort_by_key(|(_, device)| device.height());
@@ -68,8 +69,8 @@ fn attach(
     device: &Device,
     filters: &[Filter],
     pins: &Pins,
-    devices: &[(Place, Device)],
-    programs: &mut BTreeMap<Place, Arc<Program>>,
+    devices: &[(DeviceId, Device)],
+    programs: &mut BTreeMap<DeviceId, Arc<Program>>,
 ) -> Result<(), ApplyError> {
     let present = programs.get(&device.index);
     if present.is_some_and(|program| program.is_attached(device.index)) {

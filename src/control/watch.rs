@@ -6,19 +6,15 @@
 //! is different. It asks again and again instead of waiting for notifications: there is none when somebody detaches an
 //! XDP program.
 
-use super::layout::Place;
-use crate::config::{Config, Link};
+use super::devices::{self, DeviceId, Devices};
+use crate::device::{Device, Program};
 use crate::process;
 use crate::wait::Doorbell;
 use crate::wire::Mac;
-use crate::xdp::{Device, Program};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
-
-/// Interfaces by name; `None` while there is none of that name.
-pub type Devices = BTreeMap<String, Option<Device>>;
 
 /// What the interfaces were like when they were last looked at.
 pub struct Watch {
@@ -35,7 +31,7 @@ struct Shared {
 struct State {
     /// What the control thread knows.
     known: Devices,
-    programs: Vec<(Place, Weak<Program>)>,
+    programs: Vec<(DeviceId, Weak<Program>)>,
     /// Changes with `known`: what was seen for another is out of date.
     version: u64,
     /// What is different from that.
@@ -72,7 +68,7 @@ impl Watch {
 
     /// Remembers what the interfaces are like, and writes what is different to the log. These and these programs are
     /// looked at from now on.
-    pub fn note(&mut self, devices: &Devices, programs: &BTreeMap<Place, Arc<Program>>) {
+    pub fn note(&mut self, devices: &Devices, programs: &BTreeMap<DeviceId, Arc<Program>>) {
         self.tell(devices);
         let mut state = self.shared.lock();
         state.known.clone_from(devices);
@@ -142,7 +138,7 @@ impl Shared {
                     last.insert(name.clone(), device.clone());
                 }
             }
-            let devices = devices(known.keys().map(String::as_str), &last);
+            let devices = devices::inspect(known.keys().map(String::as_str), &last);
             let is_detached = programs.iter().any(|(place, program)| {
                 let is_there = devices.values().flatten().any(|device| device.index == *place);
                 is_there && program.upgrade().is_some_and(|program| !program.is_attached(*place))
@@ -159,26 +155,6 @@ impl Shared {
             }
         }
     }
-}
-
-/// Interfaces as they are now. One that has been renamed is still the one it was, unless another has its name.
-pub fn devices<'a>(names: impl Iterator<Item = &'a str>, before: &Devices) -> Devices {
-    let names: BTreeSet<&str> = names.collect();
-    let inspect = |name: &str| {
-        let renamed = || Device::renamed(before.get(name)?.as_ref()?);
-        Device::inspect(name).ok().or_else(renamed)
-    };
-    names.iter().map(|name| (name.to_string(), inspect(name))).collect()
-}
-
-/// The names of the interfaces of a configuration.
-pub fn names(config: &Config) -> impl Iterator<Item = &str> {
-    let private = config.private.iter().map(|private| &private.link);
-    let links = private.chain(config.public.iter().map(|public| &public.link));
-    links.filter_map(|link| match link {
-        Link::Interface(name) => Some(name.as_str()),
-        _ => None,
-    })
 }
 
 fn compare(before: &Device, now: &Device) {

@@ -4,9 +4,9 @@
 use super::{Counter, Counters, InboundSa, RouteCounters};
 
 /// One side of the gateway.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Side {
-    /// The network behind the gateway.
+    /// The network behind the gateway, whose packets must not leave in clear text.
     Private,
     /// The network between gateways.
     Public,

@@ -24,12 +24,12 @@ pub use passage::Passage;
 pub use pool::{Frame, Pool};
 pub use port::{Memory, Port};
 
-/// Bytes of one chunk. ENA zero copy accepts nothing but 4096.
-pub const CHUNK: usize = 4096;
+/// Bytes of one chunk: [`Pool::CHUNK_SIZE`]. A constant, because every access to a frame computes with it.
+const CHUNK: usize = 4096;
 
 /// Bytes in front of the data of a fresh frame, as the kernel leaves them in front of a received one
 /// (`XDP_PACKET_HEADROOM`). Outer Ethernet, IPv6 and ESP headers take 70.
-pub const HEADROOM: usize = 256;
+const HEADROOM: usize = 256;
 
 /// Frames that travel together. Large enough to spread the cost of a system call, small enough that
 /// headers and keys of a batch stay in the first-level cache.

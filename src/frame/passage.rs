@@ -12,7 +12,7 @@
 //!
 //! Limits: one sender and one receiver at a time. Two senders at once would mix their packets, and no more than that.
 
-use super::{CHUNK, Frame, HEADROOM, Pool};
+use super::{Frame, Pool};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// A ring of [`Passage::SLOTS`] packets.
@@ -113,7 +113,7 @@ fn zeros(words: usize) -> Box<[AtomicU64]> {
 
 const WORD: usize = size_of::<u64>();
 /// The length of the packet, and as much of it as a chunk holds.
-const SLOT_WORDS: usize = (CHUNK - HEADROOM) / WORD;
+const SLOT_WORDS: usize = Pool::LONGEST / WORD;
 
 #[cfg(test)]
 mod tests {

@@ -26,6 +26,11 @@ struct Inner {
 }
 
 impl Pool {
+    /// Bytes of a chunk. ENA zero copy accepts nothing but 4096.
+    pub const CHUNK_SIZE: usize = CHUNK;
+    /// The longest frame that arrives in a chunk: what is left behind the headroom.
+    pub const LONGEST: usize = CHUNK - HEADROOM;
+
     /// Maps memory for `chunks` chunks, all of them free.
     pub fn new(chunks: u32) -> io::Result<Pool> {
         let size = chunks as usize * CHUNK;
@@ -86,6 +91,12 @@ impl Pool {
     /// Chunks in all: free, in frames, or in the kernel.
     pub fn chunks(&self) -> u32 {
         self.inner().chunks
+    }
+
+    /// The address of the chunk that an address lies in.
+    #[inline]
+    pub fn chunk_of(address: u64) -> u64 {
+        address & !(CHUNK as u64 - 1)
     }
 
     /// Where the chunks lie and how many bytes they take, page aligned.

@@ -6,7 +6,7 @@ use super::ring::{Consumer, Producer};
 use super::socket::{InterfaceStatistics, Mode, Options, Rings, Share, Socket};
 use super::umem::{self, Mapping, RING, Umem};
 use crate::clock::Instant;
-use crate::frame::{CHUNK, Frame};
+use crate::frame::{Frame, Pool};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::rc::Rc;
@@ -233,7 +233,7 @@ const XDP_MAX_TX_SKB_BUDGET: i32 = 9;
 
 /// In copy mode sent packets count against the socket's buffer, with the kernel's own overhead on each: a
 /// full ring of full chunks.
-const SEND_BUFFER: i32 = 2 * (RING * CHUNK as u32) as i32;
+const SEND_BUFFER: i32 = 2 * (RING * Pool::CHUNK_SIZE as u32) as i32;
 
 /// A queue is usually free again after 40 ms.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);

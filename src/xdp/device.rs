@@ -3,7 +3,7 @@
 //! mends it.
 
 use super::netlink;
-use crate::frame::{CHUNK, HEADROOM};
+use crate::frame::Pool;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -426,7 +426,7 @@ const DRIVER_INFORMATION_REST: usize = 32 + 32 + 32 + 12 + 5 * 4;
 
 /// A received frame starts after the headroom of its chunk; 14 bytes of Ethernet and 4 of a VLAN tag come off
 /// what is left.
-const SOCKET_MTU: u32 = (CHUNK - HEADROOM - 14 - 4) as u32;
+const SOCKET_MTU: u32 = (Pool::LONGEST - 14 - 4) as u32;
 
 /// As many as the kernel allows (`MAX_NEST_DEV`).
 const HIGHEST: usize = 8;

@@ -16,7 +16,7 @@
 //! ```
 //!
 //! Both sockets of a worker work on one memory, so a chunk that arrives on one leaves on the other. A received
-//! frame starts [`HEADROOM`](crate::frame::HEADROOM) bytes into its chunk and may be sent from any offset.
+//! frame starts behind the headroom of its chunk and may be sent from any offset.
 //!
 //! A program belongs to the thread that configures and may be shared; memory and sockets belong to the worker
 //! that made them. What a worker calls for each batch ([`Socket`] as a [`Port`](crate::frame::Port)) neither
@@ -40,6 +40,6 @@ pub use bind::BindError;
 pub use device::{Device, DeviceError, Lower, Offloads, Queues};
 pub use listener::{Interest, Listener};
 pub use pin::{PinError, Pins};
-pub use program::{Filter, Hook, Program, ProgramError, Side, Unserved};
+pub use program::{Filter, Hook, Program, ProgramError, Unserved};
 pub use socket::{InterfaceStatistics, KernelStatistics, Mode, Options, Socket, is_unbound};
 pub use umem::Umem;

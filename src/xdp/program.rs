@@ -5,6 +5,7 @@ use super::device::{Device, DeviceError};
 use super::link::{self, Attached, AttachedIn};
 use super::netlink;
 use super::pin::{PinError, Pins};
+use crate::count::Side;
 use libbpf_rs::libbpf_sys as sys;
 use libbpf_rs::{MapCore, MapFlags, MapHandle, ObjectBuilder, PrintLevel};
 use std::io;
@@ -47,14 +48,6 @@ pub enum Hook {
     Driver,
     /// In the kernel's stack, for drivers without XDP; slower.
     Generic,
-}
-
-/// Which network an interface leads to.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Side {
-    /// The local network, whose packets must not leave in clear text.
-    Private,
-    Public,
 }
 
 /// The addresses whose frames are the gateway's.

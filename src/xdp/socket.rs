@@ -7,7 +7,7 @@
 
 use super::ring::{Consumer, Producer};
 use super::umem::{self, Mapping, RING};
-use crate::frame::{BATCH, Batch, CHUNK, Frame, Pool, Port};
+use crate::frame::{BATCH, Batch, Frame, Pool, Port};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
@@ -176,7 +176,7 @@ impl Socket {
             && let Some(frame) = self.pool.take()
         {
             let (address, _) = frame.into_address();
-            self.rings.fill.write(count, address & !(CHUNK as u64 - 1));
+            self.rings.fill.write(count, Pool::chunk_of(address));
             count += 1;
         }
         if count > 0 {

@@ -2,7 +2,7 @@
 //! The packet memory of one worker, and the rings of a socket mapped from the kernel.
 
 use super::ring::Layout;
-use crate::frame::{CHUNK, Pool};
+use crate::frame::Pool;
 use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -43,7 +43,7 @@ impl Umem {
         let registration = libc::xdp_umem_reg {
             addr: memory.as_ptr() as u64,
             len: len as u64,
-            chunk_size: CHUNK as u32,
+            chunk_size: Pool::CHUNK_SIZE as u32,
             headroom: 0,
             flags: 0,
             tx_metadata_len: 0,
@@ -53,7 +53,7 @@ impl Umem {
 
     /// Where in the pool the chunk of an address starts.
     pub(super) fn chunk_at(&self, address: *const u8) -> u64 {
-        (address as u64 - self.pool.memory().0.as_ptr() as u64) & !(CHUNK as u64 - 1)
+        Pool::chunk_of(address as u64 - self.pool.memory().0.as_ptr() as u64)
     }
 }
 

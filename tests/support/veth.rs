@@ -5,8 +5,9 @@ use super::netns::Netns;
 use std::net::Ipv4Addr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+use vita::count::Side;
 use vita::frame::{BATCH, Batch, Frame, Pool, Port};
-use vita::xdp::{Device, Filter, Options, Program, Side, Socket, Umem};
+use vita::xdp::{Device, Filter, Options, Program, Socket, Umem};
 
 /// Chunks of a test's memory: few, so that a leak of some shows.
 pub const CHUNKS: u32 = 1024;
