@@ -33,6 +33,7 @@ mod state_tree;
 mod support;
 mod tidy;
 mod traffic_class;
+#[allow(unsafe_code)]
 mod transactions;
 mod transcript;
 mod worker;

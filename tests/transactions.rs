@@ -85,15 +85,15 @@ impl Daemon {
     }
 
     fn config(&self, arguments: &[&str]) -> Output {
+        self.begin(arguments).wait_with_output().unwrap()
+    }
+
+    /// A command that may take its time.
+    fn begin(&self, arguments: &[&str]) -> Child {
         let root = self.directory.path().join("run");
         let mut command = Command::new(VITA);
-        command
-            .arg("config")
-            .args(arguments)
-            .env("SNABB_SHM_ROOT", root)
-            .stdin(Stdio::null())
-            .output()
-            .unwrap()
+        command.arg("config").args(arguments).env("SNABB_SHM_ROOT", root).stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
     /// What a command that succeeds prints.
@@ -482,6 +482,57 @@ fn changes_of_several_clients_are_made_one_after_the_other() {
     });
     assert_eq!(daemon.ok(&["get", "t", "/"]).matches("route4 {").count(), 14);
     assert_eq!(daemon.history().len(), 13);
+}
+
+#[test]
+fn a_change_waits_for_a_worker_without_cpu_and_says_so() {
+    let daemon = Daemon::start(&gateway(1));
+    let worker = Halted::thread_of(daemon.process.id(), "vita-queue1");
+    let file = daemon.file("more.conf", &gateway(2));
+    let change = daemon.begin(&["load", "t", file.to_str().unwrap()]);
+    let waits = "worker of queue 1: has not carried out its commands";
+    eventually("the log names the worker", || daemon.log().contains(waits));
+    // Once, and others are answered meanwhile.
+    assert_eq!(daemon.mtu(), "8923");
+    assert_eq!(daemon.log().matches(waits).count(), 1);
+    drop(worker);
+    let output = change.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(daemon.ok(&["get", "t", "/route4[id=r1]/spi"]).contains("1001"));
+    assert!(!daemon.log().contains("going back"), "{}", daemon.log());
+}
+
+/// A thread that gets no CPU.
+struct Halted(libc::pid_t);
+
+impl Halted {
+    fn thread_of(process: u32, name: &str) -> Halted {
+        let tasks = fs::read_dir(format!("/proc/{process}/task")).unwrap().map(|task| task.unwrap().path());
+        let is_it = |task: &PathBuf| fs::read_to_string(task.join("comm")).unwrap().trim() == name;
+        let task = tasks.into_iter().find(is_it).expect("the thread lives");
+        let thread = Halted(task.file_name().unwrap().to_str().unwrap().parse().unwrap());
+        thread.trace(libc::PTRACE_SEIZE);
+        thread.trace(libc::PTRACE_INTERRUPT);
+        let state = || fs::read_to_string(task.join("stat")).unwrap();
+        eventually("the thread has stopped", || state().rsplit_once(") ").unwrap().1.starts_with('t'));
+        thread
+    }
+
+    fn trace(&self, request: libc::c_uint) {
+        // SAFETY: these requests involve no memory of ours.
+        let result = unsafe { libc::ptrace(request, self.0, 0, 0) };
+        assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+    }
+}
+
+impl Drop for Halted {
+    /// It goes on.
+    fn drop(&mut self) {
+        // A thread has to be waited for before its tracer may let it go.
+        // SAFETY: a null status is what the call allows.
+        unsafe { libc::waitpid(self.0, std::ptr::null_mut(), libc::__WALL) };
+        self.trace(libc::PTRACE_DETACH);
+    }
 }
 
 #[test]

@@ -13,19 +13,15 @@
 //!
 //! A change of routes only begins at `withdraw` (see `reroute`).
 
-use super::handoffs::Handoffs;
-use super::layout::{Known, Mtus};
 use super::listeners::Listeners;
-use super::plan::{self, Neighbours, Numbers};
 use super::queue::{Queue, Starting};
+use super::running::Next;
 use super::survey::Survey;
 use super::{ApplyError, Job, Progress, Supervisor, guard};
 use crate::clock::Instant;
 use crate::config::{Config, Document};
 use crate::device::{PinError, Pins};
-use crate::graph::Plan;
 use crate::worker::{StartError, Worker};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,34 +31,34 @@ pub(super) struct UnderWay {
     stage: Stage,
 }
 
-/// What is to run, and what came of it so far.
+/// A change of what runs, made from the configuration that runs and the wanted one; and what came of it so far.
 struct Change {
+    kind: Kind,
     document: Document,
-    purpose: Purpose,
     /// Why the change has to be given up.
     failed: Option<ApplyError>,
     /// Why not everything runs, which is no reason to give the change up but to try again later.
     fault: Option<ApplyError>,
-    /// Why the change was given up that this one takes back.
-    given_up: Option<ApplyError>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Purpose {
+/// What is changed, and what is tolerated on the way.
+enum Kind {
+    /// Routes and configured SAs only.
+    Routes,
     /// Everything or nothing, but for what does not run already.
-    Change,
+    Whole,
     /// The first configuration: as much as can be.
-    Start,
-    /// The configuration that runs: as much as can be.
-    Repair,
+    First,
+    /// The configuration that runs: as much as can be. Also after a change that was given up, for this reason.
+    Repair { given_up: Option<ApplyError> },
 }
 
 enum Stage {
     Survey(Job<Result<Survey, ApplyError>>),
     Stop(Option<Job<Vec<Queue>>>, Prepared),
     Start(Prepared),
-    Withdraw(Instant),
-    Settle(Instant),
+    Withdraw(Waiting),
+    Settle(Waiting),
     Undo(Job<Vec<Queue>>),
     Release(Job<Released>, End),
 }
@@ -84,18 +80,19 @@ enum Step {
     End(End),
 }
 
-/// A configuration on its way, all that can fail before anything is touched being done.
+/// All that can fail before anything is touched has been done.
 struct Prepared {
     survey: Survey,
-    numbers: Numbers,
-    neighbours: Neighbours,
-    handoffs: Handoffs,
-    /// Workers that are not what the layout needs.
-    gone: Vec<u16>,
-    mtus: Mtus,
-    plans: BTreeMap<u16, Plan>,
+    next: Next,
     starting: Vec<Starting>,
     started: Vec<(Starting, Result<Worker, StartError>)>,
+}
+
+/// For workers to carry out what they were told, as long as their threads live.
+struct Waiting {
+    since: Instant,
+    /// Whether the log says so.
+    is_logged: bool,
 }
 
 impl Supervisor {
@@ -111,12 +108,13 @@ impl Supervisor {
         if self.outcome.is_some() {
             return;
         }
-        if self.reroute(now, candidate.config()) {
-            let stage = Stage::Withdraw(Instant::now() + PATIENCE);
-            let change = Change::new(candidate, Purpose::Change);
-            self.change = Some(UnderWay { change, stage });
-        } else {
-            self.survey(now, candidate, Purpose::Change, None);
+        match self.prepare_reroute(candidate.config()) {
+            Some(reroute) => {
+                self.apply_reroute(now, candidate.config(), reroute);
+                let change = Change::new(Kind::Routes, candidate);
+                self.change = Some(UnderWay { change, stage: Stage::Withdraw(Waiting::new()) });
+            }
+            None => self.survey(now, Kind::Whole, candidate),
         }
         self.advance(now);
     }
@@ -127,15 +125,15 @@ impl Supervisor {
         if let Err(error) = self.refuse_unproven(document.config()) {
             tracing::error!("not installed: {error}");
         }
-        (self.outcome, self.document) = (None, document.clone());
-        self.survey(now, document, Purpose::Start, None);
+        (self.outcome, self.running.document) = (None, document.clone());
+        self.survey(now, Kind::First, document);
         self.advance(now);
     }
 
     /// Begins to make what runs equal to the running document again, as far as that can be.
     pub(super) fn repair(&mut self, now: Instant) {
         self.repair.begin(now);
-        self.survey(now, self.document.clone(), Purpose::Repair, None);
+        self.survey(now, Kind::Repair { given_up: None }, self.running.document.clone());
     }
 
     /// What came of the change begun last, once.
@@ -143,22 +141,17 @@ impl Supervisor {
         self.outcome.take()
     }
 
-    /// What runs already, for reading a layout.
-    pub(super) fn known(&self) -> Known {
-        let seats = self.queues.values().filter(|queue| !queue.is_dead()).map(Queue::seat);
-        Known::new(self.document.config(), seats, self.watch.seen())
-    }
-
-    fn survey(&mut self, now: Instant, document: Document, purpose: Purpose, given_up: Option<ApplyError>) {
-        let (candidate, options, programs) = (document.clone(), self.options.clone(), self.programs.clone());
-        let known = self.known().lenient(purpose != Purpose::Change);
-        let is_first = purpose == Purpose::Start;
+    fn survey(&mut self, now: Instant, kind: Kind, document: Document) {
+        let (candidate, options, programs) =
+            (document.clone(), self.options.clone(), self.running.programs.clone());
+        let known = self.running.known(self.watch.seen()).lenient(kind.is_lenient());
+        let is_first = matches!(kind, Kind::First);
         let survey = move || Survey::of(candidate.config(), &options, &known, is_first, programs);
-        let change = Change { given_up, ..Change::new(document, purpose) };
+        let mut change = Change::new(kind, document);
         match Job::start(&self.bell, survey) {
             Ok(job) => self.change = Some(UnderWay { change, stage: Stage::Survey(job) }),
             Err(error) => {
-                let change = Change { failed: Some(error.into()), ..change };
+                change.failed = Some(error.into());
                 self.end(now, change, End::Untouched);
             }
         }
@@ -171,8 +164,8 @@ impl Supervisor {
                 Stage::Survey(job) => self.prepare(&mut change, job),
                 Stage::Stop(job, prepared) => self.start(&mut change, job, prepared),
                 Stage::Start(prepared) => self.switch(now, &mut change, prepared),
-                Stage::Withdraw(until) => self.withdraw(&mut change, until),
-                Stage::Settle(until) => self.settle(&mut change, until),
+                Stage::Withdraw(waiting) => self.withdraw(&mut change, waiting),
+                Stage::Settle(waiting) => self.settle(waiting),
                 Stage::Undo(job) => match job.poll() {
                     Progress::Running => Step::Stay(Stage::Undo(job)),
                     Progress::Done(queues) => {
@@ -215,39 +208,11 @@ impl Supervisor {
             Progress::Done(Err(error)) => return change.refused(error),
             Progress::Died => return change.refused(ApplyError::Died),
         };
-        let (config, layout) = (change.document.config(), &survey.layout);
-        let stays = |queue: &Queue| layout.seat(queue.seat().queue).is_some_and(|seat| queue.serves(seat));
-        let gone: Vec<u16> =
-            self.queues.iter().filter(|(_, queue)| !stays(queue)).map(|(number, _)| *number).collect();
-        let mut numbers = self.numbers.clone();
-        numbers.assign(config);
-        let mut neighbours = self.neighbours.clone();
-        neighbours.keep(config);
-        let table = Arc::new(plan::table(config, &numbers));
-        let workers = layout.seats().iter().map(|seat| seat.queue).collect();
-        let handoffs = self.handoffs.for_workers(workers, numbers.room_for_peers());
-        let mtus = layout.mtus(config);
-        let asks_private = layout.seats().first().map(|seat| seat.queue);
-        let mut plans = BTreeMap::new();
-        for seat in layout.seats() {
-            let stays = self.queues.get(&seat.queue).filter(|_| !gone.contains(&seat.queue));
-            let make = plan::Making {
-                config,
-                seat,
-                numbers: &numbers,
-                table: &table,
-                neighbours: &neighbours,
-                mtus,
-                asks_private: asks_private == Some(seat.queue),
-                handoffs: &handoffs,
-            };
-            plans.insert(seat.queue, make.plan(stays.map_or(0, Queue::room)));
-        }
-        let queues: Vec<Queue> = gone.iter().filter_map(|number| self.queues.remove(number)).collect();
+        let next = self.running.prepare(change.document.config(), &survey.layout);
+        let queues: Vec<Queue> =
+            next.gone.iter().filter_map(|number| self.running.queues.remove(number)).collect();
         let job = (!queues.is_empty()).then(|| self.halt(queues));
-        let (starting, started) = (Vec::new(), Vec::new());
-        let prepared =
-            Prepared { survey, numbers, neighbours, handoffs, gone, mtus, plans, starting, started };
+        let prepared = Prepared { survey, next, starting: Vec::new(), started: Vec::new() };
         match job.transpose() {
             Ok(job) => Step::Next(Stage::Stop(job, prepared)),
             Err(error) => change.given_up(error.into()),
@@ -269,7 +234,7 @@ impl Supervisor {
         self.leaving.clear();
         for queue in queues {
             let number = queue.seat().queue;
-            self.handoffs.leave(number);
+            self.running.handoffs.leave(number);
             queue.end(config, &mut self.past, self.memory.ledger());
             self.ran = true;
             tracing::info!("worker of queue {number} stops");
@@ -288,21 +253,19 @@ impl Supervisor {
         for (place, filters) in survey.layout.filters(change.document.config()) {
             let Some(program) = survey.programs.get(&place) else { continue };
             if let Err(error) = program.set_filters(&filters) {
-                match change.purpose {
-                    Purpose::Change => {
-                        self.discard(&prepared);
-                        return change.given_up(error.into());
-                    }
-                    Purpose::Start | Purpose::Repair => change.fault = Some(error.into()),
+                if !change.kind.is_lenient() {
+                    self.discard(&prepared);
+                    return change.given_up(error.into());
                 }
+                change.fault = Some(error.into());
             }
         }
         for seat in survey.layout.seats() {
-            if self.queues.contains_key(&seat.queue) {
+            if self.running.queues.contains_key(&seat.queue) {
                 continue;
             }
-            let Some(plan) = prepared.plans.remove(&seat.queue) else { continue };
-            let is_needed = change.purpose == Purpose::Change && !survey.layout.is_optional(seat.queue);
+            let Some(plan) = prepared.next.plans.remove(&seat.queue) else { continue };
+            let is_needed = !change.kind.is_lenient() && !survey.layout.is_optional(seat.queue);
             let patience = if is_needed { PATIENCE } else { SHORT_PATIENCE };
             match Starting::begin(seat, plan, &self.bell, patience) {
                 Ok(starting) => prepared.starting.push(starting),
@@ -344,7 +307,7 @@ impl Supervisor {
             match registered {
                 Ok(queue) => begun.push(queue),
                 // One that cannot be started keeps no other from it.
-                Err(fault) if change.tolerates(&fault, prepared.survey.layout.is_optional(number)) => {
+                Err(fault) if change.kind.tolerates(&fault, prepared.survey.layout.is_optional(number)) => {
                     change.fault = Some(fault);
                 }
                 Err(fault) => error = Some(fault),
@@ -367,79 +330,95 @@ impl Supervisor {
         // Only now, because the answer to what one worker asks for may lead to another.
         begun.iter_mut().for_each(Queue::begin);
         let begun_any = !begun.is_empty();
-        self.queues.extend(begun.into_iter().map(|queue| (queue.seat().queue, queue)));
-        let Prepared { survey, numbers, neighbours, handoffs, gone, mtus, plans, .. } = prepared;
+        self.running.queues.extend(begun.into_iter().map(|queue| (queue.seat().queue, queue)));
+        let Prepared { survey, next, .. } = prepared;
+        let Next { numbers, neighbours, handoffs, mtus, gone, plans } = next;
         for (number, plan) in plans {
-            if let Some(queue) = self.queues.get_mut(&number) {
+            if let Some(queue) = self.running.queues.get_mut(&number) {
                 queue.replan(plan);
             }
         }
-        (self.numbers, self.neighbours, self.handoffs) = (numbers, neighbours, handoffs);
+        (self.running.numbers, self.running.neighbours, self.running.handoffs) =
+            (numbers, neighbours, handoffs);
         // The table was copied while these still ran.
-        gone.iter().for_each(|number| self.handoffs.leave(*number));
+        gone.iter().for_each(|number| self.running.handoffs.leave(*number));
         if begun_any {
             self.acquaint();
         }
-        for (place, program) in std::mem::replace(&mut self.programs, survey.programs) {
-            if !self.programs.contains_key(&place) {
+        for (place, program) in std::mem::replace(&mut self.running.programs, survey.programs) {
+            if !self.running.programs.contains_key(&place) {
                 self.guard.retire(&program);
             }
             self.discarded.push(program);
         }
-        for queue in self.queues.values_mut() {
-            queue.configure(now, config, &self.numbers, &mut self.log, self.memory.ledger());
+        for queue in self.running.queues.values_mut() {
+            queue.configure(now, config, &self.running.numbers, &mut self.log, self.memory.ledger());
         }
         let mtu = mtus.least(config);
-        if mtu < config.mtu && mtu != self.mtu && !self.queues.is_empty() {
+        if mtu < config.mtu && mtu != self.running.mtu && !self.running.queues.is_empty() {
             tracing::warn!(
                 "mtu {} does not fit the interfaces once sealed: inner packets of up to {mtu} bytes are sent",
                 config.mtu
             );
         }
-        (self.mtus, self.mtu) = (mtus, mtu);
-        self.watch.note(survey.layout.watched(), &self.programs);
-        self.guard.look_now(now, config, survey.layout.watched(), &self.programs);
+        (self.running.mtus, self.running.mtu) = (mtus, mtu);
+        self.watch.note(survey.layout.watched(), &self.running.programs);
+        self.guard.look_now(now, config, survey.layout.watched(), &self.running.programs);
         self.tell_waiting(survey.layout.waiting());
         self.switched = Some(survey.layout);
-        Step::Next(Stage::Withdraw(Instant::now() + PATIENCE))
+        Step::Next(Stage::Withdraw(Waiting::new()))
     }
 
-    /// Has the workers hold the associations that are configured, after those that are not have been withdrawn.
-    fn withdraw(&mut self, change: &mut Change, until: Instant) -> Step {
-        let (config, settled) = (change.document.config(), self.are_settled());
+    /// Gives the workers the SAs that are configured, after those that are not have been withdrawn.
+    fn withdraw(&mut self, change: &mut Change, mut waiting: Waiting) -> Step {
+        let config = change.document.config();
         if config.data_plane {
-            if !settled && Instant::now() < until {
-                return Step::Stay(Stage::Withdraw(until));
+            if !self.are_settled() {
+                self.log_silence(&mut waiting);
+                return Step::Stay(Stage::Withdraw(waiting));
             }
-            self.queues.values_mut().for_each(Queue::free);
+            self.running.queues.values_mut().for_each(Queue::free);
             // Keys that are still in use are not used again.
             if let Err(error) = self.provide(config) {
                 change.failed = Some(error);
             }
         }
-        Step::Next(Stage::Settle(Instant::now() + PATIENCE))
+        Step::Next(Stage::Settle(Waiting::new()))
     }
 
-    /// Waits until the workers have carried out all they were told: they do so between two batches.
-    fn settle(&mut self, change: &mut Change, until: Instant) -> Step {
-        if !self.are_settled() && Instant::now() < until {
-            return Step::Stay(Stage::Settle(until));
+    /// Waits until the workers have carried out all they were told: they do so between two batches. A dead one is started
+    /// again, with this configuration.
+    fn settle(&mut self, mut waiting: Waiting) -> Step {
+        if self.are_settled() {
+            return Step::End(End::Touched);
         }
-        // A dead one is started again, with this configuration.
-        let silent = self.queues.values().find(|queue| !queue.is_settled() && !queue.is_dead());
-        if let Some(number) = silent.map(|queue| queue.seat().queue) {
-            tracing::error!("the worker of queue {number} does not answer");
-            change.failed = Some(ApplyError::Unresponsive(number));
+        self.log_silence(&mut waiting);
+        Step::Stay(Stage::Settle(waiting))
+    }
+
+    /// Says which worker is waited for, once. Its thread may have no CPU.
+    fn log_silence(&self, waiting: &mut Waiting) {
+        if waiting.is_logged || waiting.since.elapsed() < PATIENCE {
+            return;
         }
-        Step::End(End::Touched)
+        let silent = self.running.queues.values().find(|queue| !queue.is_settled() && !queue.is_dead());
+        if let Some(queue) = silent {
+            waiting.is_logged = true;
+            tracing::warn!(
+                "worker of queue {}: has not carried out its commands for {} s; the change waits for it. Has its CPU other \
+                 work?",
+                queue.seat().queue,
+                PATIENCE.as_secs()
+            );
+        }
     }
 
     fn are_settled(&mut self) -> bool {
-        for queue in self.queues.values_mut() {
+        for queue in self.running.queues.values_mut() {
             queue.free();
             queue.wake();
         }
-        self.queues.values().all(|queue| queue.is_settled() || queue.is_dead())
+        self.running.queues.values().all(|queue| queue.is_settled() || queue.is_dead())
     }
 
     /// Whether the change waits for something that no bell tells of.
@@ -455,12 +434,13 @@ impl Supervisor {
     /// outlive the process, and listeners follow.
     fn release(&mut self, document: &Document) -> Option<Job<Released>> {
         let mut discarded = std::mem::take(&mut self.discarded);
-        discarded.retain(|one| !self.programs.values().any(|other| Arc::ptr_eq(one, other)));
+        discarded.retain(|one| !self.running.programs.values().any(|other| Arc::ptr_eq(one, other)));
         let switched = self.switched.take();
         if discarded.is_empty() && switched.is_none() {
             return None;
         }
-        let (options, programs, document) = (self.options.clone(), self.programs.clone(), document.clone());
+        let (options, programs, document) =
+            (self.options.clone(), self.running.programs.clone(), document.clone());
         let mut listeners = std::mem::take(&mut self.listeners);
         let work = move || {
             if let Some(layout) = &switched {
@@ -481,33 +461,50 @@ impl Supervisor {
     }
 
     fn end(&mut self, now: Instant, change: Change, end: End) {
-        let Change { document, purpose, failed, fault, given_up } = change;
-        match (purpose, failed) {
-            (Purpose::Change, Some(error)) if end == End::Touched => {
+        let Change { kind, document, failed, fault } = change;
+        match (kind, failed) {
+            (Kind::Routes | Kind::Whole, Some(error)) if end == End::Touched => {
                 tracing::error!("going back to the configuration before: {error}");
-                self.survey(now, self.document.clone(), Purpose::Repair, Some(error));
-                return;
+                self.survey(now, Kind::Repair { given_up: Some(error) }, self.running.document.clone());
             }
-            (Purpose::Change | Purpose::Start, Some(error)) => self.outcome = Some(Err(error)),
-            (Purpose::Change | Purpose::Start, None) => {
+            (Kind::Routes | Kind::Whole | Kind::First, Some(error)) => self.outcome = Some(Err(error)),
+            (kind, None) if !matches!(kind, Kind::Repair { .. }) => {
                 // There was nothing before the first one.
-                let before =
-                    if purpose == Purpose::Start { Document::empty() } else { self.document.clone() };
+                let is_first = matches!(kind, Kind::First);
+                let before = if is_first { Document::empty() } else { self.running.document.clone() };
                 self.accept(document, &before);
                 self.retry(now, fault);
                 self.outcome = Some(Ok(()));
             }
-            (Purpose::Repair, failed) => self.retry(now, failed.or(fault)),
+            (kind, failed) => {
+                self.retry(now, failed.or(fault));
+                if let Kind::Repair { given_up: Some(error) } = kind {
+                    self.outcome = Some(Err(error));
+                }
+            }
         }
-        if let Some(error) = given_up {
-            self.outcome = Some(Err(error));
+    }
+}
+
+impl Kind {
+    /// Whether the rest runs if something cannot.
+    fn is_lenient(&self) -> bool {
+        matches!(self, Kind::First | Kind::Repair { .. })
+    }
+
+    /// Whether a worker that cannot be started for this reason is no reason to give the change up.
+    fn tolerates(&self, error: &ApplyError, is_optional: bool) -> bool {
+        match self {
+            Kind::Routes | Kind::Whole => is_optional,
+            Kind::First => !error.is_of_the_process(),
+            Kind::Repair { .. } => true,
         }
     }
 }
 
 impl Change {
-    fn new(document: Document, purpose: Purpose) -> Change {
-        Change { document, purpose, failed: None, fault: None, given_up: None }
+    fn new(kind: Kind, document: Document) -> Change {
+        Change { kind, document, failed: None, fault: None }
     }
 
     fn refused(&mut self, error: ApplyError) -> Step {
@@ -519,19 +516,16 @@ impl Change {
         self.failed = Some(error);
         Step::End(End::Touched)
     }
+}
 
-    /// Whether a worker that cannot be started for this reason is no reason to give the change up.
-    fn tolerates(&self, error: &ApplyError, is_optional: bool) -> bool {
-        match self.purpose {
-            Purpose::Change => is_optional,
-            Purpose::Start => !error.is_of_the_process(),
-            Purpose::Repair => true,
-        }
+impl Waiting {
+    fn new() -> Waiting {
+        Waiting { since: Instant::now(), is_logged: false }
     }
 }
 
-/// How long all workers together may take to carry out what they are told, and how long a queue is waited for that another
-/// process has just left.
+/// How long a queue is waited for that another process has just left, and how long a worker may take for its commands before
+/// the log says so.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// The same where it is tried again later.
 const SHORT_PATIENCE: Duration = Duration::from_millis(300);

@@ -34,15 +34,16 @@ impl Supervisor {
     /// Begins to read the devices for [`Supervisor::impact`]; or finds the error that [`Supervisor::begin`] would lead to, as
     /// far as that can be known before.
     pub fn preview(&self, candidate: &Document) -> io::Result<Job<Result<Layout, ApplyError>>> {
-        let (candidate, options, known) = (candidate.clone(), self.options.clone(), self.known());
+        let (candidate, options, known) =
+            (candidate.clone(), self.options.clone(), self.running.known(self.watch.seen()));
         Job::start(&self.bell, move || Layout::of(candidate.config(), &options, &known))
     }
 
     /// What [`Supervisor::begin`] would do.
     pub fn impact(&self, candidate: &Document, layout: &Layout) -> Impact {
-        let difference = Difference::between(self.document.config(), candidate.config());
-        let mut impact = Impact::of_routes(&difference, self.document.config(), candidate.config());
-        for (queue, running) in &self.queues {
+        let difference = Difference::between(self.running.document.config(), candidate.config());
+        let mut impact = Impact::of_routes(&difference, self.running.document.config(), candidate.config());
+        for (queue, running) in &self.running.queues {
             match layout.seat(*queue) {
                 None => impact.stopped.push(*queue),
                 Some(seat) if !running.serves(seat) => impact.restarted.push(*queue),
@@ -50,7 +51,7 @@ impl Supervisor {
             }
         }
         let queues = layout.seats().iter().map(|seat| seat.queue);
-        impact.started.extend(queues.filter(|queue| !self.queues.contains_key(queue)));
+        impact.started.extend(queues.filter(|queue| !self.running.queues.contains_key(queue)));
         impact
     }
 }

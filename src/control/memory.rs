@@ -95,7 +95,7 @@ impl Drop for Memory {
 impl Supervisor {
     /// Refuses a configuration with keys that may have been used, before anything is changed.
     pub(super) fn refuse_unproven(&mut self, config: &Config) -> Result<(), ApplyError> {
-        let running = self.document.config();
+        let running = self.running.document.config();
         let unproven = associations::unproven(config, &mut self.memory.ledger);
         // One that is refused already is no reason to refuse another change.
         let mut new = unproven
@@ -112,8 +112,8 @@ impl Supervisor {
         let (mut first, until) = (0, Instant::now() + DISK_PATIENCE);
         let left_out = loop {
             let (mut left_out, mut recording) = (0, 0);
-            for queue in self.queues.values_mut() {
-                let provided = queue.provide(config, &self.numbers, &mut self.memory.ledger);
+            for queue in self.running.queues.values_mut() {
+                let provided = queue.provide(config, &self.running.numbers, &mut self.memory.ledger);
                 first += provided.first;
                 left_out += provided.left_out;
                 recording += provided.recording;
@@ -144,7 +144,7 @@ impl Supervisor {
         // A change that is under way is of another configuration than the one that runs.
         if self.memory.has_news && self.memory.is_awaited && !self.is_busy() {
             self.memory.has_news = false;
-            let document = self.document.clone();
+            let document = self.running.document.clone();
             if let Err(error) = self.provide(document.config()) {
                 tracing::error!("not all configured SAs are there: {error}");
             }
@@ -154,12 +154,12 @@ impl Supervisor {
     /// A copy of this machine may run (a snapshot was resumed): everything that both would use alike is given up. What was
     /// negotiated is negotiated anew; configured keys carry nothing until they are given anew, or their sequence-number.
     pub fn renew(&mut self, now: Instant) {
-        let document = self.document.clone();
+        let document = self.running.document.clone();
         let config = document.config();
         tracing::warn!("this machine was resumed from a snapshot: its keys are not used any more");
         self.memory.ledger.distrust();
-        for queue in self.queues.values_mut() {
-            queue.renew(now, config, &self.numbers, &mut self.log, &mut self.memory.ledger);
+        for queue in self.running.queues.values_mut() {
+            queue.renew(now, config, &self.running.numbers, &mut self.log, &mut self.memory.ledger);
         }
         if config.data_plane && !config.outbound.is_empty() {
             tracing::error!(

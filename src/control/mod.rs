@@ -44,6 +44,7 @@ mod plan;
 mod queue;
 mod repair;
 mod reroute;
+mod running;
 mod state;
 mod survey;
 mod transaction;
@@ -62,16 +63,14 @@ use crate::wait::{Doorbell, poll, readable};
 use crate::wire::ip::Family;
 use crate::worker::StartError;
 use change::UnderWay;
-use devices::DeviceId;
 use guard::Guard;
-use handoffs::Handoffs;
-use layout::{Layout, Mtus};
+use layout::Layout;
 use listeners::Listeners;
 use log::Log;
 use memory::Memory;
-use plan::{Neighbours, Numbers};
 use queue::Queue;
 use repair::Repair;
+use running::Running;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::RawFd;
@@ -96,17 +95,8 @@ pub struct Options {
 /// Runs the workers of one gateway.
 pub struct Supervisor {
     options: Options,
-    document: Document,
-    /// One for each configured device that there is. They do not depend on workers: while one waits for an interface, is
-    /// started again or has died, the program drops its packets. The kernel might forward them.
-    programs: BTreeMap<DeviceId, Arc<Program>>,
+    running: Running,
     guard: Guard,
-    queues: BTreeMap<u16, Queue>,
-    numbers: Numbers,
-    neighbours: Neighbours,
-    handoffs: Handoffs,
-    mtus: Mtus,
-    mtu: u16,
     watch: Watch,
     listeners: Listeners,
     /// Queues whose worker waits for an interface, and why.
@@ -141,8 +131,6 @@ pub enum ApplyError {
     Pin(#[from] PinError),
     #[error(transparent)]
     Start(#[from] StartError),
-    #[error("the worker of queue {0} does not answer; see the log")]
-    Unresponsive(u16),
     #[error(
         "{0} configured SAs are not installed: their keys are still in use by another worker; see the log"
     )]
@@ -186,15 +174,8 @@ impl Supervisor {
         let bell = Arc::new(Doorbell::new()?);
         Ok(Supervisor {
             options,
-            document: Document::empty(),
-            programs: BTreeMap::new(),
+            running: Running::nothing(),
             guard: Guard::default(),
-            queues: BTreeMap::new(),
-            numbers: Numbers::default(),
-            neighbours: Neighbours::default(),
-            handoffs: Handoffs::default(),
-            mtus: Mtus::default(),
-            mtu: 0,
             watch: Watch::start(bell.clone())?,
             waiting: BTreeMap::new(),
             change: None,
@@ -225,7 +206,7 @@ impl Supervisor {
 
     /// The configuration that runs.
     pub fn document(&self) -> &Document {
-        &self.document
+        &self.running.document
     }
 
     /// Makes `candidate` the configuration that runs, or leaves everything as it is and says why. Waits for that, so is for
@@ -247,18 +228,18 @@ impl Supervisor {
     /// Takes a configuration over that runs now.
     fn accept(&mut self, document: Document, before: &Document) {
         let config = document.config();
-        tracing::info!("configured: workers: {}, routes: {}", self.queues.len(), config.routes.len());
+        tracing::info!("configured: workers: {}, routes: {}", self.running.queues.len(), config.routes.len());
         if config.private.is_empty() || config.public.is_empty() {
             tracing::warn!("no worker runs: private and public interface are not both configured");
         }
         warn_of_stranded(before.config(), config);
         warn_of(&document, before);
-        self.document = document;
+        self.running.document = document;
     }
 
     /// The associations that workers have, keys included.
     pub fn associations(&self) -> Vec<LiveAssociation<'_>> {
-        self.queues.values().flat_map(|queue| queue.associations().live()).collect()
+        self.running.queues.values().flat_map(|queue| queue.associations().live()).collect()
     }
 
     /// Says which workers wait for an interface, each once.
@@ -275,8 +256,9 @@ impl Supervisor {
 
     /// Tells all workers how to wake each other.
     fn acquaint(&mut self) {
-        let bells = handoffs::bells(self.queues.iter().map(|(number, queue)| (*number, queue.bell())));
-        for queue in self.queues.values_mut() {
+        let bells =
+            handoffs::bells(self.running.queues.iter().map(|(number, queue)| (*number, queue.bell())));
+        for queue in self.running.queues.values_mut() {
             queue.acquaint(bells.clone());
         }
     }
@@ -298,20 +280,20 @@ impl Supervisor {
 
     /// When [`Supervisor::service`] is due even if the bell has not rung.
     pub fn deadline(&self, now: Instant) -> Instant {
-        let is_soon = self.is_settling() || self.queues.values().any(Queue::has_backlog);
+        let is_soon = self.is_settling() || self.running.queues.values().any(Queue::has_backlog);
         let look = now + if is_soon { ASK_AGAIN } else { LOOK_EVERY };
-        let keys = self.queues.values().filter_map(Queue::deadline).min();
+        let keys = self.running.queues.values().filter_map(Queue::deadline).min();
         [keys, self.listeners.deadline()].into_iter().flatten().fold(look, Instant::min)
     }
 
     /// Does what has come up.
     pub fn service(&mut self, now: Instant) {
         self.bell.hush();
-        for queue in self.queues.values_mut() {
-            queue.service(now, &self.numbers, &mut self.log);
+        for queue in self.running.queues.values_mut() {
+            queue.service(now, &self.running.numbers, &mut self.log);
         }
         self.log.flush(now);
-        let queues = &mut self.queues;
+        let queues = &mut self.running.queues;
         self.listeners.receive(now, |place, frame| {
             for queue in queues.values_mut() {
                 queue.hear(place, frame);
@@ -327,7 +309,7 @@ impl Supervisor {
         if self.look_at.is_none_or(|at| now >= at) {
             self.look_at = Some(now + LOOK_EVERY);
             let links = self.listeners.links_that_came();
-            for queue in self.queues.values_mut() {
+            for queue in self.running.queues.values_mut() {
                 queue.look();
                 if queue.is_lost() {
                     // So have the listeners on these devices.
@@ -337,11 +319,11 @@ impl Supervisor {
                 }
             }
         }
-        self.guard.look(now, self.document.config(), self.watch.seen(), &self.programs);
+        self.guard.look(now, self.running.document.config(), self.watch.seen(), &self.running.programs);
         if self.is_busy() {
             return;
         }
-        for (number, queue) in self.queues.iter().filter(|(_, queue)| queue.is_dead()) {
+        for (number, queue) in self.running.queues.iter().filter(|(_, queue)| queue.is_dead()) {
             match queue.is_lost() {
                 // That is what the interface did, and no reason to be slow.
                 true => self.repair.at_once(now),
@@ -362,23 +344,19 @@ impl Supervisor {
 
     /// What `gateway-state` shows now at a path.
     pub fn state(&self, path: &str) -> Result<State, Rejected> {
-        let running = state::Running {
-            queues: &self.queues,
+        let sources = state::Sources {
+            running: &self.running,
             leaving: &self.leaving,
-            config: self.document.config(),
-            numbers: &self.numbers,
-            mtus: self.mtus,
-            mtu: self.mtu,
-            unserved: self.guard.unserved(&self.programs),
+            unserved: self.guard.unserved(&self.running.programs),
         };
-        state::gather(&running, self.ran.then_some(&self.past), path)
+        state::gather(&sources, self.ran.then_some(&self.past), path)
     }
 }
 
 impl Drop for Supervisor {
     /// All workers end at the same time. They are dropped before the ledger, which records then what they have used.
     fn drop(&mut self) {
-        self.queues.values().for_each(Queue::ask_to_stop);
+        self.running.queues.values().for_each(Queue::ask_to_stop);
     }
 }
 

@@ -10,79 +10,108 @@
 //!
 //! Workers have room for more routes than there are; when it is used up, a plan with more of it is made the long way.
 
+use super::Supervisor;
+use super::plan::{self, Numbers};
 use super::queue::Queue;
-use super::{Supervisor, plan};
 use crate::clock::Instant;
 use crate::config::{Changes, Config, Difference, Route};
+use crate::exchange;
 use crate::graph::Reroute;
 use crate::route::PeerNumber;
 use std::sync::Arc;
 
+/// A change of nothing but routes and configured SAs, ready to be applied.
+pub(super) struct Prepared {
+    /// If they are others.
+    numbers: Option<Numbers>,
+    /// By queue.
+    queues: Vec<(u16, OfQueue)>,
+}
+
+/// What one queue is told.
+struct OfQueue {
+    /// For the worker, if the routes are different.
+    reroute: Option<Reroute>,
+    /// For the key manager: SPIs that are gone, and routes that are new or different.
+    gone_spis: Vec<u32>,
+    routes: Vec<exchange::Route>,
+}
+
 impl Supervisor {
-    /// Tells the workers that run to change their routes. Whether that was all there is to do but to see that they do;
-    /// if not, nothing was done.
-    pub(super) fn reroute(&mut self, now: Instant, config: &Config) -> bool {
-        let document = self.document.clone();
-        let difference = Difference::between(document.config(), config);
+    /// The change to a configuration, if nothing but routes and configured SAs is different and the workers have room for
+    /// it. Nothing is touched.
+    pub(super) fn prepare_reroute(&self, config: &Config) -> Option<Prepared> {
+        let running = &self.running;
+        let difference = Difference::between(running.document.config(), config);
         let routes = &difference.routes;
         if !difference.keeps_the_rest() || !self.has_room_for(config, routes.added.len()) {
-            return false;
+            return None;
         }
         if difference.is_empty() {
-            return true;
+            return Some(Prepared { numbers: None, queues: Vec::new() });
         }
+        let mut numbers = running.numbers.clone();
         let present = || routes.added.iter().copied().chain(routes.changed.iter().map(|(_, new)| *new));
-        // Nothing fails from here on, unless a worker does not answer.
-        let gone: Vec<_> = routes
-            .removed
-            .iter()
-            .filter_map(|route| self.numbers.route(&route.id).zip(self.numbers.peer(&route.id)))
-            .collect();
-        self.numbers.change(&routes.added, &routes.removed);
+        let both = |numbers: &Numbers, route: &Route| numbers.route(&route.id).zip(numbers.peer(&route.id));
+        let gone: Vec<_> = routes.removed.iter().filter_map(|route| both(&numbers, route)).collect();
+        numbers.change(&routes.added, &routes.removed);
         let same_prefixes = routes.added.is_empty()
             && routes.removed.is_empty()
             && routes.changed.iter().all(|(old, new)| old.nets == new.nets);
-        let table = (!same_prefixes).then(|| Arc::new(plan::table(config, &self.numbers)));
-        for (number, queue) in &mut self.queues {
-            let gone_spis = gone_spis(config, routes, *number);
-            let tunnel = |route| plan::tunnel(config, route, *number, self.mtus, &self.numbers);
-            let tunnels = present().filter_map(|route| Some((self.numbers.peer(&route.id)?, tunnel(route))));
-            let tunnels = gone.iter().map(|(_, peer)| (*peer, None)).chain(tunnels).collect();
-            let active_peers = routes
-                .added
-                .iter()
-                .filter_map(|route| self.numbers.route(&route.id).zip(self.numbers.peer(&route.id)));
-            let active_peers =
-                gone.iter().map(|(route, _)| (*route, PeerNumber::NONE)).chain(active_peers).collect();
-            if !routes.is_empty() {
-                let peers = present()
-                    .filter(|_| !config.data_plane)
-                    .filter_map(|route| Some((route.spi, plan::exchange_peer(config, route, *number)?)));
-                let (gone, peers) = (gone_spis.clone(), peers.collect());
-                queue.reroute(Reroute { table: table.clone(), active_peers, tunnels, gone, peers });
+        let table = (!same_prefixes).then(|| Arc::new(plan::table(config, &numbers)));
+        let of_queue = |queue: u16| {
+            let gone_spis = gone_spis(config, routes, queue);
+            let tunnel = |route| plan::tunnel(config, route, queue, running.mtus, &numbers);
+            let tunnels = present().filter_map(|route| Some((numbers.peer(&route.id)?, tunnel(route))));
+            let added = routes.added.iter().filter_map(|route| both(&numbers, route));
+            let peers = present()
+                .filter(|_| !config.data_plane)
+                .filter_map(|route| Some((route.spi, plan::exchange_peer(config, route, queue)?)));
+            let reroute = (!routes.is_empty()).then(|| Reroute {
+                table: table.clone(),
+                active_peers: gone.iter().map(|(route, _)| (*route, PeerNumber::NONE)).chain(added).collect(),
+                tunnels: gone.iter().map(|(_, peer)| (*peer, None)).chain(tunnels).collect(),
+                gone: gone_spis.clone(),
+                peers: peers.collect(),
+            });
+            let routes = present().filter_map(|route| plan::exchange_route(config, route, queue)).collect();
+            OfQueue { reroute, gone_spis, routes }
+        };
+        let queues = running.queues.keys().map(|queue| (*queue, of_queue(*queue))).collect();
+        Some(Prepared { numbers: Some(numbers), queues })
+    }
+
+    /// Tells the workers and key managers. Nothing fails from here on, unless a worker dies.
+    pub(super) fn apply_reroute(&mut self, now: Instant, config: &Config, prepared: Prepared) {
+        if let Some(numbers) = prepared.numbers {
+            self.running.numbers = numbers;
+        }
+        for (number, OfQueue { reroute, gone_spis, routes }) in prepared.queues {
+            let Some(queue) = self.running.queues.get_mut(&number) else { continue };
+            if let Some(reroute) = reroute {
+                queue.reroute(reroute);
             }
             if config.data_plane {
-                queue.withdraw(config, &self.numbers, self.memory.ledger());
-                continue;
+                queue.withdraw(config, &self.running.numbers, self.memory.ledger());
+            } else {
+                queue.change(now, &gone_spis, routes, &self.running.numbers, &mut self.log);
             }
-            let keys = present().filter_map(|route| plan::exchange_route(config, route, *number)).collect();
-            queue.change(now, &gone_spis, keys, &self.numbers, &mut self.log);
         }
-        true
     }
 
     /// Whether all workers there should be run, and can take so many routes more.
     fn has_room_for(&self, config: &Config, added: usize) -> bool {
         let is_whole = self.waiting.is_empty()
             && !self.repair.is_pending()
-            && self.queues.len() == config.workers().count()
-            && !self.queues.values().any(Queue::is_dead);
+            && self.running.queues.len() == config.workers().count()
+            && !self.running.queues.values().any(Queue::is_dead);
         let associations = plan::associations(config);
         is_whole
             && self
+                .running
                 .queues
                 .values()
-                .all(|queue| self.numbers.fit(added, queue.tables()) && queue.room() >= associations)
+                .all(|queue| self.running.numbers.fit(added, queue.tables()) && queue.room() >= associations)
     }
 }
 

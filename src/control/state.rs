@@ -1,75 +1,72 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The state tree: sums over all workers, those of the past included, and what there is of each route and SA.
 
-use super::layout::Mtus;
-use super::plan::Numbers;
-use super::queue::{self, Queue};
-use crate::config::{Config, Rejected, State};
+use super::queue;
+use super::running::Running;
+use crate::config::{Rejected, State};
 use crate::count::{Counters, KeyManager as KeyCounters, Totals};
 use crate::device::Unserved;
 use crate::wire::envelope;
 use crate::wire::ip::Family;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What there is to tell of.
-pub struct Running<'a> {
-    pub queues: &'a BTreeMap<u16, Queue>,
+/// What there is to show.
+pub struct Sources<'a> {
+    pub running: &'a Running,
     /// Of workers that are about to end.
     pub leaving: &'a [(Arc<Counters>, KeyCounters)],
-    pub config: &'a Config,
-    pub numbers: &'a Numbers,
-    pub mtus: Mtus,
-    /// What fits every tunnel.
-    pub mtu: u16,
     /// Counted by the XDP programs.
     pub unserved: Unserved,
 }
 
 /// What `gateway-state` shows at a path. Without a worker, present or past, there is nothing to show.
-pub fn gather(running: &Running<'_>, past: Option<&Totals>, path: &str) -> Result<State, Rejected> {
+pub fn gather(sources: &Sources<'_>, past: Option<&Totals>, path: &str) -> Result<State, Rejected> {
     let mut state = State::at(path)?;
-    let is_nothing = running.queues.is_empty() && running.leaving.is_empty() && past.is_none();
-    if is_nothing && running.unserved == Unserved::default() {
+    let is_nothing = sources.running.queues.is_empty() && sources.leaving.is_empty() && past.is_none();
+    if is_nothing && sources.unserved == Unserved::default() {
         return Ok(state);
     }
     let mut totals = past.cloned().unwrap_or_default();
     // Every counter is shown, even if no worker has run yet.
     totals.add(&Counters::default());
-    totals.add_one("private-interface", "unserved-packets", running.unserved.private);
-    totals.add_one("public-interface", "unserved-packets", running.unserved.public);
-    for queue in running.queues.values() {
+    totals.add_one("private-interface", "unserved-packets", sources.unserved.private);
+    totals.add_one("public-interface", "unserved-packets", sources.unserved.public);
+    for queue in sources.running.queues.values() {
         queue.add_to(&mut totals);
     }
-    for (counters, keys) in running.leaving {
+    for (counters, keys) in sources.leaving {
         queue::add_counted(counters, keys, &mut totals);
     }
     // The table of counters and the model agree (a test compares them), so there is a place for every leaf.
-    let filled = sums(&mut state, &totals, running)
-        .and_then(|()| associations(&mut state, running))
-        .and_then(|()| routes(&mut state, running));
+    let filled = sums(&mut state, &totals, sources)
+        .and_then(|()| associations(&mut state, sources))
+        .and_then(|()| routes(&mut state, sources));
     if let Err(error) = filled {
         tracing::error!("state: {error}");
     }
     Ok(state)
 }
 
-fn sums(state: &mut State, totals: &Totals, running: &Running<'_>) -> Result<(), Rejected> {
+fn sums(state: &mut State, totals: &Totals, sources: &Sources<'_>) -> Result<(), Rejected> {
     let shown = |group: &str| match group {
-        "private-icmp4" | "public-icmp4" | "inbound-icmp4" => running.config.has(Family::V4),
-        "private-icmp6" | "public-icmp6" | "inbound-icmp6" => running.config.has(Family::V6),
+        "private-icmp4" | "public-icmp4" | "inbound-icmp4" => {
+            sources.running.document.config().has(Family::V4)
+        }
+        "private-icmp6" | "public-icmp6" | "inbound-icmp6" => {
+            sources.running.document.config().has(Family::V6)
+        }
         _ => true,
     };
     for (group, leaf, value) in totals.iter().filter(|(group, ..)| shown(group)) {
         state.set(&["gateway-state", group, leaf], value)?;
     }
-    let Unserved { private, public } = running.unserved;
+    let Unserved { private, public } = sources.unserved;
     state.set(&["gateway-state", "unserved-packets"], private + public)?;
-    state.set(&["gateway-state", "effective-mtu"], u64::from(running.mtu))
+    state.set(&["gateway-state", "effective-mtu"], u64::from(sources.running.mtu))
 }
 
-fn associations(state: &mut State, running: &Running<'_>) -> Result<(), Rejected> {
-    for (number, queue) in running.queues {
+fn associations(state: &mut State, sources: &Sources<'_>) -> Result<(), Rejected> {
+    for (number, queue) in &sources.running.queues {
         for (spi, count) in queue.associations().inbound() {
             let key = [("queue", u64::from(*number).into()), ("spi", u64::from(spi).into())];
             state.entry("inbound-sa", &key, |entry| {
@@ -81,8 +78,9 @@ fn associations(state: &mut State, running: &Running<'_>) -> Result<(), Rejected
 }
 
 /// Every route and every worker that can reach its gateways, whether it does or not.
-fn routes(state: &mut State, running: &Running<'_>) -> Result<(), Rejected> {
-    let Running { config, numbers, mtus, .. } = running;
+fn routes(state: &mut State, sources: &Sources<'_>) -> Result<(), Rejected> {
+    let Running { document, numbers, mtus, .. } = sources.running;
+    let config = document.config();
     if !state.wants(&["gateway-state", "route"]) {
         return Ok(());
     }
