@@ -6,7 +6,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test miri bench bpf fuzz lint clippy clean packages
+.PHONY: help build demo test miri bench bpf fuzz lint clippy oldest-rust deny clean packages
 
 help:
 	@echo "make demo      two gateways, two sites and the internet on this machine: raise it, use it, check it, remove it"
@@ -17,7 +17,9 @@ help:
 	@echo "make build     target/release/vita"
 	@echo "make bench     how fast it all is: a table, a document and a plot in target/bench (six minutes and the build; AF_XDP as root)"
 	@echo "make fuzz      one minute of random input for each parser and for the whole packet path (needs a nightly toolchain and cargo-fuzz)"
-	@echo "make lint      formatting, clippy and documentation, warnings are errors"
+	@echo "make lint      formatting, clippy (of benches, too) and documentation, warnings are errors"
+	@echo "make oldest-rust   whether the oldest Rust that Cargo.toml promises still compiles it (needs that toolchain)"
+	@echo "make deny      licences, bans and sources of dependencies by deny.toml (needs cargo-deny)"
 	@echo "make bpf       rebuild the XDP program (the built object is in the repository; only needed after a change)"
 	@echo "make clean     remove what was built"
 	@echo
@@ -83,6 +85,19 @@ lint clippy: packages
 	$(CARGO) fmt --check --manifest-path tests/libxdp/Cargo.toml
 	$(CARGO) clippy $(LIBXDP) --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --lib
+
+# The version in Cargo.toml. In a directory of its own, so that nothing is built again for the usual toolchain.
+OLDEST_RUST := $(shell sed -n 's/^rust-version = "\(.*\)".*/\1/p' Cargo.toml)
+oldest-rust:
+	@RUSTUP_AUTO_INSTALL=0 $(CARGO) +$(OLDEST_RUST) --version >/dev/null 2>&1 || { \
+	  echo "make oldest-rust: Rust $(OLDEST_RUST) is not on this machine; to have it: rustup toolchain install $(OLDEST_RUST)" >&2; exit 1; }
+	$(CARGO) +$(OLDEST_RUST) check --locked --all-targets --target-dir target/oldest-rust
+
+# Advisories change without any change of ours, so they are no reason for CI to fail.
+deny:
+	@$(CARGO) deny --version >/dev/null 2>&1 || { \
+	  echo "make deny: cargo-deny is not on this machine; to have it: cargo install --locked cargo-deny" >&2; exit 1; }
+	$(CARGO) deny --locked check licenses bans sources
 
 clean:
 	$(CARGO) clean
