@@ -7,29 +7,29 @@ use std::time::Duration;
 
 /// Wake-up descriptor (eventfd): wakes a thread that sleeps in [`poll`] with this descriptor among others.
 #[derive(Debug)]
-pub struct Doorbell(OwnedFd);
+pub struct EventFd(OwnedFd);
 
-impl Doorbell {
-    pub fn new() -> io::Result<Doorbell> {
+impl EventFd {
+    pub fn new() -> io::Result<EventFd> {
         // SAFETY: no pointers; a descriptor that comes back is nobody else's.
         unsafe {
             let fd = libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC);
-            if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(Doorbell(OwnedFd::from_raw_fd(fd))) }
+            if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(EventFd(OwnedFd::from_raw_fd(fd))) }
         }
     }
 
-    /// Wakes whoever sleeps, or keeps from sleeping who is about to.
-    pub fn ring(&self) {
+    /// Wakes the thread; one that is about to sleep does not.
+    pub fn notify(&self) {
         let one = 1u64.to_ne_bytes();
-        // SAFETY: the buffer is as long as said. It cannot fail but by having been rung 2^64 times unheard.
+        // SAFETY: the buffer is as long as said. It fails only if the counter overflows at 2^64.
         unsafe { libc::write(self.0.as_raw_fd(), one.as_ptr().cast(), one.len()) };
     }
 
-    /// Forgets the rings so far.
-    pub fn hush(&self) {
-        let mut rings = [0u8; 8];
+    /// Resets the descriptor: it is not readable until the next `notify`.
+    pub fn clear(&self) {
+        let mut count = [0u8; 8];
         // SAFETY: the buffer is as long as said. Nothing to read is no error here.
-        unsafe { libc::read(self.0.as_raw_fd(), rings.as_mut_ptr().cast(), rings.len()) };
+        unsafe { libc::read(self.0.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
     }
 
     pub fn fd(&self) -> RawFd {
@@ -72,14 +72,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bell_rung_before_the_sleep_is_heard() {
-        let bell = Doorbell::new().unwrap();
-        let mut fds = [readable(bell.fd())];
+    fn a_notification_before_poll_wakes_it() {
+        let wakeup = EventFd::new().unwrap();
+        let mut fds = [readable(wakeup.fd())];
         assert!(!poll(&mut fds, Some(Duration::ZERO)).unwrap());
-        bell.ring();
-        bell.ring();
+        wakeup.notify();
+        wakeup.notify();
         assert!(poll(&mut fds, None).unwrap());
-        bell.hush();
+        wakeup.clear();
         assert!(!poll(&mut fds, Some(Duration::ZERO)).unwrap());
     }
 }

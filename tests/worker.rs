@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A worker on a veth pair: that it begins, ends, obeys, and sleeps when there is nothing to do. Needs root.
+//! A worker on a veth pair: that it begins, ends, runs commands, and sleeps when there is nothing to do. Needs root.
 
 use crate::support::netns::Netns;
 use crate::support::site;
@@ -10,7 +10,7 @@ use vita::clock::Instant;
 use vita::count::Counters;
 use vita::device::Attachment;
 use vita::stage::Datagram;
-use vita::wait::Doorbell;
+use vita::wait::EventFd;
 use vita::worker::{Command, Worker, WorkerPlacement};
 use vita::xdp::Device;
 
@@ -19,9 +19,9 @@ fn worker(queue: u16, device: Option<Device>) -> (Worker, Arc<Counters>) {
     let counters = Arc::new(Counters::default());
     let public = device.map(|device| Attachment { device, queue: 0 });
     let seat = WorkerPlacement { queue, private: None, public, cpu: None, busywait: false, realtime: false };
-    let bell = Arc::new(Doorbell::new().unwrap());
+    let wakeup = Arc::new(EventFd::new().unwrap());
     (
-        Worker::start(seat, site::plan(31, 32), counters.clone(), bell, Duration::from_secs(3)).unwrap(),
+        Worker::start(seat, site::plan(31, 32), counters.clone(), wakeup, Duration::from_secs(3)).unwrap(),
         counters,
     )
 }
@@ -94,7 +94,7 @@ fn a_worker_may_end_before_it_begins_and_while_packets_wait() {
         realtime: false,
     };
     let mut waiting =
-        Worker::start(seat, plan, counters, Arc::new(Doorbell::new().unwrap()), Duration::ZERO).unwrap();
+        Worker::start(seat, plan, counters, Arc::new(EventFd::new().unwrap()), Duration::ZERO).unwrap();
     waiting.command(datagram());
     waiting.begin();
     assert!(waiting.settle(Duration::from_secs(10)));

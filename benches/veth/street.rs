@@ -17,7 +17,7 @@ use vita::graph::{Graph, Interface, InterfaceAddress, Plan};
 use vita::route::{PeerNumber, PrefixTable, SpiTable};
 use vita::sa::{Key, SaParameters};
 use vita::stage::{Resolved, Tunnel};
-use vita::wait::Doorbell;
+use vita::wait::EventFd;
 use vita::wire::Mac;
 use vita::wire::ethernet::{self, ETHERTYPE_IPV4};
 use vita::wire::ipv4;
@@ -203,9 +203,9 @@ fn start_worker(plan: Plan) -> (Worker, Arc<Counters>, Vec<Program>) {
             program
         })
         .collect();
-    let bell = Arc::new(Doorbell::new().expect("a descriptor is free"));
-    let mut worker =
-        Worker::start(seat, plan, counters.clone(), bell, Duration::from_secs(3)).expect("the worker starts");
+    let wakeup = Arc::new(EventFd::new().expect("a descriptor is free"));
+    let mut worker = Worker::start(seat, plan, counters.clone(), wakeup, Duration::from_secs(3))
+        .expect("the worker starts");
     for (program, bound) in programs.iter().zip([&worker.private, &worker.public]) {
         let socket = &bound.as_ref().expect("both devices are there").socket;
         program.register(0, socket).expect("the queue has a place in the program");

@@ -13,7 +13,7 @@
 
 use super::ledger::{Found, Job, Name, Record};
 use crate::process;
-use crate::wait::Doorbell;
+use crate::wait::EventFd;
 use blake2::{Blake2s256, Digest};
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
@@ -34,8 +34,8 @@ pub struct Ceilings {
 }
 
 impl Ceilings {
-    /// Reads the ledger of a state directory that exists, and starts to write it. The bell is rung when a job is done.
-    pub fn open(directory: &Path, bell: Arc<Doorbell>) -> io::Result<(Ceilings, Found)> {
+    /// Reads the ledger of a state directory that exists, and starts to write it. Notifies `wakeup` after each job.
+    pub fn open(directory: &Path, wakeup: Arc<EventFd>) -> io::Result<(Ceilings, Found)> {
         let found = read(directory)?;
         let (jobs, jobs_of_writer) = mpsc::channel();
         let (done_by_writer, done) = mpsc::channel();
@@ -48,7 +48,7 @@ impl Ceilings {
                 if !store.write_until(&job, &is_stopped) || done_by_writer.send(()).is_err() {
                     return;
                 }
-                bell.ring();
+                wakeup.notify();
             }
         })?;
         Ok((Ceilings { jobs: Some(jobs), done, stop, writer: Some(writer) }, found))
@@ -263,7 +263,7 @@ mod tests {
     }
 
     fn open(directory: &Path) -> (Ceilings, Found) {
-        Ceilings::open(directory, Arc::new(Doorbell::new().unwrap())).unwrap()
+        Ceilings::open(directory, Arc::new(EventFd::new().unwrap())).unwrap()
     }
 
     fn job(records: Vec<Record>, replaces: bool) -> Job {

@@ -148,7 +148,7 @@ impl Supervisor {
         let is_first = matches!(kind, Kind::First);
         let survey = move || Survey::of(candidate.config(), &options, &known, is_first, programs);
         let mut change = Change::new(kind, document);
-        match Job::start(&self.bell, survey) {
+        match Job::start(&self.wakeup, survey) {
             Ok(job) => self.change = Some(UnderWay { change, stage: Stage::Survey(job) }),
             Err(error) => {
                 change.failed = Some(error.into());
@@ -222,7 +222,7 @@ impl Supervisor {
     /// Has workers end, and counts what they have counted as long as that takes.
     fn halt(&mut self, mut queues: Vec<Queue>) -> std::io::Result<Job<Vec<Queue>>> {
         self.leaving.extend(queues.iter().map(Queue::counters));
-        Job::start(&self.bell, move || {
+        Job::start(&self.wakeup, move || {
             queues.iter().for_each(Queue::ask_to_stop);
             queues.iter_mut().for_each(Queue::halt);
             queues
@@ -267,7 +267,7 @@ impl Supervisor {
             let Some(plan) = prepared.next.plans.remove(&seat.queue) else { continue };
             let is_needed = !change.kind.is_lenient() && !survey.layout.is_optional(seat.queue);
             let patience = if is_needed { PATIENCE } else { SHORT_PATIENCE };
-            match Starting::begin(seat, plan, &self.bell, patience) {
+            match Starting::begin(seat, plan, &self.wakeup, patience) {
                 Ok(starting) => prepared.starting.push(starting),
                 Err(error) if is_needed => {
                     self.discard(&prepared);
@@ -324,7 +324,7 @@ impl Supervisor {
         }
         if !useless.is_empty() {
             // What they counted is nothing; nobody waits for their end.
-            let _ = Job::start(&self.bell, move || drop(useless));
+            let _ = Job::start(&self.wakeup, move || drop(useless));
         }
 
         // Only now, because the answer to what one worker asks for may lead to another.
@@ -343,7 +343,7 @@ impl Supervisor {
         // The table was copied while these still ran.
         gone.iter().for_each(|number| self.running.handoffs.leave(*number));
         if begun_any {
-            self.acquaint();
+            self.set_wakeups();
         }
         for (place, program) in std::mem::replace(&mut self.running.programs, survey.programs) {
             if !self.running.programs.contains_key(&place) {
@@ -421,7 +421,7 @@ impl Supervisor {
         self.running.queues.values().all(|queue| queue.is_settled() || queue.is_dead())
     }
 
-    /// Whether the change waits for something that no bell tells of.
+    /// Whether the change waits for something that wakes nobody.
     pub(super) fn is_settling(&self) -> bool {
         matches!(&self.change, Some(UnderWay { stage: Stage::Withdraw(_) | Stage::Settle(_), .. }))
     }
@@ -457,7 +457,7 @@ impl Supervisor {
             (listeners, unpinned.and(pinned))
         };
         // Should no thread be had, programs are detached when they are dropped.
-        Job::start(&self.bell, work).ok()
+        Job::start(&self.wakeup, work).ok()
     }
 
     fn end(&mut self, now: Instant, change: Change, end: End) {

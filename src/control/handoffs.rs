@@ -3,8 +3,8 @@
 
 use crate::stage::handoff::PLACES;
 use crate::stage::{Handoff, Mailbox, Owners};
-use crate::wait::Doorbell;
-use crate::worker::Bells;
+use crate::wait::EventFd;
+use crate::worker::Wakeups;
 use std::sync::Arc;
 
 /// What all workers share for hand-off. The place of a worker is its queue number less one.
@@ -51,16 +51,16 @@ impl Handoffs {
     }
 }
 
-/// Bells by the place of the worker that they wake.
-pub fn bells<'a>(workers: impl Iterator<Item = (u16, &'a Arc<Doorbell>)>) -> Bells {
-    let mut bells = Bells::new();
-    for (place, bell) in workers.filter_map(|(queue, bell)| Some((usize::from(place(queue)?), bell))) {
-        if bells.len() <= place {
-            bells.resize(place + 1, None);
+/// Wakeups by the place of the worker that they wake.
+pub fn wakeups<'a>(workers: impl Iterator<Item = (u16, &'a Arc<EventFd>)>) -> Wakeups {
+    let mut wakeups = Wakeups::new();
+    for (place, wakeup) in workers.filter_map(|(queue, wakeup)| Some((usize::from(place(queue)?), wakeup))) {
+        if wakeups.len() <= place {
+            wakeups.resize(place + 1, None);
         }
-        bells[place] = Some(bell.clone());
+        wakeups[place] = Some(wakeup.clone());
     }
-    bells
+    wakeups
 }
 
 fn place(queue: u16) -> Option<u8> {
@@ -94,9 +94,9 @@ mod tests {
         assert_eq!(alone.of(3).place, None);
         let many = Handoffs::default().for_workers(vec![1, 64, 65, 700], 10);
         assert_eq!([1, 64, 65, 700].map(|queue| many.of(queue).place), [Some(0), Some(63), None, None]);
-        let bell = Arc::new(Doorbell::new().unwrap());
-        let bells = bells([(64, &bell), (65, &bell), (2, &bell)].into_iter());
-        assert_eq!(bells.len(), 64);
-        assert_eq!(bells.iter().flatten().count(), 2);
+        let wakeup = Arc::new(EventFd::new().unwrap());
+        let wakeups = wakeups([(64, &wakeup), (65, &wakeup), (2, &wakeup)].into_iter());
+        assert_eq!(wakeups.len(), 64);
+        assert_eq!(wakeups.iter().flatten().count(), 2);
     }
 }

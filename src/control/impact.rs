@@ -36,7 +36,7 @@ impl Supervisor {
     pub fn preview(&self, candidate: &Document) -> io::Result<Job<Result<Layout, ApplyError>>> {
         let (candidate, options, known) =
             (candidate.clone(), self.options.clone(), self.running.known(self.watch.seen()));
-        Job::start(&self.bell, move || Layout::of(candidate.config(), &options, &known))
+        Job::start(&self.wakeup, move || Layout::of(candidate.config(), &options, &known))
     }
 
     /// What [`Supervisor::begin`] would do.

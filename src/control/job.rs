@@ -3,7 +3,7 @@
 //! the result and never waits for it.
 
 use crate::process;
-use crate::wait::Doorbell;
+use crate::wait::EventFd;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, TryRecvError};
@@ -22,13 +22,13 @@ pub enum Progress<T> {
 }
 
 impl<T: Send + 'static> Job<T> {
-    /// Starts the work. The bell rings when the result is there.
-    pub fn start(bell: &Arc<Doorbell>, work: impl FnOnce() -> T + Send + 'static) -> io::Result<Job<T>> {
+    /// Starts the work. Notifies `wakeup` when the result is there.
+    pub fn start(wakeup: &Arc<EventFd>, work: impl FnOnce() -> T + Send + 'static) -> io::Result<Job<T>> {
         let (sender, result) = mpsc::sync_channel(1);
-        let ring = RingAtEnd(bell.clone());
+        let notify = NotifyAtEnd(wakeup.clone());
         std::thread::Builder::new().name(NAME.to_string()).spawn(move || {
             // Dropped after the sender, so that the listener also finds out about a panic.
-            let _ring = ring;
+            let _notify = notify;
             let sender = sender;
             let result = work();
             // The stack is given to another thread later, with the keys that went over it.
@@ -49,11 +49,11 @@ impl<T: Send + 'static> Job<T> {
     }
 }
 
-struct RingAtEnd(Arc<Doorbell>);
+struct NotifyAtEnd(Arc<EventFd>);
 
-impl Drop for RingAtEnd {
+impl Drop for NotifyAtEnd {
     fn drop(&mut self) {
-        self.0.ring();
+        self.0.notify();
     }
 }
 
@@ -66,11 +66,11 @@ mod tests {
     use crate::wait::{poll, readable};
     use std::time::Duration;
 
-    /// Waits for the bell and gives what there is then.
+    /// Waits for the notification and returns the result of that moment.
     fn outcome<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Progress<T> {
-        let bell = Arc::new(Doorbell::new().unwrap());
-        let job = Job::start(&bell, work).unwrap();
-        assert!(poll(&mut [readable(bell.fd())], Some(Duration::from_secs(60))).unwrap());
+        let wakeup = Arc::new(EventFd::new().unwrap());
+        let job = Job::start(&wakeup, work).unwrap();
+        assert!(poll(&mut [readable(wakeup.fd())], Some(Duration::from_secs(60))).unwrap());
         job.poll()
     }
 
@@ -82,12 +82,12 @@ mod tests {
 
     #[test]
     fn nobody_waits_for_work_under_way() {
-        let bell = Arc::new(Doorbell::new().unwrap());
+        let wakeup = Arc::new(EventFd::new().unwrap());
         let (release, released) = mpsc::channel::<()>();
-        let job = Job::start(&bell, move || released.recv().is_ok()).unwrap();
+        let job = Job::start(&wakeup, move || released.recv().is_ok()).unwrap();
         assert!(matches!(job.poll(), Progress::Running));
         release.send(()).unwrap();
-        assert!(poll(&mut [readable(bell.fd())], Some(Duration::from_secs(60))).unwrap());
+        assert!(poll(&mut [readable(wakeup.fd())], Some(Duration::from_secs(60))).unwrap());
         assert!(matches!(job.poll(), Progress::Done(true)));
     }
 }

@@ -10,7 +10,7 @@ use super::ledger::Ledger;
 use super::{ApplyError, Supervisor};
 use crate::clock::Instant;
 use crate::config::Config;
-use crate::wait::Doorbell;
+use crate::wait::EventFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,8 +39,8 @@ impl Default for Memory {
 }
 
 impl Memory {
-    pub fn in_directory(directory: &Path, bell: Arc<Doorbell>) -> Memory {
-        let (ledger, ceilings) = match Ceilings::open(directory, bell) {
+    pub fn in_directory(directory: &Path, wakeup: Arc<EventFd>) -> Memory {
+        let (ledger, ceilings) = match Ceilings::open(directory, wakeup) {
             Ok((ceilings, found)) => (Ledger::on_disk(found), Some(ceilings)),
             Err(error) => {
                 tracing::warn!(

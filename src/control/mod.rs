@@ -14,7 +14,7 @@
 //! way (`reroute`). [`Transactions`] is around it: the configurations of the past, and those on trial. What cannot be
 //! applied is found out before anything changes (devices, programs, plans); should a worker not start after that, the
 //! configuration before is put back, and workers that stay have not noticed.
-//! [`Supervisor::service`] is called whenever the bell has rung or the deadline has passed: it carries datagrams
+//! [`Supervisor::service`] is called whenever the eventfd is readable or the deadline has passed: it carries datagrams
 //! between workers and key managers, keeps SA lifetimes, writes the log, goes on with a change, restarts a worker that
 //! died, and follows the interfaces: one that is deleted stops its workers until it is back, a change of its MTU or
 //! address is taken over. What neighbours announce to everyone reaches the kernel, not a worker: `listeners` hands it
@@ -59,7 +59,7 @@ use crate::clock::Instant;
 use crate::config::{Config, Document, LiveAssociation, Rejected, State};
 use crate::count::{Counters, KeyManager as KeyCounters, Totals};
 use crate::device::{BindError, DeviceError, PinError, Program, ProgramError};
-use crate::wait::{Doorbell, poll, readable};
+use crate::wait::{EventFd, poll, readable};
 use crate::wire::ip::Family;
 use crate::worker::StartError;
 use change::UnderWay;
@@ -109,7 +109,7 @@ pub struct Supervisor {
     discarded: Vec<Arc<Program>>,
     /// What was gone over to, until devices have been told.
     switched: Option<Layout>,
-    bell: Arc<Doorbell>,
+    wakeup: Arc<EventFd>,
     memory: Memory,
     /// What workers and key managers counted that are no more.
     past: Totals,
@@ -171,12 +171,12 @@ impl ApplyError {
 impl Supervisor {
     /// A supervisor of nothing, as before any configuration.
     pub fn new(options: Options) -> io::Result<Supervisor> {
-        let bell = Arc::new(Doorbell::new()?);
+        let wakeup = Arc::new(EventFd::new()?);
         Ok(Supervisor {
             options,
             running: Running::nothing(),
             guard: Guard::default(),
-            watch: Watch::start(bell.clone())?,
+            watch: Watch::start(wakeup.clone())?,
             waiting: BTreeMap::new(),
             change: None,
             outcome: None,
@@ -184,7 +184,7 @@ impl Supervisor {
             discarded: Vec::new(),
             switched: None,
             listeners: Listeners::default(),
-            bell,
+            wakeup,
             memory: Memory::default(),
             past: Totals::default(),
             ran: false,
@@ -196,7 +196,7 @@ impl Supervisor {
 
     /// Keeps in this directory, beside the history, which sequence numbers of configured keys are used.
     pub fn remember_in(&mut self, directory: &Path) {
-        self.memory = Memory::in_directory(directory, self.bell.clone());
+        self.memory = Memory::in_directory(directory, self.wakeup.clone());
     }
 
     /// Keeps no such thing, because there is nowhere to keep it: configured keys need a sequence-number.
@@ -219,7 +219,7 @@ impl Supervisor {
             }
             let now = Instant::now();
             let timeout = self.deadline(now).saturating_duration_since(now);
-            poll(&mut [readable(self.bell())], Some(timeout))?;
+            poll(&mut [readable(self.wakeup())], Some(timeout))?;
             self.service(Instant::now());
             self.look_after_workers(Instant::now());
         }
@@ -255,22 +255,22 @@ impl Supervisor {
     }
 
     /// Tells all workers how to wake each other.
-    fn acquaint(&mut self) {
-        let bells =
-            handoffs::bells(self.running.queues.iter().map(|(number, queue)| (*number, queue.bell())));
+    fn set_wakeups(&mut self) {
+        let wakeups =
+            handoffs::wakeups(self.running.queues.iter().map(|(number, queue)| (*number, queue.wakeup())));
         for queue in self.running.queues.values_mut() {
-            queue.acquaint(bells.clone());
+            queue.set_wakeups(wakeups.clone());
         }
     }
 
-    /// Begins work that may take its time; the bell rings at its end.
+    /// Begins work that may take its time; the control thread is woken at its end.
     pub fn job<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<Job<T>> {
-        Job::start(&self.bell, work)
+        Job::start(&self.wakeup, work)
     }
 
     /// Readable when a worker has something to say.
-    pub fn bell(&self) -> RawFd {
-        self.bell.fd()
+    pub fn wakeup(&self) -> RawFd {
+        self.wakeup.fd()
     }
 
     /// Readable when a neighbour has said something to everyone.
@@ -278,7 +278,7 @@ impl Supervisor {
         self.listeners.fds()
     }
 
-    /// When [`Supervisor::service`] is due even if the bell has not rung.
+    /// When [`Supervisor::service`] is due even if nothing has woken the control thread.
     pub fn deadline(&self, now: Instant) -> Instant {
         let is_soon = self.is_settling() || self.running.queues.values().any(Queue::has_backlog);
         let look = now + if is_soon { ASK_AGAIN } else { LOOK_EVERY };
@@ -288,7 +288,7 @@ impl Supervisor {
 
     /// Does what has come up.
     pub fn service(&mut self, now: Instant) {
-        self.bell.hush();
+        self.wakeup.clear();
         for queue in self.running.queues.values_mut() {
             queue.service(now, &self.running.numbers, &mut self.log);
         }

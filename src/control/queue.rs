@@ -17,9 +17,9 @@ use crate::device::{Mode, Program};
 use crate::exchange::{self, KeyManager, Output, Settings};
 use crate::graph::{Interface, Plan, Reroute};
 use crate::stage::{Datagram, Event, Overheard, Resolved};
-use crate::wait::Doorbell;
+use crate::wait::EventFd;
 use crate::wire::ip::Family;
-use crate::worker::{Bells, Command, StartError, Worker, WorkerPlacement};
+use crate::worker::{Command, StartError, Wakeups, Worker, WorkerPlacement};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -58,16 +58,16 @@ impl Starting {
     pub fn begin(
         seat: &WorkerPlacement,
         plan: Plan,
-        bell: &Arc<Doorbell>,
+        wakeup: &Arc<EventFd>,
         patience: Duration,
     ) -> Result<Starting, ApplyError> {
         let room = plan.associations.as_ref().map_or(0, |table| table.capacity());
         let (tables, next_hops) = (Tables::of(&plan), next_hops(&plan));
         let counters = Arc::new(Counters::default());
-        let (seat, own) = (seat.clone(), (seat.clone(), counters.clone(), bell.clone()));
-        let job = Job::start(bell, move || {
-            let (seat, counters, bell) = own;
-            Worker::start(seat, plan, counters, bell, patience)
+        let (seat, own) = (seat.clone(), (seat.clone(), counters.clone(), wakeup.clone()));
+        let job = Job::start(wakeup, move || {
+            let (seat, counters, wakeup) = own;
+            Worker::start(seat, plan, counters, wakeup, patience)
         })?;
         Ok(Starting { seat, counters, room, tables, next_hops, job })
     }
@@ -121,13 +121,13 @@ impl Queue {
     }
 
     /// What wakes the worker.
-    pub fn bell(&self) -> &Arc<Doorbell> {
-        self.worker.bell()
+    pub fn wakeup(&self) -> &Arc<EventFd> {
+        self.worker.wakeup()
     }
 
     /// Tells the worker how to wake the others.
-    pub fn acquaint(&mut self, bells: Bells) {
-        self.worker.command(Command::Acquaint(bells));
+    pub fn set_wakeups(&mut self, wakeups: Wakeups) {
+        self.worker.command(Command::SetWakeups(wakeups));
         self.worker.wake();
     }
 

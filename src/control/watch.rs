@@ -2,14 +2,14 @@
 //! Follows the interfaces: they go and come back, and change, while the gateway runs.
 //!
 //! A thread of its own asks the kernel, because the answer may take seconds: such questions wait for whoever
-//! configures any interface at that moment (the kernel's rtnl lock). It rings the control thread's bell when something
+//! configures any interface at that moment (the kernel's rtnl lock). It wakes the control thread when something
 //! is different. It asks again and again instead of waiting for notifications: there is none when somebody detaches an
 //! XDP program.
 
 use super::devices::{self, DeviceId, Devices};
 use crate::device::{Device, Program};
 use crate::process;
-use crate::wait::Doorbell;
+use crate::wait::EventFd;
 use crate::wire::Mac;
 use std::collections::BTreeMap;
 use std::io;
@@ -43,12 +43,12 @@ struct State {
 
 impl Watch {
     /// Starts the thread, with nothing to look at yet.
-    pub fn start(bell: Arc<Doorbell>) -> io::Result<Watch> {
+    pub fn start(wakeup: Arc<EventFd>) -> io::Result<Watch> {
         let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() });
         let watched = shared.clone();
         let watch = move || {
             process::limit();
-            watched.watch(&bell);
+            watched.watch(&wakeup);
         };
         std::thread::Builder::new().name(NAME.to_string()).spawn(watch)?;
         Ok(Watch { seen: Devices::new(), shared })
@@ -116,7 +116,7 @@ impl Shared {
     }
 
     /// The thread.
-    fn watch(&self, bell: &Doorbell) {
+    fn watch(&self, wakeup: &EventFd) {
         let mut last = Devices::new();
         let mut state = self.lock();
         loop {
@@ -150,7 +150,7 @@ impl Shared {
                 state.is_detached |= is_detached;
                 if is_new {
                     state.found = (devices != known).then_some(devices);
-                    bell.ring();
+                    wakeup.notify();
                 }
             }
         }

@@ -135,7 +135,7 @@ pub fn run(options: Options) -> Result<(), DaemonError> {
         fds.clear();
         fds.extend(generation.iter().map(|generation| readable(generation.fd())));
         fds.push(readable(signals.arrival.as_raw_fd()));
-        fds.push(readable(transactions.supervisor.bell()));
+        fds.push(readable(transactions.supervisor.wakeup()));
         fds.extend(transactions.supervisor.neighbours().map(readable));
         // Who asks at once is answered from the configuration of the start.
         let is_open = daemon.owner != Owner::Start || began.elapsed() > START_PATIENCE;

@@ -76,7 +76,7 @@ fn install(filter: &BpfProgram) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Waiting, AF_XDP, the doorbells, the clock where it is no vDSO call; what the allocator does; what ends a thread.
+/// Waiting, AF_XDP, eventfd, the clock where it is no vDSO call; what the allocator does; what ends a thread.
 const LOOP: &[i64] = &[
     #[cfg(target_arch = "x86_64")]
     libc::SYS_poll,

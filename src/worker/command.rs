@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the control thread tells a worker, and what comes back to be freed.
+//! Commands to a worker, and the memory that it returns to be freed.
 
 use crate::esp::OutboundSa;
 use crate::graph::{Leftover, Plan, Reroute};
 use crate::route::PeerNumber;
 use crate::stage::{Datagram, Overheard, SadEntry};
-use crate::wait::Doorbell;
+use crate::wait::EventFd;
 use std::sync::Arc;
 
-/// What the control thread tells a worker.
+/// A command from the control thread to a worker.
 pub enum Command {
     Replan(Box<Plan>),
     Reroute(Box<Reroute>),
@@ -28,20 +28,20 @@ pub enum Command {
     Send(Datagram),
     /// Tells the neighbours where this gateway is.
     Announce,
-    /// What a neighbour has told everyone.
+    /// A frame that a neighbour sent to all, passed on by the control thread.
     Hear(Overheard),
-    /// How to wake the other workers, by their place.
-    Acquaint(Bells),
+    /// Sets the descriptors that wake the other workers.
+    SetWakeups(Wakeups),
 }
 
-/// The bells of all workers, by their place.
-pub type Bells = Vec<Option<Arc<Doorbell>>>;
+/// The wake-up descriptors of all workers, indexed by handoff place.
+pub type Wakeups = Vec<Option<Arc<EventFd>>>;
 
-/// What a worker has no more use for.
+/// Memory that a worker no longer needs; the control thread frees it.
 pub enum Retired {
     Plan(Leftover),
     Routes(Box<Reroute>),
     Inbound(Box<SadEntry>),
     Outbound(Box<OutboundSa>),
-    Bells(Bells),
+    Wakeups(Wakeups),
 }

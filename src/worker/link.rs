@@ -5,7 +5,7 @@ use super::command::{Command, Retired};
 use super::inbox::Inbox;
 use crate::count::Counters;
 use crate::stage::Event;
-use crate::wait::Doorbell;
+use crate::wait::EventFd;
 use crossbeam::queue::ArrayQueue;
 use std::io;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 pub struct Link {
     pub(super) commands: ArrayQueue<Command>,
     /// Commands carried out so far.
-    pub(super) obeyed: AtomicU64,
+    pub(super) completed: AtomicU64,
     pub retired: ArrayQueue<Retired>,
     pub exchange: Inbox,
     pub events: ArrayQueue<Event>,
@@ -26,17 +26,17 @@ pub struct Link {
     pub(super) begin: AtomicBool,
     pub(super) stop: AtomicBool,
     /// Wakes the worker.
-    pub(super) bell: Arc<Doorbell>,
+    pub(super) wakeup: Arc<EventFd>,
     /// Wakes the control thread; one for all workers.
-    pub(super) control: Arc<Doorbell>,
+    pub(super) control: Arc<EventFd>,
 }
 
 impl Link {
     /// Empty rings. `control` wakes the control thread.
-    pub(super) fn new(counters: Arc<Counters>, control: Arc<Doorbell>) -> io::Result<Link> {
+    pub(super) fn new(counters: Arc<Counters>, control: Arc<EventFd>) -> io::Result<Link> {
         Ok(Link {
             commands: ArrayQueue::new(COMMANDS),
-            obeyed: AtomicU64::new(0),
+            completed: AtomicU64::new(0),
             retired: ArrayQueue::new(COMMANDS),
             exchange: Inbox::default(),
             events: ArrayQueue::new(EVENTS),
@@ -44,7 +44,7 @@ impl Link {
             counters,
             begin: AtomicBool::new(false),
             stop: AtomicBool::new(false),
-            bell: Arc::new(Doorbell::new()?),
+            wakeup: Arc::new(EventFd::new()?),
             control,
         })
     }

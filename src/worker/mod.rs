@@ -17,7 +17,7 @@ mod inbox;
 mod link;
 mod thread;
 
-pub use command::{Bells, Command, Retired};
+pub use command::{Command, Retired, Wakeups};
 pub use inbox::Inbox;
 pub use link::Link;
 
@@ -26,7 +26,7 @@ use crate::count::Counters;
 use crate::device::{Attachment, BindError, Handle, PacketMemory};
 use crate::graph::Plan;
 use crate::process;
-use crate::wait::Doorbell;
+use crate::wait::EventFd;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::Ordering;
@@ -92,7 +92,7 @@ impl Worker {
         seat: WorkerPlacement,
         plan: Plan,
         counters: Arc<Counters>,
-        control: Arc<Doorbell>,
+        control: Arc<EventFd>,
         patience: Duration,
     ) -> Result<Worker, StartError> {
         let queue = seat.queue;
@@ -134,7 +134,7 @@ impl Worker {
     /// Frames lead to the worker now.
     pub fn begin(&self) {
         self.link.begin.store(true, Ordering::Release);
-        self.link.bell.ring();
+        self.link.wakeup.notify();
     }
 
     /// Hands over a command, without waiting: what the ring has no room for is kept for [`Worker::pump`].
@@ -150,7 +150,7 @@ impl Worker {
         while let Some(command) = self.backlog.pop_front() {
             if let Err(refused) = self.link.commands.push(command) {
                 self.backlog.push_front(refused);
-                self.link.bell.ring();
+                self.link.wakeup.notify();
                 let stuck_since = *self.stuck_since.get_or_insert_with(Instant::now);
                 self.lost |= stuck_since.elapsed() > STUCK || self.backlog.len() > BACKLOG;
                 if self.lost {
@@ -169,7 +169,7 @@ impl Worker {
 
     /// Whether all commands so far have been carried out.
     pub fn is_settled(&self) -> bool {
-        self.link.obeyed.load(Ordering::Acquire) >= self.commanded
+        self.link.completed.load(Ordering::Acquire) >= self.commanded
     }
 
     /// Hands over a command, or drops it when the ring is full: for commands that may be lost.
@@ -180,18 +180,18 @@ impl Worker {
     }
 
     /// What wakes the worker.
-    pub fn bell(&self) -> &Arc<Doorbell> {
-        &self.link.bell
+    pub fn wakeup(&self) -> &Arc<EventFd> {
+        &self.link.wakeup
     }
 
     /// Has the control thread come again.
     pub fn call_again(&self) {
-        self.link.control.ring();
+        self.link.control.notify();
     }
 
     /// Has the worker look at its commands.
     pub fn wake(&self) {
-        self.link.bell.ring();
+        self.link.wakeup.notify();
     }
 
     /// Waits until all commands so far are carried out; false if the worker is dead or does not get to it in time. For
@@ -212,7 +212,7 @@ impl Worker {
     /// Tells the thread to end, without waiting for it.
     pub fn ask_to_stop(&self) {
         self.link.stop.store(true, Ordering::Release);
-        self.link.bell.ring();
+        self.link.wakeup.notify();
     }
 
     /// Has the thread end, and waits for that. Belongs where there is time.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The thread of a worker: its queues, its graph, and the loop around them.
 
-use super::command::{Bells, Command, Retired};
+use super::command::{Command, Retired, Wakeups};
 use super::inbox::Shares;
 use super::link::Link;
 use super::{StartError, WorkerPlacement};
@@ -24,7 +24,7 @@ pub(super) struct Running {
     public: Box<dyn Queue>,
     shares: Shares,
     /// Of the other workers.
-    bells: Bells,
+    wakeups: Wakeups,
     busywait: bool,
 }
 
@@ -59,8 +59,8 @@ impl Running {
         let handles = [handle(&*private)?, handle(&*public)?];
         let graph = Graph::new(memory.pool().clone(), link.counters.clone(), aead::preferred(), plan);
         let busywait = seat.busywait;
-        let (shares, bells) = (Shares::default(), Vec::new());
-        Ok((Running { link, graph, private, public, shares, bells, busywait }, handles))
+        let (shares, wakeups) = (Shares::default(), Vec::new());
+        Ok((Running { link, graph, private, public, shares, wakeups, busywait }, handles))
     }
 
     /// The loop of the thread, until it is told to stop.
@@ -71,7 +71,7 @@ impl Running {
         let mut publish_at_ns = 0;
         while !self.link.stop.load(Ordering::Acquire) {
             let now_ns = Instant::now().as_nanos();
-            let mut work = self.obey(now_ns);
+            let mut work = self.run_commands(now_ns);
             work += self.graph.outbound(now_ns, &mut self.private, &mut self.public);
             work += self.graph.handed_over(now_ns, &mut self.private, &mut self.public);
             let (inbox, shares) = (&self.link.exchange, &mut self.shares);
@@ -85,7 +85,7 @@ impl Running {
             self.private.flush();
             self.public.flush();
             if delivered | self.report() {
-                self.link.control.ring();
+                self.link.control.notify();
             }
             if self.graph.handed != 0 {
                 self.wake_owners();
@@ -103,8 +103,8 @@ impl Running {
         }
     }
 
-    /// Carries out what has been commanded.
-    fn obey(&mut self, now_ns: u64) -> usize {
+    /// Carries out all waiting commands, and returns how many there were.
+    fn run_commands(&mut self, now_ns: u64) -> usize {
         let mut count = 0;
         while let Some(command) = self.link.commands.pop() {
             let retired = match command {
@@ -125,7 +125,9 @@ impl Running {
                     self.graph.send_dummy(now_ns, peer, &mut self.public);
                     None
                 }
-                Command::Acquaint(bells) => Some(Retired::Bells(std::mem::replace(&mut self.bells, bells))),
+                Command::SetWakeups(wakeups) => {
+                    Some(Retired::Wakeups(std::mem::replace(&mut self.wakeups, wakeups)))
+                }
                 Command::Send(datagram) => {
                     self.graph.send_datagram(now_ns, &datagram, &mut self.public);
                     None
@@ -138,7 +140,7 @@ impl Running {
             count += 1;
         }
         if count > 0 {
-            self.link.obeyed.fetch_add(count as u64, Ordering::Release);
+            self.link.completed.fetch_add(count as u64, Ordering::Release);
         }
         count
     }
@@ -148,9 +150,9 @@ impl Running {
     fn wake_owners(&mut self) {
         let mut places = std::mem::take(&mut self.graph.handed);
         while places != 0 {
-            // One whose bell is not known yet looks into its mailbox when it wakes up.
-            if let Some(Some(bell)) = self.bells.get(places.trailing_zeros() as usize) {
-                bell.ring();
+            // A worker without a known descriptor reads its mailbox when it wakes up.
+            if let Some(Some(wakeup)) = self.wakeups.get(places.trailing_zeros() as usize) {
+                wakeup.notify();
             }
             places &= places - 1;
         }
@@ -176,13 +178,13 @@ impl Running {
         let unsent = self.private.unsent() + self.public.unsent() > 0;
         let timeout = if unsent { timeout.min(OFFER_AGAIN) } else { timeout };
         let mut fds = arrayvec::ArrayVec::<_, 3>::new();
-        fds.push(readable(self.link.bell.fd()));
+        fds.push(readable(self.link.wakeup.fd()));
         fds.extend(self.private.fd().map(readable));
         fds.extend(self.public.fd().map(readable));
         // An error here means the same as being woken: look what there is.
         let _ = poll(&mut fds, Some(timeout));
-        if fds.first().is_some_and(|bell| bell.revents != 0) {
-            self.link.bell.hush();
+        if fds.first().is_some_and(|wakeup| wakeup.revents != 0) {
+            self.link.wakeup.clear();
         }
     }
 }
