@@ -4,6 +4,7 @@
 
 use super::devices::{self, DeviceId, Devices};
 use super::layout::OwnAddresses;
+use super::log::first_names;
 use crate::clock::Instant;
 use crate::config::{Config, Link};
 use crate::device::{Device, Offloads, PinError, Pins, Program, Unserved};
@@ -117,10 +118,9 @@ fn unserved_queues(device: &Device, in_use: &BTreeSet<u32>) -> Option<String> {
     if without.is_empty() {
         return None;
     }
-    let shown = without.iter().take(MOST_NAMED).map(u32::to_string).collect::<Vec<_>>().join(", ");
-    let more = if without.len() > MOST_NAMED { ", .." } else { "" };
+    let shown = first_names(&without, MOST_NAMED);
     let mut text = format!(
-        "interface {name} has {} queues, and no worker serves {shown}{more}: what arrives there is dropped \
+        "interface {name} has {} queues, and no worker serves {shown}: what arrives there is dropped \
          (unserved-packets)",
         queues.receiving
     );

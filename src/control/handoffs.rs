@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The rings between workers and the table of those that have SAs, as long as the set of workers stays the same.
+//! The rings between workers, and the table of the workers that own SAs. Rings last as long as the set of workers is the
+//! same.
 
 use crate::stage::handoff::PLACES;
 use crate::stage::{Handoff, Mailbox, Owners};
@@ -7,7 +8,7 @@ use crate::wait::EventFd;
 use crate::worker::Wakeups;
 use std::sync::Arc;
 
-/// What all workers share for hand-off. The place of a worker is its queue number less one.
+/// State that all workers share for hand-off. The place of a worker is its queue number less one.
 #[derive(Clone, Default)]
 pub struct Handoffs {
     queues: Vec<u16>,
@@ -16,7 +17,7 @@ pub struct Handoffs {
 }
 
 impl Handoffs {
-    /// For these workers and routes with numbers below `routes`; what there is already is kept as far as it fits.
+    /// For these workers and routes with numbers below `routes`. Reuses what fits.
     pub fn for_workers(&self, queues: Vec<u16>, routes: usize) -> Handoffs {
         let owners = if self.owners.capacity() < routes {
             let owners = Owners::new(routes);
@@ -36,7 +37,7 @@ impl Handoffs {
         Handoffs { queues, mailboxes, owners }
     }
 
-    /// What the worker of a queue is told.
+    /// The hand-off state of the worker of a queue.
     pub fn of(&self, queue: u16) -> Handoff {
         let is_alone = self.mailboxes.is_empty();
         let place = place(queue).filter(|_| !is_alone);

@@ -27,6 +27,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// How many configurations are kept.
 pub const KEPT: usize = 32;
 
+/// The configurations that ran, newest first.
 pub struct History {
     shared: Arc<Shared>,
     directory: Option<PathBuf>,
@@ -483,7 +484,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_told_as_everybody_else_tells_them() {
+    fn times_are_written_as_other_programs_write_them() {
         for (seconds, text) in [
             (0, "1970-01-01T00:00:00Z"),
             (951_782_400, "2000-02-29T00:00:00Z"),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Work that a device, a disk or another thread may hold up, done by a thread of its own. The control thread asks for
+//! Work that may block on a device, a disk or another thread, done by a thread of its own. The control thread polls for
 //! the result and never waits for it.
 
 use crate::process;
@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, TryRecvError};
 
-/// Work under way. A job that is dropped goes on to its end, and its result is dropped by its thread.
+/// Work on another thread. A job that is dropped goes on to its end, and its result is dropped by its thread.
 pub struct Job<T> {
     result: Receiver<T>,
 }
@@ -33,7 +33,7 @@ impl<T: Send + 'static> Job<T> {
             let result = work();
             // The stack is given to another thread later, with the keys that went over it.
             process::erase_stack();
-            // Nobody may want it any more.
+            // The job may have been dropped.
             let _ = sender.send(result);
         })?;
         Ok(Job { result })
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_work_under_way() {
+    fn a_running_job_is_not_waited_for() {
         let wakeup = Arc::new(EventFd::new().unwrap());
         let (release, released) = mpsc::channel::<()>();
         let job = Job::start(&wakeup, move || released.recv().is_ok()).unwrap();

@@ -12,11 +12,12 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::Duration;
 
+/// Log messages about events of workers, limited in rate.
 pub struct Log {
     budget: TokenBucket,
     suppressed: u64,
     report_at: Instant,
-    /// Interfaces with unfinished checksums that were told.
+    /// Interfaces whose unfinished checksums were logged.
     unfinished: BTreeSet<String>,
     silent: Silent,
 }
@@ -49,6 +50,7 @@ impl Default for Log {
 }
 
 impl Log {
+    /// Logs an event of the worker of a queue, unless it was logged lately.
     pub fn event(&mut self, now: Instant, queue: u16, event: &Event, numbers: &Numbers) {
         match event {
             Event::NotDecapsulated { reason, spi, sequence_low, source, destination } => {
@@ -185,50 +187,57 @@ impl Log {
 }
 
 /// Whether this has not been said for long. From now on it has.
-fn is_news<Key: Eq + std::hash::Hash>(told: &mut HashMap<Key, Instant>, key: Key, now: Instant) -> bool {
+fn is_news<Key: Eq + std::hash::Hash>(logged: &mut HashMap<Key, Instant>, key: Key, now: Instant) -> bool {
     let is_old = |at: &Instant| now.saturating_duration_since(*at) >= SILENCE_EVERY;
-    if told.len() >= MOST_SILENT {
-        told.retain(|_, at| !is_old(at));
+    if logged.len() >= MOST_SILENT {
+        logged.retain(|_, at| !is_old(at));
     }
-    if told.get(&key).is_some_and(|at| !is_old(at)) || told.len() >= MOST_SILENT {
+    if logged.get(&key).is_some_and(|at| !is_old(at)) || logged.len() >= MOST_SILENT {
         return false;
     }
-    told.insert(key, now);
+    logged.insert(key, now);
     true
 }
 
 /// How often it is said that the same one does not answer.
 const SILENCE_EVERY: Duration = Duration::from_secs(900);
-/// More than the routes of all queues that a gateway is made for; beyond that only the counters tell.
+/// More than the routes of all queues that a gateway is made for; beyond that only the counters show it.
 const MOST_SILENT: usize = 1 << 16;
 /// Lines a second, and how many may come at once.
 const RATE: u64 = 5;
 const BURST: u64 = 20;
 const REPORT_EVERY: Duration = Duration::from_secs(60);
 
+/// The first of these names, separated by commas; two dots stand for the rest.
+pub fn first_names<T: ToString>(names: &[T], most: usize) -> String {
+    let first: Vec<String> = names.iter().take(most).map(T::to_string).collect();
+    let more = if names.len() > most { ", .." } else { "" };
+    format!("{}{more}", first.join(", "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn silence_is_told_once_and_then_rarely() {
-        let (mut told, start) = (HashMap::new(), Instant::now());
+    fn silence_is_logged_once_and_then_rarely() {
+        let (mut logged, start) = (HashMap::new(), Instant::now());
         let after = |seconds| start + Duration::from_secs(seconds);
         let said: Vec<u64> =
-            (0..2000).step_by(5).filter(|seconds| is_news(&mut told, "tokyo", after(*seconds))).collect();
+            (0..2000).step_by(5).filter(|seconds| is_news(&mut logged, "tokyo", after(*seconds))).collect();
         assert_eq!(said, [0, 900, 1800]);
-        assert!(is_news(&mut told, "oslo", after(2000)));
-        told.remove("tokyo");
-        assert!(is_news(&mut told, "tokyo", after(2001)), "it answered meanwhile");
+        assert!(is_news(&mut logged, "oslo", after(2000)));
+        logged.remove("tokyo");
+        assert!(is_news(&mut logged, "tokyo", after(2001)), "it answered meanwhile");
     }
 
     #[test]
     fn what_is_remembered_of_silence_is_bounded() {
-        let (mut told, start) = (HashMap::new(), Instant::now());
+        let (mut logged, start) = (HashMap::new(), Instant::now());
         for number in 0..MOST_SILENT + 10 {
-            is_news(&mut told, number, start);
+            is_news(&mut logged, number, start);
         }
-        assert_eq!(told.len(), MOST_SILENT);
-        assert!(is_news(&mut told, usize::MAX, start + SILENCE_EVERY));
+        assert_eq!(logged.len(), MOST_SILENT);
+        assert!(is_news(&mut logged, usize::MAX, start + SILENCE_EVERY));
     }
 }

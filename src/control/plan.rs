@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! From a configuration to what one worker is told.
+//! The plan of one worker, made from a configuration.
 
 use super::handoffs::Handoffs;
 use super::layout::{Mtus, OwnAddresses};
@@ -55,17 +55,24 @@ pub struct Tables {
     peers: usize,
 }
 
-/// Next-hop addresses that were found out, for as long as the same neighbour is asked.
+/// Resolved next-hop addresses, as long as the same neighbour is configured.
 #[derive(Clone, Default)]
 pub struct Neighbours {
     known: HashMap<Neighbour, Arc<Resolved>>,
 }
 
-/// Own address, its address, and what is configured for it.
-type Neighbour = (Option<u16>, IpAddr, IpAddr, Option<Mac>);
+/// A next hop, as configured.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Neighbour {
+    /// None on the private side.
+    queue: Option<u16>,
+    ip: IpAddr,
+    next_hop_ip: IpAddr,
+    next_hop_mac: Option<Mac>,
+}
 
-/// All that goes into a plan.
-pub struct Making<'a> {
+/// Everything that a plan is made of.
+pub struct PlanInput<'a> {
     pub config: &'a Config,
     pub seat: &'a WorkerPlacement,
     pub numbers: &'a Numbers,
@@ -84,7 +91,9 @@ impl Numbers {
         let queues_before = std::mem::replace(&mut self.queues, queues);
         for route in &config.routes {
             let numbered = match before.remove(&route.id) {
-                Some(numbered) => Numbered { stats: self.keep(&queues_before, numbered.stats), ..numbered },
+                Some(numbered) => {
+                    Numbered { stats: self.stats_for_queues(&queues_before, numbered.stats), ..numbered }
+                }
                 None => self.new_numbers(),
             };
             self.of.insert(route.id.clone(), numbered);
@@ -92,7 +101,7 @@ impl Numbers {
         before.into_values().for_each(|numbered| self.free(&numbered));
     }
 
-    /// As [`Numbers::assign`], given only what is different.
+    /// As [`Numbers::assign`], from a difference.
     pub fn change(&mut self, added: &[&Arc<Route>], removed: &[&Arc<Route>]) {
         for route in added {
             let numbered = self.new_numbers();
@@ -105,6 +114,7 @@ impl Numbers {
         }
     }
 
+    /// The number of a route.
     pub fn route(&self, id: &str) -> Option<RouteNumber> {
         self.of.get(id).map(|numbered| numbered.route)
     }
@@ -119,7 +129,7 @@ impl Numbers {
         self.of.iter().find(|(_, numbered)| numbered.peer == peer).map(|(id, _)| id.as_str())
     }
 
-    /// What the worker of a queue counts of a route.
+    /// Counters of a route in the worker of a queue.
     pub fn stats(&self, id: &str, queue: u16) -> Option<&Arc<count::Route>> {
         let place = self.queues.binary_search(&queue).ok()?;
         self.of.get(id)?.stats.get(place)
@@ -135,8 +145,8 @@ impl Numbers {
         self.peers.free.push(numbered.peer.0);
     }
 
-    /// What was counted by workers that there still are, and room for what new ones will count.
-    fn keep(&self, before: &[u16], stats: Arc<[Arc<count::Route>]>) -> Arc<[Arc<count::Route>]> {
+    /// Counters for the workers of now: those of workers that remain, and new ones.
+    fn stats_for_queues(&self, before: &[u16], stats: Arc<[Arc<count::Route>]>) -> Arc<[Arc<count::Route>]> {
         if self.queues == before {
             return stats;
         }
@@ -164,7 +174,7 @@ impl Numbers {
 }
 
 impl Tables {
-    /// What there is in a worker with this plan.
+    /// The room in a worker with this plan.
     pub fn of(plan: &Plan) -> Tables {
         Tables { routes: plan.active_peers.len(), peers: plan.tunnels.len() }
     }
@@ -185,8 +195,8 @@ impl Pool {
 }
 
 impl Neighbours {
-    /// Forgets all that this configuration does not have, and makes room for what is new in it.
-    pub fn keep(&mut self, config: &Config) {
+    /// Removes neighbours that this configuration does not have, and adds the new ones, unresolved.
+    pub fn retain(&mut self, config: &Config) {
         let mut before = std::mem::take(&mut self.known);
         let private = config.private.iter().map(private_neighbour);
         for neighbour in private.chain(config.public.iter().map(public_neighbour)) {
@@ -200,7 +210,7 @@ impl Neighbours {
     }
 }
 
-impl Making<'_> {
+impl PlanInput<'_> {
     /// The plan; with room for associations unless there is enough for all that these routes can have.
     pub fn plan(&self, room: usize) -> Plan {
         let mut active_peers = vec![PeerNumber::NONE; self.numbers.room_for_routes()];
@@ -265,7 +275,7 @@ impl Making<'_> {
     ) -> Interface {
         let mut interface = Interface { mac: own.map(|own| own.mac).unwrap_or_default(), v4: None, v6: None };
         for neighbour in neighbours {
-            let (_, ip, next_hop_ip, next_hop_mac) = neighbour;
+            let Neighbour { ip, next_hop_ip, next_hop_mac, .. } = neighbour;
             let next_hop = self.neighbours.of(&neighbour);
             match (ip, next_hop_ip) {
                 (IpAddr::V4(ip), IpAddr::V4(next_hop_ip)) => {
@@ -372,11 +382,13 @@ fn device(attachment: &Option<Attachment>) -> Option<&Device> {
 }
 
 fn private_neighbour(private: &PrivateInterface) -> Neighbour {
-    (None, private.ip, private.nexthop_ip, private.nexthop_mac)
+    let PrivateInterface { ip, nexthop_ip, nexthop_mac, .. } = *private;
+    Neighbour { queue: None, ip, next_hop_ip: nexthop_ip, next_hop_mac: nexthop_mac }
 }
 
 fn public_neighbour(public: &PublicInterface) -> Neighbour {
-    (Some(public.queue), public.ip, public.nexthop_ip, public.nexthop_mac)
+    let PublicInterface { queue, ip, nexthop_ip, nexthop_mac, .. } = *public;
+    Neighbour { queue: Some(queue), ip, next_hop_ip: nexthop_ip, next_hop_mac: nexthop_mac }
 }
 
 /// Four inbound SAs live side by side, and a fifth for the moment until the oldest is removed.
@@ -470,7 +482,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_of_a_route_lasts_as_long_as_route_and_worker() {
+    fn stats_of_a_route_last_as_long_as_route_and_worker() {
         let mut numbers = Numbers::default();
         let packets = |numbers: &Numbers, id: &str, queue: u16| {
             numbers.stats(id, queue).map(|stats| stats.counters.outbound.packets.value())

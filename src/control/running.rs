@@ -70,7 +70,7 @@ impl Running {
         let mut numbers = self.numbers.clone();
         numbers.assign(config);
         let mut neighbours = self.neighbours.clone();
-        neighbours.keep(config);
+        neighbours.retain(config);
         let table = Arc::new(plan::table(config, &numbers));
         let workers = layout.seats().iter().map(|placement| placement.queue).collect();
         let handoffs = self.handoffs.for_workers(workers, numbers.room_for_peers());
@@ -79,7 +79,7 @@ impl Running {
         let mut plans = BTreeMap::new();
         for placement in layout.seats() {
             let stays = self.queues.get(&placement.queue).filter(|_| !gone.contains(&placement.queue));
-            let make = plan::Making {
+            let make = plan::PlanInput {
                 config,
                 seat: placement,
                 numbers: &numbers,

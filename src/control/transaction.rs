@@ -21,13 +21,14 @@ use std::fmt::Write;
 use std::io;
 use std::time::Duration;
 
+/// The supervisor, with the history of its configurations and the one on trial.
 pub struct Transactions {
     pub supervisor: Supervisor,
     history: History,
     /// Whether the configuration that runs is the newest of the history. One that is empty since the start is not.
     recorded: bool,
     trial: Option<Trial>,
-    work: Option<Work>,
+    stage: Option<Stage>,
     outcome: Option<Result<String, TransactionError>>,
 }
 
@@ -37,13 +38,12 @@ struct Trial {
     until: Instant,
 }
 
-/// Makes a configuration of the one that runs, or says why there is none. Done by a thread of its own: long texts take
-/// their time.
+/// Makes a configuration from the one that runs, or says why it cannot. Runs on a thread of its own: long texts take time.
 pub type Edit = Box<dyn FnOnce(&Document) -> Result<Document, String> + Send>;
 
-/// Something that takes its time.
+/// A request that takes its time.
 pub enum Request {
-    /// The configuration of the start, before there is anything to look after. It makes no entry in the history if it is the
+    /// The configuration of the start, before anything runs. It makes no entry in the history if it is the
     /// newest there already.
     Start { document: Document, source: String },
     /// Changes the configuration, or nothing. Gives what was changed.
@@ -56,23 +56,23 @@ pub enum Request {
     DryRun { edit: Edit },
 }
 
-/// A request under way.
-enum Work {
-    Edit(Job<Result<Document, String>>, Aim),
-    Read(Job<Result<Document, HistoryError>>, Aim),
+/// How far the request is.
+enum Stage {
+    Edit(Job<Result<Document, String>>, Purpose),
+    Read(Job<Result<Document, HistoryError>>, Purpose),
     Preview(Job<Result<Layout, ApplyError>>, Document),
-    /// Waits until the supervisor is through with a repair.
-    Ready(Document, Aim),
-    Apply(Document, Aim),
+    /// Waits for the end of a repair.
+    Ready(Document, Purpose),
+    Apply(Document, Purpose),
 }
 
-/// What a configuration is wanted for.
-enum Aim {
+/// Why a configuration is applied.
+enum Purpose {
     Start { source: String, is_known: bool },
     Change { verb: String },
     Trial { timeout: Duration },
     Rollback { index: usize },
-    TrialIsOver(Trial),
+    EndOfTrial(Trial),
     DryRun,
 }
 
@@ -102,8 +102,9 @@ pub enum TransactionError {
 }
 
 impl Transactions {
+    /// Nothing runs yet, and nothing is on trial.
     pub fn new(supervisor: Supervisor, history: History) -> Transactions {
-        Transactions { supervisor, history, recorded: false, trial: None, work: None, outcome: None }
+        Transactions { supervisor, history, recorded: false, trial: None, stage: None, outcome: None }
     }
 
     /// The configuration that runs.
@@ -113,46 +114,48 @@ impl Transactions {
 
     /// Whether a request is under way. Another has to wait.
     pub fn is_busy(&self) -> bool {
-        self.work.is_some()
+        self.stage.is_some()
     }
 
     /// Takes a request up, while none is under way; or refuses it at once.
     pub fn begin(&mut self, now: Instant, request: Request) -> Result<(), TransactionError> {
         self.outcome = None;
-        let work = match request {
+        let stage = match request {
             Request::Start { document, source } => {
                 let newest = self.history.document(0);
                 let is_known = newest.is_ok_and(|newest| newest.config() == document.config());
-                Work::Ready(document, Aim::Start { source, is_known })
+                Stage::Ready(document, Purpose::Start { source, is_known })
             }
             Request::Change { edit, verb } => {
                 self.refuse_on_trial(now)?;
-                self.edit(edit, Aim::Change { verb })?
+                self.edit(edit, Purpose::Change { verb })?
             }
             Request::Commit { edit, timeout: None } => {
                 self.refuse_on_trial(now)?;
-                self.edit(edit, Aim::Change { verb: "commit".to_owned() })?
+                self.edit(edit, Purpose::Change { verb: "commit".to_owned() })?
             }
-            Request::Commit { edit, timeout: Some(timeout) } => self.edit(edit, Aim::Trial { timeout })?,
+            Request::Commit { edit, timeout: Some(timeout) } => {
+                self.edit(edit, Purpose::Trial { timeout })?
+            }
             Request::Rollback { index: 0 } => return Err(TransactionError::Running),
             Request::Rollback { index } => {
-                let aim = Aim::Rollback { index };
+                let purpose = Purpose::Rollback { index };
                 match &self.trial {
-                    Some(trial) if index == 1 => Work::Ready(trial.before.clone(), aim),
+                    Some(trial) if index == 1 => Stage::Ready(trial.before.clone(), purpose),
                     _ => match self.history.find(index - usize::from(!self.recorded))? {
-                        Found::Here(document) => Work::Ready(document, aim),
-                        Found::File(path) => Work::Read(self.job(move || history::load(path))?, aim),
+                        Found::Here(document) => Stage::Ready(document, purpose),
+                        Found::File(path) => Stage::Read(self.job(move || history::load(path))?, purpose),
                     },
                 }
             }
-            Request::DryRun { edit } => self.edit(edit, Aim::DryRun)?,
+            Request::DryRun { edit } => self.edit(edit, Purpose::DryRun)?,
         };
-        self.work = Some(work);
+        self.stage = Some(stage);
         self.advance(now);
         Ok(())
     }
 
-    /// What came of the request begun last, once.
+    /// How the request begun last has ended, once.
     pub fn outcome(&mut self) -> Option<Result<String, TransactionError>> {
         self.outcome.take()
     }
@@ -168,9 +171,9 @@ impl Transactions {
         self.trial.as_ref().map_or(Ok(()), |trial| Err(TransactionError::OnTrial(trial.left(now))))
     }
 
-    fn edit(&self, edit: Edit, aim: Aim) -> io::Result<Work> {
+    fn edit(&self, edit: Edit, purpose: Purpose) -> io::Result<Stage> {
         let document = self.document().clone();
-        Ok(Work::Edit(self.job(move || edit(&document))?, aim))
+        Ok(Stage::Edit(self.job(move || edit(&document))?, purpose))
     }
 
     fn job<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<Job<T>> {
@@ -179,65 +182,67 @@ impl Transactions {
 
     /// Goes on with the request as far as that goes without waiting.
     fn advance(&mut self, now: Instant) {
-        while let Some(work) = self.work.take() {
-            match self.step(now, work) {
-                Ok(Some(Next::Stay(work))) => {
-                    self.work = Some(work);
+        while let Some(stage) = self.stage.take() {
+            match self.step(now, stage) {
+                Ok(Some(Step::Wait(stage))) => {
+                    self.stage = Some(stage);
                     return;
                 }
-                Ok(Some(Next::Go(work))) => self.work = Some(work),
+                Ok(Some(Step::Next(stage))) => self.stage = Some(stage),
                 Ok(None) => {}
                 Err(error) => self.outcome = Some(Err(error)),
             }
         }
     }
 
-    fn step(&mut self, now: Instant, work: Work) -> Result<Option<Next>, TransactionError> {
-        let next = match work {
-            Work::Edit(job, aim) => match job.poll() {
-                Progress::Running => Next::Stay(Work::Edit(job, aim)),
+    fn step(&mut self, now: Instant, stage: Stage) -> Result<Option<Step>, TransactionError> {
+        let next = match stage {
+            Stage::Edit(job, purpose) => match job.poll() {
+                Progress::Running => Step::Wait(Stage::Edit(job, purpose)),
                 Progress::Died => return Err(TransactionError::Died),
                 Progress::Done(candidate) => {
                     let candidate = candidate.map_err(TransactionError::Rejected)?;
-                    Next::Go(match aim {
-                        Aim::DryRun => Work::Preview(self.supervisor.preview(&candidate)?, candidate),
-                        aim => Work::Ready(candidate, aim),
+                    Step::Next(match purpose {
+                        Purpose::DryRun => Stage::Preview(self.supervisor.preview(&candidate)?, candidate),
+                        purpose => Stage::Ready(candidate, purpose),
                     })
                 }
             },
-            Work::Read(job, aim) => match job.poll() {
-                Progress::Running => Next::Stay(Work::Read(job, aim)),
+            Stage::Read(job, purpose) => match job.poll() {
+                Progress::Running => Step::Wait(Stage::Read(job, purpose)),
                 Progress::Died => return Err(TransactionError::Died),
-                Progress::Done(document) => Next::Go(Work::Ready(document?, aim)),
+                Progress::Done(document) => Step::Next(Stage::Ready(document?, purpose)),
             },
-            Work::Preview(job, candidate) => match job.poll() {
-                Progress::Running => Next::Stay(Work::Preview(job, candidate)),
+            Stage::Preview(job, candidate) => match job.poll() {
+                Progress::Running => Step::Wait(Stage::Preview(job, candidate)),
                 Progress::Died => return Err(TransactionError::Died),
                 Progress::Done(layout) => {
                     let impact = self.supervisor.impact(&candidate, &layout?);
                     let difference = Difference::between(self.document().config(), candidate.config());
                     let is_empty = difference.is_empty();
-                    let told = if is_empty { NO_CHANGE.to_owned() } else { format!("{difference}{impact}") };
+                    let text = if is_empty { NO_CHANGE.to_owned() } else { format!("{difference}{impact}") };
                     let warnings = candidate.warnings().into_iter();
                     let warnings: String = warnings.map(|warning| format!("warning: {warning}\n")).collect();
-                    let told = told + &warnings;
-                    self.outcome = Some(Ok(told));
+
+                    self.outcome = Some(Ok(text + &warnings));
                     return Ok(None);
                 }
             },
-            Work::Ready(document, aim) if self.supervisor.is_busy() => Next::Stay(Work::Ready(document, aim)),
-            Work::Ready(document, aim) => {
+            Stage::Ready(document, purpose) if self.supervisor.is_busy() => {
+                Step::Wait(Stage::Ready(document, purpose))
+            }
+            Stage::Ready(document, purpose) => {
                 let before = self.document().clone();
-                match aim {
-                    Aim::Start { .. } => self.supervisor.begin_first(now, document),
+                match purpose {
+                    Purpose::Start { .. } => self.supervisor.begin_first(now, document),
                     _ => self.supervisor.begin(now, document),
                 }
-                Next::Go(Work::Apply(before, aim))
+                Step::Next(Stage::Apply(before, purpose))
             }
-            Work::Apply(before, aim) => match self.supervisor.outcome() {
-                None => Next::Stay(Work::Apply(before, aim)),
+            Stage::Apply(before, purpose) => match self.supervisor.outcome() {
+                None => Step::Wait(Stage::Apply(before, purpose)),
                 Some(outcome) => {
-                    self.finish(now, before, aim, outcome);
+                    self.finish(now, before, purpose, outcome);
                     return Ok(None);
                 }
             },
@@ -246,31 +251,31 @@ impl Transactions {
     }
 
     /// The supervisor runs the configuration, or says why not.
-    fn finish(&mut self, now: Instant, before: Document, aim: Aim, outcome: Result<(), ApplyError>) {
-        let aim = match (aim, &outcome) {
-            (Aim::TrialIsOver(trial), Err(error)) => {
+    fn finish(&mut self, now: Instant, before: Document, purpose: Purpose, outcome: Result<(), ApplyError>) {
+        let purpose = match (purpose, &outcome) {
+            (Purpose::EndOfTrial(trial), Err(error)) => {
                 tracing::error!("the configuration on trial cannot be taken back yet: {error}");
                 self.trial = Some(Trial { until: now + RETRY, ..trial });
                 return;
             }
-            (aim, _) => aim,
+            (purpose, _) => purpose,
         };
-        self.outcome = match (outcome, aim) {
+        self.outcome = match (outcome, purpose) {
             (Err(error), _) => Some(Err(error.into())),
-            (Ok(()), Aim::Start { is_known: true, .. }) => {
+            (Ok(()), Purpose::Start { is_known: true, .. }) => {
                 self.recorded = true;
                 Some(Ok(String::new()))
             }
-            (Ok(()), Aim::Start { source, .. }) => {
+            (Ok(()), Purpose::Start { source, .. }) => {
                 Some(Ok(self.record(&before, &format!("start with {source}"))))
             }
-            (Ok(()), Aim::Change { verb }) => Some(Ok(self.record(&before, &verb))),
-            (Ok(()), Aim::Rollback { index }) => {
+            (Ok(()), Purpose::Change { verb }) => Some(Ok(self.record(&before, &verb))),
+            (Ok(()), Purpose::Rollback { index }) => {
                 self.trial = None;
                 Some(Ok(self.record(&before, &format!("rollback {index}"))))
             }
-            (Ok(()), Aim::Trial { timeout }) => {
-                let told = self.record(&before, "commit on trial");
+            (Ok(()), Purpose::Trial { timeout }) => {
+                let text = self.record(&before, "commit on trial");
                 let before = self.trial.take().map_or(before, |trial| trial.before);
                 self.trial = Some(Trial { before, until: now + timeout });
                 let seconds = timeout.as_secs();
@@ -278,18 +283,18 @@ impl Transactions {
                     "the configuration is on trial: it is taken back in {seconds} s if not confirmed"
                 );
                 let note = "unless it is confirmed (vita config confirm NAME)";
-                Some(Ok(format!("{told}on trial: taken back in {seconds} s {note}\n")))
+                Some(Ok(format!("{text}on trial: taken back in {seconds} s {note}\n")))
             }
-            (Ok(()), Aim::TrialIsOver(_)) => {
+            (Ok(()), Purpose::EndOfTrial(_)) => {
                 self.record(&before, "rollback, not confirmed in time");
                 None
             }
             // Applies nothing.
-            (Ok(()), Aim::DryRun) => None,
+            (Ok(()), Purpose::DryRun) => None,
         };
     }
 
-    /// Notes what has been changed, and tells it.
+    /// Records the change in the history, and gives its difference.
     fn record(&mut self, before: &Document, verb: &str) -> String {
         let document = self.document().clone();
         let difference = Difference::between(before.config(), document.config());
@@ -327,7 +332,7 @@ impl Transactions {
         self.trial.as_ref().map_or(supervisor, |trial| trial.until.min(supervisor))
     }
 
-    /// Does what has come up.
+    /// Handles all that is due.
     pub fn service(&mut self, now: Instant) {
         self.supervisor.service(now);
         self.advance(now);
@@ -337,16 +342,16 @@ impl Transactions {
         }
         if let Some(trial) = self.trial.take_if(|trial| trial.until <= now) {
             tracing::warn!("the configuration was not confirmed in time: it is taken back");
-            self.work = Some(Work::Ready(trial.before.clone(), Aim::TrialIsOver(trial)));
+            self.stage = Some(Stage::Ready(trial.before.clone(), Purpose::EndOfTrial(trial)));
             self.advance(now);
         }
     }
 }
 
-enum Next {
-    /// Not over yet.
-    Stay(Work),
-    Go(Work),
+enum Step {
+    /// The stage is not over.
+    Wait(Stage),
+    Next(Stage),
 }
 
 impl Trial {

@@ -128,7 +128,7 @@ pub fn run(options: Options) -> Result<(), DaemonError> {
     process::limit();
     tracing::info!("packets are sealed by {}", aead.name());
     tracing::info!("{id} runs; configure it with: vita config set {id} / < FILE");
-    // Where there is no such socket, nobody would say anything on it either.
+    // Without such a socket there are no messages either.
     let generation = Generation::listen().ok();
     let mut fds = Vec::new();
     loop {
@@ -145,7 +145,7 @@ pub fn run(options: Options) -> Result<(), DaemonError> {
         let now = Instant::now();
         let timeout = transactions.deadline(now).saturating_duration_since(now);
         if let Err(error) = poll(&mut fds, Some(timeout)) {
-            // The workers go on meanwhile, and so does everything that is looked after without being asked.
+            // Workers, keys and repairs go on meanwhile.
             tracing::error!("cannot wait for events: {error}");
             std::thread::sleep(POLL_ERROR_PAUSE);
         }
@@ -204,7 +204,7 @@ impl Daemon {
             Owner::Reload => {
                 if let Some(outcome) = transactions.outcome() {
                     self.owner = Owner::Nobody;
-                    self.tell_reload(outcome);
+                    self.log_reload(outcome);
                 }
             }
         }
@@ -231,16 +231,16 @@ impl Daemon {
         self.owner = Owner::Reload;
         if let Err(error) = transactions.begin(now, Request::Change { edit: Box::new(edit), verb }) {
             self.owner = Owner::Nobody;
-            self.tell_reload(Err(error));
+            self.log_reload(Err(error));
         }
         Ok(())
     }
 
     /// Whatever was wrong with the file, nothing has changed then.
-    fn tell_reload(&self, outcome: Result<String, TransactionError>) {
+    fn log_reload(&self, outcome: Result<String, TransactionError>) {
         let path = self.path();
         match outcome {
-            Ok(told) => tracing::info!("SIGHUP: reload of {}: {}", path.display(), told.trim_end()),
+            Ok(text) => tracing::info!("SIGHUP: reload of {}: {}", path.display(), text.trim_end()),
             Err(error) => {
                 tracing::error!("SIGHUP: reload of {}: nothing is changed: {error}", path.display())
             }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Signals of the gateway process: SIGINT and SIGTERM stop it, SIGHUP has it read its configuration file again. The first
-//! signal to stop is noticed by the loop; a second one, of somebody who cannot wait, ends the process where it stands.
+//! signal to stop is noticed by the loop; a second one ends the process at once.
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
@@ -18,6 +18,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
+    /// Installs the signal handlers.
     pub fn new() -> io::Result<Signals> {
         let (arrival, sender) = UnixStream::pair()?;
         arrival.set_nonblocking(true)?;

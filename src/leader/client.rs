@@ -35,6 +35,7 @@ pub enum ClientError {
     Message(#[from] BadMessage),
 }
 
+/// A client of the control socket.
 pub struct Client {
     stream: UnixStream,
     input: Decoder,

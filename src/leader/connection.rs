@@ -36,6 +36,7 @@ pub enum Closed {
     Stalled,
 }
 
+/// The connection of one client.
 pub struct Connection {
     /// No other connection of the server has the same.
     pub number: u64,
@@ -50,6 +51,7 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// Takes over an accepted socket.
     pub fn new(number: u64, stream: UnixStream, now: Instant) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         Ok(Self {
@@ -64,14 +66,15 @@ impl Connection {
         })
     }
 
-    /// What to wait for: nothing here while a change is waited for, whose end another descriptor tells. A request that is here already asks for writability, which comes at once: its
-    /// bytes are in our memory, where `poll` does not see them.
+    /// The event to poll for: none while a change is being made, whose end another descriptor signals. With a
+    /// request in the buffer it is writability, which comes at once: `poll` does not see bytes in our memory.
     pub fn poll_fd(&self) -> libc::pollfd {
         // The kernel passes over negative ones.
         let fd = if self.calls.is_some() { -1 } else { self.descriptor() };
         if self.has_output() || self.input.is_ready() { writable(fd) } else { readable(fd) }
     }
 
+    /// The socket, for polling.
     pub fn descriptor(&self) -> RawFd {
         self.stream.as_raw_fd()
     }
@@ -81,6 +84,7 @@ impl Connection {
         self.input.buffered() + self.output.len() + self.calls.as_ref().map_or(0, |(_, length)| *length)
     }
 
+    /// When the connection last made progress.
     pub fn last_progress(&self) -> Instant {
         self.last_progress
     }

@@ -33,6 +33,7 @@ impl Decoder {
         Self { buffer: Vec::new(), consumed: 0, limit }
     }
 
+    /// Appends received bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }

@@ -78,6 +78,7 @@ pub struct Reply {
 pub struct BadMessage(#[from] RpcError);
 
 impl Request {
+    /// The name of the RPC.
     pub fn rpc(&self) -> &str {
         match self {
             Self::Describe => "describe",
@@ -114,19 +115,23 @@ impl Request {
 }
 
 impl Reply {
+    /// The reply to an RPC that succeeded.
     pub fn success<'a>(rpc: &str, leaves: impl IntoIterator<Item = (&'a str, String)>) -> Self {
         let add = |all: Leaves, (name, value): (&str, String)| all.with(name, value.as_str());
         Self { rpc: rpc.to_owned(), leaves: leaves.into_iter().fold(Leaves::new(), add) }
     }
 
+    /// The reply to an RPC that failed.
     pub fn failure(rpc: &str, error: &str) -> Self {
         Self { rpc: rpc.to_owned(), leaves: Leaves::new().with("error", error).with("status", FAILED) }
     }
 
+    /// The value of a leaf.
     pub fn leaf(&self, name: &str) -> Option<String> {
         self.leaves.text(name)
     }
 
+    /// The error, if the RPC failed.
     pub fn error(&self) -> Option<String> {
         self.leaf("error")
     }
@@ -142,6 +147,7 @@ pub fn parse_requests(text: &str) -> Result<Vec<Request>, BadMessage> {
     rpc::parse_calls(text)?.into_iter().map(request).collect()
 }
 
+/// The text of a request.
 pub fn print_request(request: &Request) -> Result<String, BadMessage> {
     let leaves = match request {
         Request::Describe | Request::Unserved { .. } => Leaves::new(),
@@ -177,6 +183,7 @@ pub fn parse_reply(rpc: &str, text: &str) -> Result<Option<Reply>, BadMessage> {
     })
 }
 
+/// The text of a reply.
 pub fn print_reply(reply: &Reply) -> Result<String, BadMessage> {
     Ok(rpc::print_reply(&reply.rpc, &reply.leaves)?)
 }
@@ -346,12 +353,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_message_is_told_without_its_text_and_briefly() {
+    fn an_error_about_a_message_is_brief_and_without_its_text() {
         let key = "AC AB 12 9A";
         let error = parse_requests(&format!("set-config {{ config \"preshared-key {key}\"; colour red; }}"));
-        let told = error.unwrap_err().to_string();
-        assert!(told.contains("colour") && !told.contains(key), "{told}");
-        let told = parse_requests(&format!("{} {{ }}", "x".repeat(100_000))).unwrap_err().to_string();
-        assert!(told.len() < 300, "{} bytes", told.len());
+        let text = error.unwrap_err().to_string();
+        assert!(text.contains("colour") && !text.contains(key), "{text}");
+        let text = parse_requests(&format!("{} {{ }}", "x".repeat(100_000))).unwrap_err().to_string();
+        assert!(text.len() < 300, "{} bytes", text.len());
     }
 }

@@ -13,6 +13,7 @@ use super::reserve::{Reserve, is_short};
 use crate::clock::Instant;
 use crate::wait::readable;
 
+/// The socket for notifications, and those who listen there.
 pub struct Notifications {
     listener: UnixListener,
     /// In the order in which they came.
@@ -31,6 +32,7 @@ impl Notifications {
         Ok(Self { listener, subscribers: Vec::new(), rests: false })
     }
 
+    /// Appends the descriptors to poll.
     pub fn poll_fds(&self, out: &mut Vec<libc::pollfd>) {
         let fds = (!self.rests).then(|| self.listener.as_raw_fd()).into_iter();
         let fds = fds.chain(self.subscribers.iter().map(AsRawFd::as_raw_fd));

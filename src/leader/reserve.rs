@@ -13,12 +13,12 @@ use tracing::warn;
 /// A descriptor that is not needed.
 pub struct Reserve {
     spare: Option<File>,
-    told_at: Option<Instant>,
+    logged_at: Option<Instant>,
 }
 
 impl Default for Reserve {
     fn default() -> Self {
-        Self { spare: spare(), told_at: None }
+        Self { spare: spare(), logged_at: None }
     }
 }
 
@@ -26,8 +26,8 @@ impl Reserve {
     /// After `accept` failed for want of a descriptor: closes the next client. Whether that was possible; if not, the
     /// listener is better left alone for a while.
     pub fn turn_away(&mut self, listener: &UnixListener, error: &io::Error, now: Instant) -> bool {
-        if self.told_at.is_none_or(|at| now.saturating_duration_since(at) >= TELL_EVERY) {
-            self.told_at = Some(now);
+        if self.logged_at.is_none_or(|at| now.saturating_duration_since(at) >= LOG_EVERY) {
+            self.logged_at = Some(now);
             warn!(
                 "control connections are closed unanswered: this process has no descriptor left ({error}); raise \
                  LimitNOFILE (ulimit -n)"
@@ -55,4 +55,4 @@ fn spare() -> Option<File> {
 }
 
 /// A client that tries again and again does not fill the log.
-const TELL_EVERY: Duration = Duration::from_secs(60);
+const LOG_EVERY: Duration = Duration::from_secs(60);

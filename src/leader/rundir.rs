@@ -156,6 +156,7 @@ impl RunDir {
         self.path.join(SOCKET)
     }
 
+    /// The path of the directory.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -27,6 +27,7 @@ use super::notifications::Notifications;
 use super::peer;
 use super::reserve::{Reserve, is_short};
 
+/// The server of the control socket.
 pub struct Server {
     listener: UnixListener,
     owner: u32,
