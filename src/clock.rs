@@ -20,6 +20,7 @@ pub struct Instant {
 }
 
 impl Instant {
+    /// The present time.
     pub fn now() -> Instant {
         let time = clock_gettime(ClockId::Boottime);
         Instant { ns: time.tv_sec as u64 * NS_PER_S + time.tv_nsec as u64 }

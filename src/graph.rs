@@ -41,15 +41,20 @@ use std::sync::Arc;
 /// One side of the gateway.
 #[derive(Clone, Default)]
 pub struct Interface {
+    /// Its own MAC address.
     pub mac: Mac,
+    /// If it has an IPv4 address.
     pub v4: Option<InterfaceAddress<Ipv4Addr>>,
+    /// If it has an IPv6 address.
     pub v6: Option<InterfaceAddress<Ipv6Addr>>,
 }
 
 /// The addresses of one family on one side.
 #[derive(Clone)]
 pub struct InterfaceAddress<Address> {
+    /// The own address.
     pub ip: Address,
+    /// The router that all packets go to.
     pub next_hop_ip: Address,
     /// The next hop's address, if it is not to be asked for.
     pub next_hop_mac: Option<Mac>,
@@ -61,11 +66,15 @@ pub struct InterfaceAddress<Address> {
 
 /// All that a configuration says to one worker. Made by the control thread, memory for the worker included.
 pub struct Plan {
+    /// The network behind the gateway.
     pub private: Interface,
+    /// The network between gateways.
     pub public: Interface,
+    /// The UDP port of the key exchange.
     pub protocol_port: u16,
     /// Whether messages of the key exchange are wanted.
     pub key_exchange: bool,
+    /// Prefixes to route numbers.
     pub table: Arc<PrefixTable>,
     /// Whether what comes out of a tunnel has to come from its route's prefixes.
     pub check_inner_source: bool,
@@ -136,6 +145,7 @@ pub struct Graph<M = ()> {
     path_mtu: PathMtu,
     private_next_hop: NextHop,
     public_next_hop: NextHop,
+    /// Accounts for drops, and has the events for the log.
     pub drops: Drops,
     /// SPIs of inbound associations that had their first authentic packet; whoever drives the graph takes them.
     pub confirmed: Confirmed,
@@ -143,10 +153,12 @@ pub struct Graph<M = ()> {
     pub handed: u64,
     /// Last, because fields are dropped in order: packets that wait for a next hop go back to it.
     pub pool: Rc<Pool>,
+    /// Told of every step.
     pub meter: M,
 }
 
 impl Graph {
+    /// A graph by a plan, with nothing under way.
     pub fn new(pool: Rc<Pool>, counters: Arc<Counters>, aead: &'static dyn Aead, plan: Plan) -> Graph {
         Graph::measured(pool, counters, aead, plan, ())
     }
@@ -655,7 +667,7 @@ impl<M: Meter> Graph<M> {
     pub fn install(&mut self, entry: Box<SadEntry>) -> Option<Box<SadEntry>> {
         self.associations.insert(entry.sa.spi(), entry).unwrap_or_else(|full| Some(full.0))
     }
-
+    /// Removes an inbound SA.
     pub fn remove(&mut self, spi: u32) -> Option<Box<SadEntry>> {
         self.associations.remove(spi)
     }

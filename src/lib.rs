@@ -11,34 +11,49 @@
 //! The library serves the program, its tests, benches and fuzz targets; its interface may change with any
 //! version.
 
-// Rooms that touch kernel memory, share memory between threads or use CPU instructions directly may use `unsafe`. Rooms
-// that parse input from outside never unwrap.
+#![warn(unreachable_pub)]
 
+// Rooms that touch kernel memory, share memory between threads or use CPU instructions directly may use `unsafe`. Rooms
+// that parse input from outside never unwrap. Rooms that are used by many document every public item.
+
+#[warn(missing_docs)]
 #[allow(unsafe_code)]
 pub mod aead;
 pub mod cli;
+#[warn(missing_docs)]
 pub mod clock;
 pub mod config;
 pub mod control;
+#[warn(missing_docs)]
 pub mod count;
 pub mod daemon;
+#[warn(missing_docs)]
 pub mod device;
+#[warn(missing_docs)]
 #[deny(clippy::unwrap_used, clippy::expect_used)]
 pub mod esp;
 pub mod exchange;
+#[warn(missing_docs)]
 #[allow(unsafe_code)]
 pub mod frame;
+#[warn(missing_docs)]
 pub mod graph;
 pub mod leader;
+#[warn(missing_docs)]
 pub mod limit;
+#[warn(missing_docs)]
 #[allow(unsafe_code)]
 pub mod prefetch;
+#[warn(missing_docs)]
 #[allow(unsafe_code)]
 pub mod process;
+#[warn(missing_docs)]
 pub mod route;
+#[warn(missing_docs)]
 pub mod sa;
 #[deny(clippy::unwrap_used, clippy::expect_used)]
 pub mod stage;
+#[warn(missing_docs)]
 #[allow(unsafe_code)]
 pub mod wait;
 #[deny(clippy::unwrap_used, clippy::expect_used)]

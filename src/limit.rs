@@ -21,6 +21,7 @@ pub struct TokenBucket {
 }
 
 impl TokenBucket {
+    /// A full bucket: `burst` tokens, and `rate` more each second.
     pub const fn per_second(rate: u64, burst: u64) -> TokenBucket {
         TokenBucket { interval_ns: 1_000_000_000 / rate, burst, even_at_ns: 0 }
     }
@@ -44,10 +45,11 @@ pub struct SlidingWindow {
 }
 
 impl SlidingWindow {
+    /// A window that admits `limit` in a second.
     pub fn new(limit: usize) -> Self {
         SlidingWindow { limit, admitted: VecDeque::new() }
     }
-
+    /// Whether one more is admitted; if so it counts.
     pub fn admits(&mut self, now: Instant) -> bool {
         while self.admitted.front().is_some_and(|&at| at + SECOND <= now) {
             self.admitted.pop_front();
@@ -75,11 +77,11 @@ impl SlidingWindow {
         let excess = self.admitted.len().checked_sub(self.limit)?;
         self.admitted.get(excess).map(|&at| at + SECOND)
     }
-
+    /// How many it admits in a second.
     pub fn limit(&self) -> usize {
         self.limit
     }
-
+    /// Changes how many it admits in a second.
     pub fn set_limit(&mut self, limit: usize) {
         self.limit = limit;
     }

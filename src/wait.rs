@@ -10,6 +10,7 @@ use std::time::Duration;
 pub struct EventFd(OwnedFd);
 
 impl EventFd {
+    /// A descriptor that nobody has notified yet.
     pub fn new() -> io::Result<EventFd> {
         // SAFETY: no pointers; a descriptor that comes back is nobody else's.
         unsafe {
@@ -31,7 +32,7 @@ impl EventFd {
         // SAFETY: the buffer is as long as said. Nothing to read is no error here.
         unsafe { libc::read(self.0.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
     }
-
+    /// For [`poll`].
     pub fn fd(&self) -> RawFd {
         self.0.as_raw_fd()
     }

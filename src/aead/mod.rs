@@ -47,8 +47,11 @@ pub struct ExpandedKey(key::Expanded);
 
 /// One packet to seal or open.
 pub struct Job<'a> {
+    /// The key, expanded.
     pub key: &'a ExpandedKey,
+    /// Salt and IV.
     pub nonce: [u8; 12],
+    /// What is authenticated and not encrypted: SPI and sequence number.
     pub associated: [u8; 12],
     /// The text and, behind it, [`ICV`] bytes: written by `seal`, checked by `open`. Shorter data is never authentic.
     pub data: &'a mut [u8],

@@ -5,7 +5,7 @@
 use super::key::{Cipher, Expanded};
 use super::{Aead, ExpandedKey, ICV, Job, Key};
 use aes_gcm::aead::AeadInOut;
-
+/// AES-GCM of the `aes-gcm` crate.
 pub struct Portable;
 
 impl Aead for Portable {

@@ -8,7 +8,7 @@ use super::error::ConfigError;
 use super::output::write;
 use crate::leader::Reply;
 
-pub fn report(reply: &Reply, output: &mut dyn Write) -> Result<ExitCode, ConfigError> {
+pub(super) fn report(reply: &Reply, output: &mut dyn Write) -> Result<ExitCode, ConfigError> {
     let text = match (reply.error(), reply.status()) {
         (Some(error), _) => Some(error),
         (None, 0) => reply.leaf("config").or_else(|| reply.leaf("state")).or_else(|| told(reply)),
@@ -22,7 +22,7 @@ pub fn report(reply: &Reply, output: &mut dyn Write) -> Result<ExitCode, ConfigE
 }
 
 /// Says what is wrong with a value, where other clients say it.
-pub fn refuse(error: &str, output: &mut dyn Write) -> Result<ExitCode, ConfigError> {
+pub(super) fn refuse(error: &str, output: &mut dyn Write) -> Result<ExitCode, ConfigError> {
     write(output, &format!("{error}\n")).map_err(ConfigError::Output)?;
     Ok(ExitCode::FAILURE)
 }

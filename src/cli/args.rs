@@ -20,7 +20,7 @@ use crate::yang::format::Format;
     disable_help_subcommand = true,
     max_term_width = 100
 )]
-pub struct Vita {
+pub(super) struct Vita {
     #[command(subcommand)]
     pub command: Option<Command>,
     #[command(flatten)]
@@ -28,7 +28,7 @@ pub struct Vita {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Read and change the configuration of a running instance
     #[command(after_help = CONFIG_EXAMPLES, disable_help_subcommand = true, arg_required_else_help = true)]
     Config {
@@ -45,7 +45,7 @@ pub enum Command {
 }
 
 #[derive(Debug, Args)]
-pub struct Gateway {
+pub(super) struct Gateway {
     /// Name of this instance, by which `vita config` finds it; without one it does by process id
     #[arg(short, long)]
     pub name: Option<String>,
@@ -76,7 +76,7 @@ pub struct Gateway {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum ConfigAction {
+pub(super) enum ConfigAction {
     #[command(flatten)]
     Common(ConfigCommand),
     #[command(flatten)]
@@ -84,7 +84,7 @@ pub enum ConfigAction {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum ConfigCommand {
+pub(super) enum ConfigCommand {
     /// Print a part of the configuration
     Get {
         #[command(flatten)]
@@ -154,7 +154,7 @@ pub enum ConfigCommand {
 
 /// What `snabb config` does not have.
 #[derive(Debug, Subcommand)]
-pub enum ExtendedCommand {
+pub(super) enum ExtendedCommand {
     /// Say whether the configuration in a file is valid, and if not, where it is wrong
     Check {
         /// The configuration; - is standard input
@@ -200,14 +200,14 @@ pub enum ExtendedCommand {
 }
 
 #[derive(Debug, Args)]
-pub struct DryRun {
+pub(super) struct DryRun {
     /// Change nothing; print what would be changed and what that would touch
     #[arg(long)]
     pub dry_run: bool,
 }
 
 #[derive(Debug, Args)]
-pub struct Target {
+pub(super) struct Target {
     #[command(flatten)]
     pub schema: Schema,
     /// Name or process id of the instance
@@ -217,7 +217,7 @@ pub struct Target {
 }
 
 #[derive(Debug, Args)]
-pub struct Schema {
+pub(super) struct Schema {
     /// Schema that PATH belongs to [default: the one the instance serves]
     #[arg(short = 's', long = "schema", alias = "schema-name", value_name = "NAME")]
     pub name: Option<String>,
@@ -227,7 +227,7 @@ pub struct Schema {
 }
 
 #[derive(Debug, Args)]
-pub struct Printing {
+pub(super) struct Printing {
     /// How to print: yang, json, xpath (a path and a value per line) or influxdb
     #[arg(short, long, default_value_t = Format::Yang)]
     pub format: Format,
@@ -237,7 +237,7 @@ pub struct Printing {
 }
 
 #[derive(Debug, Args)]
-pub struct Value {
+pub(super) struct Value {
     /// How to read the value [default: json if it begins with a brace and a quoted name, else yang]
     #[arg(short, long, value_enum, value_name = "FORMAT")]
     pub format: Option<Input>,
@@ -248,17 +248,17 @@ pub struct Value {
 
 /// The formats that can be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum Input {
+pub(super) enum Input {
     Yang,
     Json,
 }
 
 /// A parsed list; of its own type because clap gives a meaning to `Vec`.
 #[derive(Clone, Debug)]
-pub struct CpuList(pub Vec<usize>);
+pub(super) struct CpuList(pub Vec<usize>);
 
 impl ConfigCommand {
-    pub fn is_dry_run(&self) -> bool {
+    pub(super) fn is_dry_run(&self) -> bool {
         match self {
             ConfigCommand::Set { trial, .. }
             | ConfigCommand::Add { trial, .. }

@@ -14,7 +14,7 @@ use super::schema::Known;
 use crate::config::Document;
 use crate::leader::{Client, Extended, Extension, Request};
 
-pub fn run(command: ExtendedCommand) -> Result<ExitCode, ConfigError> {
+pub(super) fn run(command: ExtendedCommand) -> Result<ExitCode, ConfigError> {
     match command {
         ExtendedCommand::Check { file } => check(&file),
         ExtendedCommand::Commit { confirm, schema, id, file } => {

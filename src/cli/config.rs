@@ -19,7 +19,7 @@ use crate::config::named;
 use crate::leader::{Client, ClientError, Edit, Query, Reply, Request};
 use crate::yang::format::Format;
 
-pub fn run(command: ConfigCommand) -> Result<ExitCode, ConfigError> {
+pub(super) fn run(command: ConfigCommand) -> Result<ExitCode, ConfigError> {
     let dry_run = command.is_dry_run();
     let (id, schema, action) = prepare(command)?;
     let asked = |request: Request| if dry_run { request.dry_run() } else { request };

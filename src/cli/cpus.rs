@@ -6,7 +6,7 @@ use std::fs;
 use thiserror::Error;
 
 #[derive(Debug, PartialEq, Eq, Error)]
-pub enum CpuListError {
+pub(super) enum CpuListError {
     #[error("{word:?} is neither a CPU number nor a range of them; write e.g. 2,3 or 2-5")]
     Syntax { word: String },
     #[error("the range {word:?} runs backwards; write the lower number first")]
@@ -18,7 +18,7 @@ pub enum CpuListError {
 }
 
 /// Reads a list of CPUs that exist here, in the order given.
-pub fn parse(text: &str) -> Result<Vec<usize>, CpuListError> {
+pub(super) fn parse(text: &str) -> Result<Vec<usize>, CpuListError> {
     parse_among(text, &online())
 }
 

@@ -10,7 +10,7 @@ use crate::leader::{ClientError, Extended, Extension, MAX_REQUEST, Request};
 use crate::yang::path::PathError;
 
 #[derive(Debug, Error)]
-pub enum ConfigError {
+pub(super) enum ConfigError {
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error(transparent)]
@@ -38,7 +38,7 @@ pub enum ConfigError {
 }
 
 /// Instances that do not have our calls close the connection.
-pub fn explained(error: ClientError, request: &Request) -> ConfigError {
+pub(super) fn explained(error: ClientError, request: &Request) -> ConfigError {
     match (error, request) {
         (ClientError::Unanswered, Request::Extended(Extended { call, .. })) => {
             ConfigError::NoExtension(match call {

@@ -9,14 +9,14 @@ use super::error::ConfigError;
 use crate::config::decode;
 use crate::leader::MAX_REQUEST;
 
-pub fn read_file(path: &PathBuf) -> Result<String, ConfigError> {
+pub(super) fn read_file(path: &PathBuf) -> Result<String, ConfigError> {
     let source_name = Path::display(path).to_string();
     let mut file =
         File::open(path).map_err(|error| ConfigError::Value { source_name: source_name.clone(), error })?;
     read_bounded(&mut file, &source_name)
 }
 
-pub fn read_bounded(reader: &mut dyn Read, source_name: &str) -> Result<String, ConfigError> {
+pub(super) fn read_bounded(reader: &mut dyn Read, source_name: &str) -> Result<String, ConfigError> {
     let mut value = Vec::new();
     let result = reader.take(MAX_REQUEST as u64 + 1).read_to_end(&mut value);
     result.map_err(|error| ConfigError::Value { source_name: source_name.to_owned(), error })?;

@@ -31,7 +31,7 @@ use crate::leader::{Client, ClientError, Edit, MAX_REQUEST, Query, Request};
 use crate::yang::format::Format;
 
 #[derive(Debug, Error)]
-pub enum ListenError {
+pub(super) enum ListenError {
     #[error("error: {0}")]
     Client(#[from] ClientError),
     #[error("error: {0}")]
@@ -51,7 +51,7 @@ pub enum ListenError {
 }
 
 /// Serves standard input, or one client of a socket, until it ends.
-pub fn run(
+pub(super) fn run(
     client: Client,
     known: Known,
     revision: Option<String>,

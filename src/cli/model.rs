@@ -17,7 +17,7 @@ use crate::yang::statement::Statement;
 /// The tree of the data nodes of `module`, then its types.
 ///
 /// The module is part of the program, so an error is never about input.
-pub fn describe(module: &str) -> Result<String, SchemaError> {
+pub(super) fn describe(module: &str) -> Result<String, SchemaError> {
     let module = Statement::parse(module)?;
     let mut page = Page { module: &module, text: String::new() };
     page.wrapped(

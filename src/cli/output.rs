@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 
 /// Writes all of a text. A reader that has seen enough is no error.
-pub fn write(output: &mut dyn Write, text: &str) -> io::Result<()> {
+pub(super) fn write(output: &mut dyn Write, text: &str) -> io::Result<()> {
     match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         other => other,
@@ -13,7 +13,7 @@ pub fn write(output: &mut dyn Write, text: &str) -> io::Result<()> {
 }
 
 /// A line on standard error; if it is closed, nobody is left to tell, and `eprintln!` would panic.
-pub fn complain(line: &dyn Display) {
+pub(super) fn complain(line: &dyn Display) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 

@@ -15,7 +15,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 /// The command line as it reads when it starts with `vita`.
-pub fn canonical(args: impl IntoIterator<Item = OsString>) -> Result<Vec<OsString>, UnknownProgram> {
+pub(super) fn canonical(args: impl IntoIterator<Item = OsString>) -> Result<Vec<OsString>, UnknownProgram> {
     let mut args = args.into_iter();
     let called = args.next().unwrap_or_default();
     let mut name = program(&called);
@@ -43,7 +43,7 @@ pub fn canonical(args: impl IntoIterator<Item = OsString>) -> Result<Vec<OsStrin
 /// `snabb` was asked for a program that is not in here.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("snabb {name}: no such program here; there are \"snabb config\", \"snabb ps\" and \"snabb vita\"")]
-pub struct UnknownProgram {
+pub(super) struct UnknownProgram {
     pub name: String,
 }
 

@@ -14,7 +14,7 @@ use crate::leader::{Client, Request};
 use std::fmt::Write;
 use std::io;
 
-pub fn list() -> io::Result<String> {
+pub(super) fn list() -> io::Result<String> {
     let root = rundir::root();
     let mut text = String::new();
     for Instance { pid, name, leader } in rundir::instances(&root)? {

@@ -13,7 +13,7 @@ use crate::yang::{IETF_INET_TYPES, IETF_YANG_TYPES};
 
 use super::args::Input;
 
-pub struct Known {
+pub(super) struct Known {
     /// As it is addressed.
     pub name: String,
     schema: Option<Model>,
@@ -25,7 +25,7 @@ enum Model {
 }
 
 /// A value as it is sent.
-pub struct Sent {
+pub(super) struct Sent {
     pub text: String,
     /// Whether it stood in JSON, so that places in the text sent mean nothing to the user.
     pub translated: bool,
@@ -33,7 +33,7 @@ pub struct Sent {
 
 impl Known {
     /// The schema of that name, or the one the instance names by default; nothing if it names none.
-    pub fn of(client: &mut Client, name: Option<String>) -> Result<Option<Known>, ClientError> {
+    pub(super) fn of(client: &mut Client, name: Option<String>) -> Result<Option<Known>, ClientError> {
         let described = |client: &mut Client| -> Result<Option<String>, ClientError> {
             let description = client.call(&Request::Describe)?;
             Ok(description.leaf("default-schema").or_else(|| description.leaf("native-schema")))
@@ -55,7 +55,7 @@ impl Known {
     }
 
     /// The path in the form in which instances expect it.
-    pub fn path(&self, path: &str) -> Result<String, PathError> {
+    pub(super) fn path(&self, path: &str) -> Result<String, PathError> {
         match self.schema() {
             Some(schema) => Ok(Path::resolve(&schema.root, path)?.to_string()),
             None => Path::normalise(path),
@@ -63,7 +63,7 @@ impl Known {
     }
 
     /// The value in the textual form.
-    pub fn value(&self, path: &str, value: String, input: Option<Input>) -> Result<Sent, TextError> {
+    pub(super) fn value(&self, path: &str, value: String, input: Option<Input>) -> Result<Sent, TextError> {
         let is_json = input.map_or_else(|| json::is_json(&value), |input| input == Input::Json);
         let path = self.schema().and_then(|schema| Some((schema, Path::resolve(&schema.root, path).ok()?)));
         match path.filter(|_| is_json) {
@@ -75,13 +75,13 @@ impl Known {
     }
 
     /// What is wrong with a value in the textual form, for instances that refuse it without a word.
-    pub fn problem(&self, path: &str, value: &str) -> Option<TextError> {
+    pub(super) fn problem(&self, path: &str, value: &str) -> Option<TextError> {
         let path = Path::resolve(&self.schema()?.root, path).ok()?;
         text::read(&path, value).err()
     }
 
     /// JSON made from the text that an instance gave; nothing if the text is not understood.
-    pub fn to_json(&self, path: &str, text: &str) -> Option<String> {
+    pub(super) fn to_json(&self, path: &str, text: &str) -> Option<String> {
         let schema = self.schema()?;
         format::text_to_json(schema, &Path::resolve(&schema.root, path).ok()?, text).ok()
     }

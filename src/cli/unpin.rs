@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 #[derive(Debug, thiserror::Error)]
-pub enum UnpinError {
+pub(super) enum UnpinError {
     #[error(transparent)]
     Name(#[from] RunDirError),
     #[error("{0} runs, and keeps its programs: vita config set {0} /fail-closed false")]
@@ -20,7 +20,7 @@ pub enum UnpinError {
 }
 
 /// Gives a line for each interface.
-pub fn run(name: &str) -> Result<String, UnpinError> {
+pub(super) fn run(name: &str) -> Result<String, UnpinError> {
     let sockets = rundir::sockets(&rundir::root(), name)?;
     if sockets.iter().any(|socket| UnixStream::connect(socket).is_ok()) {
         return Err(UnpinError::Running(name.to_string()));

@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 /// What the worker of a queue has.
-pub struct Associations {
+pub(super) struct Associations {
     queue: u16,
     /// By SPI.
     inbound: BTreeMap<u32, (Held, Arc<SaCounters>)>,
@@ -29,7 +29,7 @@ pub struct Associations {
 
 /// What came of giving a worker what is configured.
 #[derive(Default)]
-pub struct Provided {
+pub(super) struct Provided {
     /// How many outbound associations begin with the first number of all.
     pub first: usize,
     /// How many could not be given, because their keys are in use elsewhere.
@@ -49,36 +49,42 @@ struct Held {
 }
 
 impl Associations {
-    pub fn new(queue: u16) -> Associations {
+    pub(super) fn new(queue: u16) -> Associations {
         Associations { queue, inbound: BTreeMap::new(), outbound: BTreeMap::new() }
     }
 
     /// Inbound SPIs and what they count.
-    pub fn inbound(&self) -> impl Iterator<Item = (u32, &SaCounters)> {
+    pub(super) fn inbound(&self) -> impl Iterator<Item = (u32, &SaCounters)> {
         self.inbound.iter().map(|(spi, (_, count))| (*spi, &**count))
     }
 
     /// All of them, keys included.
-    pub fn live(&self) -> impl Iterator<Item = LiveAssociation<'_>> {
+    pub(super) fn live(&self) -> impl Iterator<Item = LiveAssociation<'_>> {
         let inbound = self.inbound.values().map(|(held, _)| held.shown(Direction::Inbound, self.queue));
         self.outbound.values().map(|held| held.shown(Direction::Outbound, self.queue)).chain(inbound)
     }
 
     /// Has the worker accept packets of this SA.
-    pub fn install(&mut self, worker: &mut Worker, numbers: &Numbers, route: String, sa: SaParameters) {
+    pub(super) fn install(
+        &mut self,
+        worker: &mut Worker,
+        numbers: &Numbers,
+        route: String,
+        sa: SaParameters,
+    ) {
         let (sa, last) = (Box::new(sa), LastNumber::default());
         // A route that is no more has no number.
         let Some(count) = install(worker, numbers, (&route, self.queue), &sa, 0, &last) else { return };
         self.inbound.insert(sa.spi, (Held { route, sa, sequence: 0, last: Some(last) }, count));
     }
 
-    pub fn remove(&mut self, worker: &mut Worker, spi: u32) {
+    pub(super) fn remove(&mut self, worker: &mut Worker, spi: u32) {
         self.inbound.remove(&spi);
         worker.command(Command::Remove { spi });
     }
 
     /// Has the worker send through this SA. Whether the route had none before.
-    pub fn activate(
+    pub(super) fn activate(
         &mut self,
         worker: &mut Worker,
         numbers: &Numbers,
@@ -94,7 +100,7 @@ impl Associations {
     }
 
     /// Whether the route had one.
-    pub fn deactivate(&mut self, worker: &mut Worker, numbers: &Numbers, route: &str) -> bool {
+    pub(super) fn deactivate(&mut self, worker: &mut Worker, numbers: &Numbers, route: &str) -> bool {
         if let Some(peer) = numbers.peer(route) {
             worker.command(Command::Activate { peer, sa: None });
         }
@@ -102,7 +108,13 @@ impl Associations {
     }
 
     /// Ends those that are not configured just so, unless they are merely to be replaced by one of another key.
-    pub fn withdraw(&mut self, worker: &mut Worker, config: &Config, numbers: &Numbers, ledger: &mut Ledger) {
+    pub(super) fn withdraw(
+        &mut self,
+        worker: &mut Worker,
+        config: &Config,
+        numbers: &Numbers,
+        ledger: &mut Ledger,
+    ) {
         let (queue, keys) = (self.queue, Keys::of(config));
         let by_spi: BTreeMap<_, _> = wanted(&config.inbound, queue).map(|one| (one.sa.spi, one)).collect();
         self.inbound.retain(|spi, (held, _)| {
@@ -127,7 +139,7 @@ impl Associations {
     }
 
     /// Gives the worker what is configured and it does not have.
-    pub fn provide(
+    pub(super) fn provide(
         &mut self,
         worker: &mut Worker,
         config: &Config,
@@ -190,7 +202,13 @@ impl Associations {
     }
 
     /// Stops sending through all associations, whose keys are not to be used any more as they are.
-    pub fn silence(&mut self, worker: &mut Worker, config: &Config, numbers: &Numbers, ledger: &mut Ledger) {
+    pub(super) fn silence(
+        &mut self,
+        worker: &mut Worker,
+        config: &Config,
+        numbers: &Numbers,
+        ledger: &mut Ledger,
+    ) {
         let keys = Keys::of(config);
         for (route, mut held) in std::mem::take(&mut self.outbound) {
             held.settle(Direction::Outbound, &keys, ledger);
@@ -201,7 +219,7 @@ impl Associations {
     }
 
     /// Hands over what tells where the numbers end that this configuration needs; the worker ends.
-    pub fn end(self, config: &Config, ledger: &mut Ledger) {
+    pub(super) fn end(self, config: &Config, ledger: &mut Ledger) {
         let keys = Keys::of(config);
         for (mut held, _) in self.inbound.into_values() {
             held.settle(Direction::Inbound, &keys, ledger);
@@ -295,7 +313,7 @@ fn given(association: &Association) -> Option<u64> {
 }
 
 /// Outbound associations whose keys cannot be shown to be fresh, by this configuration.
-pub fn unproven<'a>(config: &'a Config, ledger: &mut Ledger) -> Vec<&'a Association> {
+pub(super) fn unproven<'a>(config: &'a Config, ledger: &mut Ledger) -> Vec<&'a Association> {
     if !config.data_plane || !ledger.may_refuse() {
         return Vec::new();
     }

@@ -6,13 +6,13 @@ use crate::device::Device;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A device by its index: it may have several names, and an interface that was deleted and made again is another one.
-pub type DeviceId = u32;
+pub(super) type DeviceId = u32;
 
 /// Interfaces by name; `None` while there is none of that name.
-pub type Devices = BTreeMap<String, Option<Device>>;
+pub(super) type Devices = BTreeMap<String, Option<Device>>;
 
 /// Interfaces as they are now. One that has been renamed is still the one it was, unless another has its name.
-pub fn inspect<'a>(names: impl Iterator<Item = &'a str>, before: &Devices) -> Devices {
+pub(super) fn inspect<'a>(names: impl Iterator<Item = &'a str>, before: &Devices) -> Devices {
     let names: BTreeSet<&str> = names.collect();
     let inspect = |name: &str| {
         let renamed = || Device::renamed(before.get(name)?.as_ref()?);
@@ -22,7 +22,7 @@ pub fn inspect<'a>(names: impl Iterator<Item = &'a str>, before: &Devices) -> De
 }
 
 /// The names of the interfaces of a configuration.
-pub fn names(config: &Config) -> impl Iterator<Item = &str> {
+pub(super) fn names(config: &Config) -> impl Iterator<Item = &str> {
     let private = config.private.iter().map(|private| &private.link);
     let links = private.chain(config.public.iter().map(|public| &public.link));
     links.filter_map(|link| match link {

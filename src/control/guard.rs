@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 #[derive(Default)]
-pub struct Guard {
+pub(super) struct Guard {
     /// Counted by programs that are no more.
     past: Unserved,
     /// Warnings that hold at present, each written to the log once.
@@ -24,14 +24,14 @@ pub struct Guard {
 
 impl Guard {
     /// Keeps the counts of a program that is going to be detached.
-    pub fn retire(&mut self, program: &Program) {
+    pub(super) fn retire(&mut self, program: &Program) {
         let Unserved { private, public } = program.unserved();
         self.past.private += private;
         self.past.public += public;
     }
 
     /// Counted so far, those of the past included.
-    pub fn unserved(&self, programs: &BTreeMap<DeviceId, Arc<Program>>) -> Unserved {
+    pub(super) fn unserved(&self, programs: &BTreeMap<DeviceId, Arc<Program>>) -> Unserved {
         programs.values().map(|program| program.unserved()).fold(self.past, |sum, program| Unserved {
             private: sum.private + program.private,
             public: sum.public + program.public,
@@ -39,7 +39,7 @@ impl Guard {
     }
 
     /// Looks, if it is time again.
-    pub fn look(
+    pub(super) fn look(
         &mut self,
         now: Instant,
         config: &Config,
@@ -52,7 +52,7 @@ impl Guard {
     }
 
     /// Warns of what is new.
-    pub fn look_now(
+    pub(super) fn look_now(
         &mut self,
         now: Instant,
         config: &Config,
@@ -78,7 +78,7 @@ impl Guard {
 }
 
 /// Has the programs outlive the process, if that is configured, and no others.
-pub fn pin(
+pub(super) fn pin(
     pins: &Pins,
     programs: &BTreeMap<DeviceId, Arc<Program>>,
     config: &Config,

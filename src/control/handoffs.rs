@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 /// State that all workers share for hand-off. The place of a worker is its queue number less one.
 #[derive(Clone, Default)]
-pub struct Handoffs {
+pub(super) struct Handoffs {
     queues: Vec<u16>,
     mailboxes: Arc<[Option<Arc<Mailbox>>]>,
     owners: Arc<Owners>,
@@ -18,7 +18,7 @@ pub struct Handoffs {
 
 impl Handoffs {
     /// For these workers and routes with numbers below `routes`. Reuses what fits.
-    pub fn for_workers(&self, queues: Vec<u16>, routes: usize) -> Handoffs {
+    pub(super) fn for_workers(&self, queues: Vec<u16>, routes: usize) -> Handoffs {
         let owners = if self.owners.capacity() < routes {
             let owners = Owners::new(routes);
             owners.copy(&self.owners);
@@ -38,14 +38,14 @@ impl Handoffs {
     }
 
     /// The hand-off state of the worker of a queue.
-    pub fn of(&self, queue: u16) -> Handoff {
+    pub(super) fn of(&self, queue: u16) -> Handoff {
         let is_alone = self.mailboxes.is_empty();
         let place = place(queue).filter(|_| !is_alone);
         Handoff { place, mailboxes: self.mailboxes.clone(), owners: self.owners.clone() }
     }
 
     /// The worker of a queue has ended.
-    pub fn leave(&self, queue: u16) {
+    pub(super) fn leave(&self, queue: u16) {
         if let Some(place) = place(queue) {
             self.owners.leave(place);
         }
@@ -53,7 +53,7 @@ impl Handoffs {
 }
 
 /// Wakeups by the place of the worker that they wake.
-pub fn wakeups<'a>(workers: impl Iterator<Item = (u16, &'a Arc<EventFd>)>) -> Wakeups {
+pub(super) fn wakeups<'a>(workers: impl Iterator<Item = (u16, &'a Arc<EventFd>)>) -> Wakeups {
     let mut wakeups = Wakeups::new();
     for (place, wakeup) in workers.filter_map(|(queue, wakeup)| Some((usize::from(place(queue)?), wakeup))) {
         if wakeups.len() <= place {

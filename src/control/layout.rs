@@ -268,19 +268,19 @@ fn device_queues(config: &Config) -> impl Iterator<Item = (&str, u16)> {
 }
 
 /// The gateway's addresses on one side of a seat.
-pub struct OwnAddresses {
+pub(super) struct OwnAddresses {
     pub mac: Mac,
     pub ip: Addresses,
 }
 
 impl OwnAddresses {
-    pub fn private(config: &Config, device: Option<&Device>) -> Option<OwnAddresses> {
+    pub(super) fn private(config: &Config, device: Option<&Device>) -> Option<OwnAddresses> {
         let configured = config.private.iter().map(|private| (private.mac, private.ip));
         OwnAddresses::of(configured, device, DERIVED_PRIVATE)
     }
 
     /// The public addresses of a queue's worker.
-    pub fn public(config: &Config, queue: u16, device: Option<&Device>) -> Option<OwnAddresses> {
+    pub(super) fn public(config: &Config, queue: u16, device: Option<&Device>) -> Option<OwnAddresses> {
         let of_queue = config.public.iter().filter(|public| public.queue == queue);
         let configured = of_queue.map(|public| (public.mac, public.ip));
         OwnAddresses::of(configured, device, DERIVED_PUBLIC)
@@ -308,7 +308,7 @@ impl OwnAddresses {
 }
 
 /// Whether a worker on one seat would do the same on the other.
-pub fn same(one: &WorkerPlacement, other: &WorkerPlacement) -> bool {
+pub(super) fn same(one: &WorkerPlacement, other: &WorkerPlacement) -> bool {
     let on = |attachment: &Option<Attachment>| {
         attachment.as_ref().map(|attachment| (place(attachment), attachment.queue))
     };
@@ -317,7 +317,7 @@ pub fn same(one: &WorkerPlacement, other: &WorkerPlacement) -> bool {
         && (one.cpu, one.busywait, one.realtime) == (other.cpu, other.busywait, other.realtime)
 }
 
-pub fn place(attachment: &Attachment) -> DeviceId {
+pub(super) fn place(attachment: &Attachment) -> DeviceId {
     attachment.device.index
 }
 

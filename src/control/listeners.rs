@@ -18,7 +18,7 @@ use std::time::Duration;
 
 /// One listener for each device that workers use.
 #[derive(Default)]
-pub struct Listeners {
+pub(super) struct Listeners {
     of: BTreeMap<DeviceId, Listening>,
 }
 
@@ -31,7 +31,7 @@ struct Listening {
 
 impl Listeners {
     /// Listens on the devices of this layout, and on no other. A gateway runs without it, so a failure is but told.
-    pub fn follow(&mut self, config: &Config, layout: &Layout) {
+    pub(super) fn follow(&mut self, config: &Config, layout: &Layout) {
         let interests = interests(config, layout.seats());
         let devices = layout.devices();
         self.of.retain(|place, _| interests.contains_key(place));
@@ -59,23 +59,23 @@ impl Listeners {
     }
 
     /// Listens no more on a device that has gone, and may come back.
-    pub fn forget(&mut self, place: DeviceId) {
+    pub(super) fn forget(&mut self, place: DeviceId) {
         self.of.remove(&place);
     }
 
     /// What to wait for.
-    pub fn fds(&self) -> impl Iterator<Item = RawFd> {
+    pub(super) fn fds(&self) -> impl Iterator<Item = RawFd> {
         let active = self.of.values().filter(|listening| listening.paused_until.is_none());
         active.flat_map(|listening| listening.listener.fds())
     }
 
     /// When [`Listeners::receive`] is due even if nothing has arrived.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self) -> Option<Instant> {
         self.of.values().filter_map(|listening| listening.paused_until).min()
     }
 
     /// Takes what has arrived: a bounded number of frames at a time, and at a bounded rate.
-    pub fn receive(&mut self, now: Instant, mut take: impl FnMut(&DeviceId, &[u8])) {
+    pub(super) fn receive(&mut self, now: Instant, mut take: impl FnMut(&DeviceId, &[u8])) {
         let mut buffer = [0; Overheard::LONGEST];
         for (place, listening) in &mut self.of {
             if listening.paused_until.is_some_and(|until| now < until) {
@@ -87,7 +87,7 @@ impl Listeners {
     }
 
     /// The devices that have a link and did not have one before.
-    pub fn links_that_came(&mut self) -> Vec<DeviceId> {
+    pub(super) fn links_that_came(&mut self) -> Vec<DeviceId> {
         let mut came = Vec::new();
         for (place, listening) in &mut self.of {
             let had_link = std::mem::replace(&mut listening.had_link, listening.listener.has_link());
@@ -100,7 +100,7 @@ impl Listeners {
 }
 
 /// The sides that a worker has on a device.
-pub fn sides<'a>(seat: &'a WorkerPlacement, place: &'a DeviceId) -> impl Iterator<Item = Side> + 'a {
+pub(super) fn sides<'a>(seat: &'a WorkerPlacement, place: &'a DeviceId) -> impl Iterator<Item = Side> + 'a {
     let sides = [(Side::Private, &seat.private), (Side::Public, &seat.public)];
     sides.into_iter().filter_map(move |(side, attachment)| {
         attachment.as_ref().is_some_and(|attachment| layout::place(attachment) == *place).then_some(side)

@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 /// Log messages about events of workers, limited in rate.
-pub struct Log {
+pub(super) struct Log {
     budget: TokenBucket,
     suppressed: u64,
     report_at: Instant,
@@ -32,7 +32,7 @@ struct Silent {
 }
 
 /// A next hop whose link-layer address is not known, and the interface that leads to it.
-pub struct SilentNextHop<'a> {
+pub(super) struct SilentNextHop<'a> {
     pub ip: IpAddr,
     pub interface: &'a str,
 }
@@ -51,7 +51,7 @@ impl Default for Log {
 
 impl Log {
     /// Logs an event of the worker of a queue, unless it was logged lately.
-    pub fn event(&mut self, now: Instant, queue: u16, event: &Event, numbers: &Numbers) {
+    pub(super) fn event(&mut self, now: Instant, queue: u16, event: &Event, numbers: &Numbers) {
         match event {
             Event::NotDecapsulated { reason, spi, sequence_low, source, destination } => {
                 if self.may_write(now) {
@@ -111,7 +111,7 @@ impl Log {
     }
 
     /// Packets with checksums that are not finished came from this device: once for each.
-    pub fn partial_checksums(&mut self, device: &Device) {
+    pub(super) fn partial_checksums(&mut self, device: &Device) {
         if !self.unfinished.insert(device.name.clone()) {
             return;
         }
@@ -125,7 +125,7 @@ impl Log {
     }
 
     /// `silent` is the next hop on the way to the peer that the event is about, if it does not answer.
-    pub fn exchange(
+    pub(super) fn exchange(
         &mut self,
         now: Instant,
         queue: u16,
@@ -168,7 +168,7 @@ impl Log {
     }
 
     /// Says, once in a while, how much was not said.
-    pub fn flush(&mut self, now: Instant) {
+    pub(super) fn flush(&mut self, now: Instant) {
         if self.suppressed > 0 && now >= self.report_at {
             tracing::warn!(
                 "{} log lines about packets suppressed; the counters have them all",
@@ -209,7 +209,7 @@ const BURST: u64 = 20;
 const REPORT_EVERY: Duration = Duration::from_secs(60);
 
 /// The first of these names, separated by commas; two dots stand for the rest.
-pub fn first_names<T: ToString>(names: &[T], most: usize) -> String {
+pub(super) fn first_names<T: ToString>(names: &[T], most: usize) -> String {
     let first: Vec<String> = names.iter().take(most).map(T::to_string).collect();
     let more = if names.len() > most { ", .." } else { "" };
     format!("{}{more}", first.join(", "))

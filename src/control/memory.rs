@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub struct Memory {
+pub(super) struct Memory {
     ledger: Ledger,
     ceilings: Option<Ceilings>,
     /// Whether SAs wait for the disk.
@@ -39,7 +39,7 @@ impl Default for Memory {
 }
 
 impl Memory {
-    pub fn in_directory(directory: &Path, wakeup: Arc<EventFd>) -> Memory {
+    pub(super) fn in_directory(directory: &Path, wakeup: Arc<EventFd>) -> Memory {
         let (ledger, ceilings) = match Ceilings::open(directory, wakeup) {
             Ok((ceilings, found)) => (Ledger::on_disk(found), Some(ceilings)),
             Err(error) => {
@@ -56,11 +56,11 @@ impl Memory {
     }
 
     /// One that ends with the process, which should not.
-    pub fn nowhere() -> Memory {
+    pub(super) fn nowhere() -> Memory {
         Memory { ledger: Ledger::without_disk(), ceilings: None, ..Memory::default() }
     }
 
-    pub fn ledger(&mut self) -> &mut Ledger {
+    pub(super) fn ledger(&mut self) -> &mut Ledger {
         &mut self.ledger
     }
 

@@ -24,7 +24,7 @@ use std::sync::Arc;
 /// to others in the change that removes the first: SAs move between plans by number. What the workers count of a route stays
 /// as long. Today a route has one peer: for each worker, the gateway of its queue.
 #[derive(Clone, Default)]
-pub struct Numbers {
+pub(super) struct Numbers {
     of: HashMap<String, Numbered>,
     /// Workers, by queue.
     queues: Vec<u16>,
@@ -50,14 +50,14 @@ struct Pool {
 
 /// Room for routes and peers in a worker.
 #[derive(Clone, Copy)]
-pub struct Tables {
+pub(super) struct Tables {
     routes: usize,
     peers: usize,
 }
 
 /// Resolved next-hop addresses, as long as the same neighbour is configured.
 #[derive(Clone, Default)]
-pub struct Neighbours {
+pub(super) struct Neighbours {
     known: HashMap<Neighbour, Arc<Resolved>>,
 }
 
@@ -72,7 +72,7 @@ struct Neighbour {
 }
 
 /// Everything that a plan is made of.
-pub struct PlanInput<'a> {
+pub(super) struct PlanInput<'a> {
     pub config: &'a Config,
     pub seat: &'a WorkerPlacement,
     pub numbers: &'a Numbers,
@@ -85,7 +85,7 @@ pub struct PlanInput<'a> {
 
 impl Numbers {
     /// Numbers for these routes; those of routes that are no more can be given again by the next call.
-    pub fn assign(&mut self, config: &Config) {
+    pub(super) fn assign(&mut self, config: &Config) {
         let mut before = std::mem::take(&mut self.of);
         let queues = config.workers().map(|public| public.queue).collect();
         let queues_before = std::mem::replace(&mut self.queues, queues);
@@ -102,7 +102,7 @@ impl Numbers {
     }
 
     /// As [`Numbers::assign`], from a difference.
-    pub fn change(&mut self, added: &[&Arc<Route>], removed: &[&Arc<Route>]) {
+    pub(super) fn change(&mut self, added: &[&Arc<Route>], removed: &[&Arc<Route>]) {
         for route in added {
             let numbered = self.new_numbers();
             self.of.insert(route.id.clone(), numbered);
@@ -115,22 +115,22 @@ impl Numbers {
     }
 
     /// The number of a route.
-    pub fn route(&self, id: &str) -> Option<RouteNumber> {
+    pub(super) fn route(&self, id: &str) -> Option<RouteNumber> {
         self.of.get(id).map(|numbered| numbered.route)
     }
 
     /// The active peer of a route.
-    pub fn peer(&self, id: &str) -> Option<PeerNumber> {
+    pub(super) fn peer(&self, id: &str) -> Option<PeerNumber> {
         self.of.get(id).map(|numbered| numbered.peer)
     }
 
     /// The route of a peer; a search, for messages.
-    pub fn route_of(&self, peer: PeerNumber) -> Option<&str> {
+    pub(super) fn route_of(&self, peer: PeerNumber) -> Option<&str> {
         self.of.iter().find(|(_, numbered)| numbered.peer == peer).map(|(id, _)| id.as_str())
     }
 
     /// Counters of a route in the worker of a queue.
-    pub fn stats(&self, id: &str, queue: u16) -> Option<&Arc<count::Route>> {
+    pub(super) fn stats(&self, id: &str, queue: u16) -> Option<&Arc<count::Route>> {
         let place = self.queues.binary_search(&queue).ok()?;
         self.of.get(id)?.stats.get(place)
     }
@@ -158,24 +158,24 @@ impl Numbers {
     }
 
     /// Room for the routes that there are, and some that are added later.
-    pub fn room_for_routes(&self) -> usize {
+    pub(super) fn room_for_routes(&self) -> usize {
         roomy(self.routes.end as usize)
     }
 
     /// The same for peers.
-    pub fn room_for_peers(&self) -> usize {
+    pub(super) fn room_for_peers(&self) -> usize {
         roomy(self.peers.end as usize)
     }
 
     /// Whether there would be room in these tables if so many routes were added.
-    pub fn fit(&self, added: usize, tables: Tables) -> bool {
+    pub(super) fn fit(&self, added: usize, tables: Tables) -> bool {
         self.routes.end_with(added) <= tables.routes && self.peers.end_with(added) <= tables.peers
     }
 }
 
 impl Tables {
     /// The room in a worker with this plan.
-    pub fn of(plan: &Plan) -> Tables {
+    pub(super) fn of(plan: &Plan) -> Tables {
         Tables { routes: plan.active_peers.len(), peers: plan.tunnels.len() }
     }
 }
@@ -196,7 +196,7 @@ impl Pool {
 
 impl Neighbours {
     /// Removes neighbours that this configuration does not have, and adds the new ones, unresolved.
-    pub fn retain(&mut self, config: &Config) {
+    pub(super) fn retain(&mut self, config: &Config) {
         let mut before = std::mem::take(&mut self.known);
         let private = config.private.iter().map(private_neighbour);
         for neighbour in private.chain(config.public.iter().map(public_neighbour)) {
@@ -212,7 +212,7 @@ impl Neighbours {
 
 impl PlanInput<'_> {
     /// The plan; with room for associations unless there is enough for all that these routes can have.
-    pub fn plan(&self, room: usize) -> Plan {
+    pub(super) fn plan(&self, room: usize) -> Plan {
         let mut active_peers = vec![PeerNumber::NONE; self.numbers.room_for_routes()];
         let mut tunnels: Vec<Option<Tunnel>> =
             std::iter::repeat_with(|| None).take(self.numbers.room_for_peers()).collect();
@@ -293,7 +293,7 @@ impl PlanInput<'_> {
 }
 
 /// The prefixes of all routes.
-pub fn table(config: &Config, numbers: &Numbers) -> PrefixTable {
+pub(super) fn table(config: &Config, numbers: &Numbers) -> PrefixTable {
     PrefixTable::build(config.routes.iter().flat_map(|route| {
         let number = numbers.route(&route.id);
         route.nets.iter().filter_map(move |net| Some((*net, number?.0)))
@@ -301,7 +301,13 @@ pub fn table(config: &Config, numbers: &Numbers) -> PrefixTable {
 }
 
 /// The way to the gateway that a route has for a queue; none if the queue has no public interface of that family.
-pub fn tunnel(config: &Config, route: &Route, queue: u16, mtus: Mtus, numbers: &Numbers) -> Option<Tunnel> {
+pub(super) fn tunnel(
+    config: &Config,
+    route: &Route,
+    queue: u16,
+    mtus: Mtus,
+    numbers: &Numbers,
+) -> Option<Tunnel> {
     let public = config.public(queue, route.outer)?;
     let gateway = route.gateway(queue)?;
     let mut tunnel = Tunnel::new(public.ip, gateway.ip, mtus.of(route.outer), config.tfc)?;
@@ -313,7 +319,7 @@ pub fn tunnel(config: &Config, route: &Route, queue: u16, mtus: Mtus, numbers: &
 }
 
 /// Routes that a worker cannot send by, because its queue has no public interface of their gateways' family.
-pub fn stranded(config: &Config) -> BTreeMap<(u16, Family), Vec<&str>> {
+pub(super) fn stranded(config: &Config) -> BTreeMap<(u16, Family), Vec<&str>> {
     let mut stranded = BTreeMap::new();
     if config.private.is_empty() {
         return stranded;
@@ -333,7 +339,7 @@ pub fn stranded(config: &Config) -> BTreeMap<(u16, Family), Vec<&str>> {
 }
 
 /// A route as the key manager of a queue sees it.
-pub fn exchange_route(config: &Config, route: &Route, queue: u16) -> Option<exchange::Route> {
+pub(super) fn exchange_route(config: &Config, route: &Route, queue: u16) -> Option<exchange::Route> {
     Some(exchange::Route {
         id: route.id.clone(),
         spi: route.spi,
@@ -344,7 +350,7 @@ pub fn exchange_route(config: &Config, route: &Route, queue: u16) -> Option<exch
 
 /// The SPIs of 16 bits that the key manager of a queue may give out: all of them, unless queues share a public address,
 /// where packets with any of their SPIs arrive.
-pub fn spi_share(config: &Config, queue: u16) -> Share {
+pub(super) fn spi_share(config: &Config, queue: u16) -> Share {
     let own: Vec<IpAddr> = config.public.iter().filter(|one| one.queue == queue).map(|one| one.ip).collect();
     let sharing = config.public.iter().filter(|one| own.contains(&one.ip)).map(|one| one.queue);
     let sharing: BTreeSet<u16> = sharing.collect();
@@ -353,13 +359,13 @@ pub fn spi_share(config: &Config, queue: u16) -> Share {
 }
 
 /// The gateway that a queue exchanges the keys of a route with.
-pub fn exchange_peer(config: &Config, route: &Route, queue: u16) -> Option<IpAddr> {
+pub(super) fn exchange_peer(config: &Config, route: &Route, queue: u16) -> Option<IpAddr> {
     config.public(queue, route.outer)?;
     Some(route.gateway(queue)?.ip)
 }
 
 /// How many inbound associations a worker can have by this configuration.
-pub fn associations(config: &Config) -> usize {
+pub(super) fn associations(config: &Config) -> usize {
     capacity(load(config))
 }
 

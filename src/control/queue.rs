@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// A worker that is being started.
-pub struct Starting {
+pub(super) struct Starting {
     pub seat: WorkerPlacement,
     counters: Arc<Counters>,
     room: usize,
@@ -35,7 +35,7 @@ pub struct Starting {
     job: Job<Result<Worker, StartError>>,
 }
 
-pub struct Queue {
+pub(super) struct Queue {
     seat: WorkerPlacement,
     worker: Worker,
     keys: KeyManager,
@@ -55,7 +55,7 @@ pub struct Queue {
 
 impl Starting {
     /// Starts the worker, in a thread of its own. A device queue that is in use is waited for as long as that.
-    pub fn begin(
+    pub(super) fn begin(
         seat: &WorkerPlacement,
         plan: Plan,
         wakeup: &Arc<EventFd>,
@@ -73,7 +73,7 @@ impl Starting {
     }
 
     /// What came of it, if that is known.
-    pub fn poll(&self) -> Option<Result<Worker, StartError>> {
+    pub(super) fn poll(&self) -> Option<Result<Worker, StartError>> {
         match self.job.poll() {
             Progress::Running => None,
             Progress::Done(result) => Some(result),
@@ -85,7 +85,7 @@ impl Starting {
 impl Queue {
     /// Takes over a worker that has been started. Its interfaces lead to it once [`Queue::register`] has told the XDP
     /// programs; it waits for [`Queue::begin`].
-    pub fn new(now: Instant, config: &Config, starting: Starting, worker: Worker) -> Queue {
+    pub(super) fn new(now: Instant, config: &Config, starting: Starting, worker: Worker) -> Queue {
         let Starting { seat, counters, room, tables, next_hops, .. } = starting;
         let settings = settings(config, seat.queue);
         let random = |bytes: &mut [u8]| {
@@ -107,7 +107,7 @@ impl Queue {
     }
 
     /// Has the XDP programs send this queue's frames to the worker.
-    pub fn register(&self, programs: &BTreeMap<DeviceId, Arc<Program>>) -> Result<(), ApplyError> {
+    pub(super) fn register(&self, programs: &BTreeMap<DeviceId, Arc<Program>>) -> Result<(), ApplyError> {
         for (attachment, bound) in
             [(&self.seat.private, &self.worker.private), (&self.seat.public, &self.worker.public)]
         {
@@ -121,30 +121,30 @@ impl Queue {
     }
 
     /// What wakes the worker.
-    pub fn wakeup(&self) -> &Arc<EventFd> {
+    pub(super) fn wakeup(&self) -> &Arc<EventFd> {
         self.worker.wakeup()
     }
 
     /// Tells the worker how to wake the others.
-    pub fn set_wakeups(&mut self, wakeups: Wakeups) {
+    pub(super) fn set_wakeups(&mut self, wakeups: Wakeups) {
         self.worker.command(Command::SetWakeups(wakeups));
         self.worker.wake();
     }
 
     /// Lets the worker begin. Neighbours may know another address of ours, of the gateway that was here before.
-    pub fn begin(&mut self) {
+    pub(super) fn begin(&mut self) {
         self.worker.begin();
         self.announce();
     }
 
     /// Has the worker tell the neighbours where this gateway is.
-    pub fn announce(&mut self) {
+    pub(super) fn announce(&mut self) {
         self.worker.offer(Command::Announce);
         self.worker.wake();
     }
 
     /// Gives the worker what a neighbour has said to everyone on a device, if it is there.
-    pub fn hear(&mut self, place: &DeviceId, frame: &[u8]) {
+    pub(super) fn hear(&mut self, place: &DeviceId, frame: &[u8]) {
         for side in listeners::sides(&self.seat, place) {
             if let Some(heard) = Overheard::new(side, frame) {
                 self.worker.offer(Command::Hear(heard));
@@ -154,17 +154,17 @@ impl Queue {
     }
 
     /// The devices that the worker uses.
-    pub fn places(&self) -> impl Iterator<Item = DeviceId> {
+    pub(super) fn places(&self) -> impl Iterator<Item = DeviceId> {
         [&self.seat.private, &self.seat.public].into_iter().flatten().map(layout::place)
     }
 
     /// Whether the worker uses this device.
-    pub fn is_on(&self, place: &DeviceId) -> bool {
+    pub(super) fn is_on(&self, place: &DeviceId) -> bool {
         listeners::sides(&self.seat, place).next().is_some()
     }
 
     /// Gives the worker a new plan.
-    pub fn replan(&mut self, plan: Plan) {
+    pub(super) fn replan(&mut self, plan: Plan) {
         if let Some(table) = &plan.associations {
             self.room = table.capacity();
         }
@@ -174,7 +174,7 @@ impl Queue {
 
     /// Gives the key manager its routes; none where associations are configured. Those that are neither configured nor
     /// negotiated end.
-    pub fn configure(
+    pub(super) fn configure(
         &mut self,
         now: Instant,
         config: &Config,
@@ -195,12 +195,12 @@ impl Queue {
     }
 
     /// Ends associations that are not configured.
-    pub fn withdraw(&mut self, config: &Config, numbers: &Numbers, ledger: &mut Ledger) {
+    pub(super) fn withdraw(&mut self, config: &Config, numbers: &Numbers, ledger: &mut Ledger) {
         self.associations.withdraw(&mut self.worker, config, numbers, ledger);
     }
 
     /// Forgets all that was negotiated, and negotiates anew; stops sending under configured keys.
-    pub fn renew(
+    pub(super) fn renew(
         &mut self,
         now: Instant,
         config: &Config,
@@ -218,17 +218,17 @@ impl Queue {
     }
 
     /// Gives the worker the configured associations that it does not have.
-    pub fn provide(&mut self, config: &Config, numbers: &Numbers, ledger: &mut Ledger) -> Provided {
+    pub(super) fn provide(&mut self, config: &Config, numbers: &Numbers, ledger: &mut Ledger) -> Provided {
         self.associations.provide(&mut self.worker, config, numbers, ledger)
     }
 
     /// Gives the worker the routes that are different. Their numbers fit the tables of the worker.
-    pub fn reroute(&mut self, change: Reroute) {
+    pub(super) fn reroute(&mut self, change: Reroute) {
         self.worker.command(Command::Reroute(Box::new(change)));
     }
 
     /// Gives the key manager the routes that are different, and the SPIs that are no more.
-    pub fn change(
+    pub(super) fn change(
         &mut self,
         now: Instant,
         gone: &[u32],
@@ -241,37 +241,37 @@ impl Queue {
     }
 
     /// Whether the worker has carried out all it was told.
-    pub fn is_settled(&self) -> bool {
+    pub(super) fn is_settled(&self) -> bool {
         self.worker.is_settled()
     }
 
     /// Whether the worker has yet to be told something, for which there is no room at this moment.
-    pub fn has_backlog(&self) -> bool {
+    pub(super) fn has_backlog(&self) -> bool {
         self.worker.has_backlog()
     }
 
     /// Has the worker look at what it was told.
-    pub fn wake(&self) {
+    pub(super) fn wake(&self) {
         self.worker.wake();
     }
 
     /// Finds out whether the kernel has taken the worker's sockets off their device.
-    pub fn look(&mut self) {
+    pub(super) fn look(&mut self) {
         self.is_lost |= self.worker.has_lost_a_queue();
     }
 
     /// Tells the worker to end.
-    pub fn ask_to_stop(&self) {
+    pub(super) fn ask_to_stop(&self) {
         self.worker.ask_to_stop();
     }
 
     /// Waits for the end of the worker: where there is time.
-    pub fn halt(&mut self) {
+    pub(super) fn halt(&mut self) {
         self.worker.halt();
     }
 
     /// Takes what the worker has, does what is due.
-    pub fn service(&mut self, now: Instant, numbers: &Numbers, log: &mut Log) {
+    pub(super) fn service(&mut self, now: Instant, numbers: &Numbers, log: &mut Log) {
         let link = self.worker.link.clone();
         // First what takes new keys into use: it waits for nothing else.
         for spi in std::iter::from_fn(|| link.confirmed.pop()).take(CONFIRMATIONS_PER_ROUND) {
@@ -299,7 +299,7 @@ impl Queue {
     }
 
     /// Frees what the worker has no more use for: here, where there is time. Then it can be told more.
-    pub fn free(&mut self) {
+    pub(super) fn free(&mut self) {
         while self.worker.link.retired.pop().is_some() {}
         self.worker.pump();
     }
@@ -363,56 +363,56 @@ impl Queue {
         is_silent.then(|| SilentNextHop { ip: *ip, interface: &attachment.device.name })
     }
 
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self) -> Option<Instant> {
         self.keys.deadline()
     }
 
     /// Room for inbound SAs in the worker.
-    pub fn room(&self) -> usize {
+    pub(super) fn room(&self) -> usize {
         self.room
     }
 
     /// Room for routes and peers in the worker.
-    pub fn tables(&self) -> Tables {
+    pub(super) fn tables(&self) -> Tables {
         self.tables
     }
 
     /// Whether the worker is what this seat needs.
-    pub fn serves(&self, seat: &WorkerPlacement) -> bool {
+    pub(super) fn serves(&self, seat: &WorkerPlacement) -> bool {
         !self.is_dead() && layout::same(seat, &self.seat)
     }
 
-    pub fn seat(&self) -> &WorkerPlacement {
+    pub(super) fn seat(&self) -> &WorkerPlacement {
         &self.seat
     }
 
     /// Whether the worker is of no use any more.
-    pub fn is_dead(&self) -> bool {
+    pub(super) fn is_dead(&self) -> bool {
         self.is_lost || self.worker.is_dead()
     }
 
     /// Whether that is because its interface went.
-    pub fn is_lost(&self) -> bool {
+    pub(super) fn is_lost(&self) -> bool {
         self.is_lost
     }
 
-    pub fn counters(&self) -> (Arc<Counters>, KeyCounters) {
+    pub(super) fn counters(&self) -> (Arc<Counters>, KeyCounters) {
         (self.counters.clone(), key_counters(&self.keys.counters()))
     }
 
-    pub fn associations(&self) -> &Associations {
+    pub(super) fn associations(&self) -> &Associations {
         &self.associations
     }
 
     /// After the worker's end, which is because of this configuration: adds what was counted.
-    pub fn end(self, config: &Config, past: &mut Totals, ledger: &mut Ledger) {
+    pub(super) fn end(self, config: &Config, past: &mut Totals, ledger: &mut Ledger) {
         let Queue { keys, counters, associations, .. } = self;
         associations.end(config, ledger);
         add(&counters, &keys, past);
     }
 
     /// Adds what worker and key manager have counted.
-    pub fn add_to(&self, totals: &mut Totals) {
+    pub(super) fn add_to(&self, totals: &mut Totals) {
         add(&self.counters, &self.keys, totals);
     }
 }
@@ -443,7 +443,7 @@ fn add(counters: &Counters, keys: &KeyManager, totals: &mut Totals) {
 }
 
 /// Adds what a worker and its key manager have counted.
-pub fn add_counted(counters: &Counters, keys: &KeyCounters, totals: &mut Totals) {
+pub(super) fn add_counted(counters: &Counters, keys: &KeyCounters, totals: &mut Totals) {
     totals.add(counters);
     keys.visit(|leaf, value| totals.add_one("key-manager", leaf, value));
 }

@@ -6,7 +6,7 @@ use crate::clock::Instant;
 use std::time::Duration;
 
 #[derive(Default)]
-pub struct Repair {
+pub(super) struct Repair {
     at: Option<Instant>,
     began_at: Option<Instant>,
     /// Doubled with each time in vain.
@@ -16,26 +16,26 @@ pub struct Repair {
 }
 
 impl Repair {
-    pub fn begin(&mut self, now: Instant) {
+    pub(super) fn begin(&mut self, now: Instant) {
         (self.at, self.began_at) = (None, Some(now));
     }
 
-    pub fn is_due(&self, now: Instant) -> bool {
+    pub(super) fn is_due(&self, now: Instant) -> bool {
         self.at.is_some_and(|at| now >= at)
     }
 
     /// Whether something is to be tried again.
-    pub fn is_pending(&self) -> bool {
+    pub(super) fn is_pending(&self) -> bool {
         self.at.is_some()
     }
 
     /// For a cause that is new.
-    pub fn at_once(&mut self, now: Instant) {
+    pub(super) fn at_once(&mut self, now: Instant) {
         (self.at, self.pause) = (Some(now), None);
     }
 
     /// For a worker that died: one that dies at once is not started at once. Whether that is news.
-    pub fn soon(&mut self, now: Instant) -> bool {
+    pub(super) fn soon(&mut self, now: Instant) -> bool {
         let is_new = self.at.is_none();
         let earliest = self.began_at.map_or(now, |before| now.max(before + LONGEST_PAUSE));
         self.at.get_or_insert(earliest);

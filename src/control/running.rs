@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What runs now.
-pub struct Running {
+pub(super) struct Running {
     pub document: Document,
     /// One for each configured device that there is. They do not depend on workers: while one waits for an interface, is
     /// started again or has died, the program drops its packets. The kernel might forward them.
@@ -29,7 +29,7 @@ pub struct Running {
 }
 
 /// What another configuration would run with.
-pub struct Next {
+pub(super) struct Next {
     pub numbers: Numbers,
     pub neighbours: Neighbours,
     pub handoffs: Handoffs,
@@ -42,7 +42,7 @@ pub struct Next {
 
 impl Running {
     /// Nothing, as before any configuration.
-    pub fn nothing() -> Running {
+    pub(super) fn nothing() -> Running {
         Running {
             document: Document::empty(),
             programs: BTreeMap::new(),
@@ -56,13 +56,13 @@ impl Running {
     }
 
     /// What has to be known of it for reading a layout.
-    pub fn known(&self, seen: &Devices) -> Known {
+    pub(super) fn known(&self, seen: &Devices) -> Known {
         let placements = self.queues.values().filter(|queue| !queue.is_dead()).map(Queue::seat);
         Known::new(self.document.config(), placements, seen)
     }
 
     /// Plans for the workers of another configuration. Nothing is touched.
-    pub fn prepare(&self, config: &Config, layout: &Layout) -> Next {
+    pub(super) fn prepare(&self, config: &Config, layout: &Layout) -> Next {
         let stays =
             |queue: &Queue| layout.seat(queue.seat().queue).is_some_and(|placement| queue.serves(placement));
         let gone: Vec<u16> =

@@ -11,7 +11,7 @@ use crate::wire::ip::Family;
 use std::sync::Arc;
 
 /// What there is to show.
-pub struct Sources<'a> {
+pub(super) struct Sources<'a> {
     pub running: &'a Running,
     /// Of workers that are about to end.
     pub leaving: &'a [(Arc<Counters>, KeyCounters)],
@@ -20,7 +20,7 @@ pub struct Sources<'a> {
 }
 
 /// What `gateway-state` shows at a path. Without a worker, present or past, there is nothing to show.
-pub fn gather(sources: &Sources<'_>, past: Option<&Totals>, path: &str) -> Result<State, Rejected> {
+pub(super) fn gather(sources: &Sources<'_>, past: Option<&Totals>, path: &str) -> Result<State, Rejected> {
     let mut state = State::at(path)?;
     let is_nothing = sources.running.queues.is_empty() && sources.leaving.is_empty() && past.is_none();
     if is_nothing && sources.unserved == Unserved::default() {

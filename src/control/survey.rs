@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The devices of a configuration, ready for workers.
-pub struct Survey {
+pub(super) struct Survey {
     pub layout: Layout,
     pub programs: BTreeMap<DeviceId, Arc<Program>>,
     /// Something that does not run, although its interface is there: only trying again can help.
@@ -20,7 +20,7 @@ pub struct Survey {
 
 impl Survey {
     /// `is_first` says that nothing has run before.
-    pub fn of(
+    pub(super) fn of(
         config: &Config,
         options: &Options,
         known: &Known,

@@ -17,7 +17,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 /// What the interfaces were like when they were last looked at.
-pub struct Watch {
+pub(super) struct Watch {
     seen: Devices,
     shared: Arc<Shared>,
 }
@@ -43,7 +43,7 @@ struct State {
 
 impl Watch {
     /// Starts the thread, with nothing to look at yet.
-    pub fn start(wakeup: Arc<EventFd>) -> io::Result<Watch> {
+    pub(super) fn start(wakeup: Arc<EventFd>) -> io::Result<Watch> {
         let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() });
         let watched = shared.clone();
         let watch = move || {
@@ -55,7 +55,7 @@ impl Watch {
     }
 
     /// Whether something is different from what was noted. What has been found since is noted.
-    pub fn look(&mut self) -> bool {
+    pub(super) fn look(&mut self) -> bool {
         let (found, is_detached) = {
             let mut state = self.shared.lock();
             (state.found.take(), std::mem::take(&mut state.is_detached))
@@ -68,7 +68,7 @@ impl Watch {
 
     /// Remembers what the interfaces are like, and writes what is different to the log. These and these programs are
     /// looked at from now on.
-    pub fn note(&mut self, devices: &Devices, programs: &BTreeMap<DeviceId, Arc<Program>>) {
+    pub(super) fn note(&mut self, devices: &Devices, programs: &BTreeMap<DeviceId, Arc<Program>>) {
         self.tell(devices);
         let mut state = self.shared.lock();
         state.known.clone_from(devices);
@@ -79,7 +79,7 @@ impl Watch {
     }
 
     /// The interfaces as they were last seen.
-    pub fn seen(&self) -> &Devices {
+    pub(super) fn seen(&self) -> &Devices {
         &self.seen
     }
 

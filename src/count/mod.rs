@@ -39,6 +39,7 @@ impl Counter {
         self.0.store(n, Ordering::Relaxed);
     }
 
+    /// The count so far.
     #[inline]
     pub fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -54,6 +55,7 @@ impl std::fmt::Debug for Counter {
 /// What one worker tells of one route.
 #[derive(Default, Debug)]
 pub struct Route {
+    /// By direction.
     pub counters: RouteCounters,
     /// What the path to the gateway carries, in bytes with the outer header; 0 while nobody has complained. No count, but
     /// told in the same way.

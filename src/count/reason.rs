@@ -14,6 +14,7 @@ pub enum Side {
 
 /// Why a packet is dropped. The side is the one that it was received on, or, behind dispatch, the one that it came from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the text of each says it")]
 pub enum Reason {
     #[error("Ethertype that the interface has no address for")]
     Ethertype(Side),

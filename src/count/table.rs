@@ -11,6 +11,7 @@ macro_rules! groups {
     ($($(#[$doc:meta])* $group:ident { $($leaf:ident)* })*) => { $(
         $(#[$doc])*
         #[derive(Default, Debug)]
+        #[allow(missing_docs, reason = "the YANG model describes each leaf")]
         pub struct $group { $(pub $leaf: Counter),* }
 
         impl $group {
@@ -26,6 +27,7 @@ macro_rules! counters {
     ($(#[$doc:meta])* $counters:ident { $($member:ident: $group:ident,)* }) => {
         $(#[$doc])*
         #[derive(Default, Debug)]
+        #[allow(missing_docs, reason = "the YANG model describes each leaf")]
         pub struct $counters { $(pub $member: $group),* }
 
         impl $counters {

@@ -19,7 +19,7 @@ pub(super) struct Signals {
 
 impl Signals {
     /// Installs the signal handlers.
-    pub fn new() -> io::Result<Signals> {
+    pub(super) fn new() -> io::Result<Signals> {
         let (arrival, sender) = UnixStream::pair()?;
         arrival.set_nonblocking(true)?;
         let (stop, reload) = <(Arc<AtomicBool>, Arc<AtomicBool>)>::default();
@@ -34,7 +34,7 @@ impl Signals {
     }
 
     /// Whether the configuration file is to be read again; true once for any number of signals since.
-    pub fn takes_reload(&self) -> bool {
+    pub(super) fn takes_reload(&self) -> bool {
         // What arrives is one byte a signal; a flag says which it was.
         while matches!((&self.arrival).read(&mut [0; 64]), Ok(1..)) {}
         self.reload.swap(false, Ordering::Relaxed)

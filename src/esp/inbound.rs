@@ -23,6 +23,7 @@ pub struct InboundSa {
 }
 
 impl InboundSa {
+    /// An SA that has seen no packet yet.
     pub fn new(parameters: &SaParameters, aead: &dyn Aead) -> InboundSa {
         let (cipher, window) = (Cipher::new(parameters, aead), Window::default());
         InboundSa { cipher, window, is_confirmed: Cell::new(false), will: None }
@@ -42,7 +43,7 @@ impl InboundSa {
         prefetch(self);
         self.window.prefetch(sequence_low);
     }
-
+    /// Its SPI.
     pub fn spi(&self) -> u32 {
         self.cipher.spi
     }

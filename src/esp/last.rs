@@ -74,17 +74,17 @@ impl Default for LastNumber {
 
 impl Will {
     /// Notes that the SA begins behind this number.
-    pub fn begin(&self, number: u64) {
+    pub(crate) fn begin(&self, number: u64) {
         self.0.number.store(number, Ordering::Relaxed);
     }
 
     /// Whether `next`, a multiple of [`STRIDE`], and those behind it up to the next multiple may be drawn.
-    pub fn may_draw(&self, next: u64) -> bool {
+    pub(crate) fn may_draw(&self, next: u64) -> bool {
         self.0.number.store(next - 1, Ordering::Relaxed);
         next.saturating_add(STRIDE - 1) <= self.0.ceiling.load(Ordering::Relaxed)
     }
 
-    pub fn leave(&self, number: u64) {
+    pub(crate) fn leave(&self, number: u64) {
         self.0.ended.store(1 + ENDS.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
         self.0.number.store(number, Ordering::Relaxed);
     }

@@ -25,6 +25,7 @@ pub struct OutboundSa {
 pub struct Number(u64);
 
 impl OutboundSa {
+    /// An SA that has sent no packet yet.
     pub fn new(parameters: &SaParameters, aead: &dyn Aead) -> OutboundSa {
         OutboundSa { cipher: Cipher::new(parameters, aead), sequence: Cell::new(0), will: None }
     }
@@ -43,7 +44,7 @@ impl OutboundSa {
     pub fn prefetch(&self) {
         prefetch(self);
     }
-
+    /// Its SPI.
     pub fn spi(&self) -> u32 {
         self.cipher.spi
     }

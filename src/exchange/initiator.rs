@@ -75,7 +75,7 @@ struct Proposals {
 }
 
 impl Initiator {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Initiator {
             negotiation: None,
             spi: None,
@@ -86,21 +86,21 @@ impl Initiator {
         }
     }
 
-    pub fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         self.negotiation.is_none()
     }
 
     /// Whether to begin again even if there are SAs from elsewhere.
-    pub fn has_to_retry(&self) -> bool {
+    pub(super) fn has_to_retry(&self) -> bool {
         self.unanswered
     }
 
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self) -> Option<Instant> {
         Some(self.negotiation.as_ref()?.deadline)
     }
 
     /// A knock leaves. It is repeated until a challenge comes if it has a token, or if we are in doubt.
-    pub fn start(&mut self, now: Instant, settings: &Settings, token: u16, is_in_doubt: bool) {
+    pub(super) fn start(&mut self, now: Instant, settings: &Settings, token: u16, is_in_doubt: bool) {
         let pause = if token != 0 { KNOCK_AGAIN } else { self.pause };
         self.knocked = Some(now);
         self.negotiation = Some(Negotiation {
@@ -114,12 +114,12 @@ impl Initiator {
     }
 
     /// When to knock again.
-    pub fn knock_at(&self) -> Option<Instant> {
+    pub(super) fn knock_at(&self) -> Option<Instant> {
         self.negotiation.as_ref()?.knock_at
     }
 
     /// The knock leaves again. To a peer that stays silent it does so less and less often.
-    pub fn knock_again(&mut self, now: Instant) {
+    pub(super) fn knock_again(&mut self, now: Instant) {
         let Some(negotiation) = &mut self.negotiation else { return };
         let silence = now.saturating_duration_since(negotiation.heard);
         let pause = if negotiation.token != 0 { KNOCK_AGAIN } else { self.pause.max(silence / 8) };
@@ -128,12 +128,12 @@ impl Initiator {
     }
 
     /// When a negotiation that is wanted at `now` may begin, so that no earlier knock is under way.
-    pub fn start_at(&self, now: Instant) -> Instant {
+    pub(super) fn start_at(&self, now: Instant) -> Instant {
         self.knocked.map_or(now, |knocked| now.max(knocked + self.pause))
     }
 
     /// Whether a message of this kind with this token is one that is waited for. Says whether the token vouches for it.
-    pub fn expects(&self, kind: Kind, token: u16) -> Result<bool, Rejection> {
+    pub(super) fn expects(&self, kind: Kind, token: u16) -> Result<bool, Rejection> {
         let negotiation = self.negotiation.as_ref().ok_or(Rejection::OutOfState(kind))?;
         if kind == Kind::Agreement && negotiation.proposals.is_none() {
             return Err(Rejection::OutOfState(kind));
@@ -143,13 +143,13 @@ impl Initiator {
     }
 
     /// The token that our messages of this negotiation carry.
-    pub fn token(&self) -> u16 {
+    pub(super) fn token(&self) -> u16 {
         self.negotiation.as_ref().map_or(0, |negotiation| negotiation.token)
     }
 
     /// Answers a challenge with the proposal that is returned. The first challenge of a negotiation needs an SPI. Says as
     /// well whether the nonce is another one than that of the last proposal, so that the peer must have accepted that.
-    pub fn challenged(
+    pub(super) fn challenged(
         &mut self,
         now: Instant,
         peering: &Peering<'_>,
@@ -195,7 +195,7 @@ impl Initiator {
     }
 
     /// Ends the exchange, unless the agreement is bad: then nothing changes. Returns the keys and our inbound SPI.
-    pub fn agreed(
+    pub(super) fn agreed(
         &mut self,
         now: Instant,
         peering: &Peering<'_>,
@@ -225,7 +225,7 @@ impl Initiator {
     }
 
     /// Gives up waiting, but not the SPI.
-    pub fn expire(&mut self, now: Instant) -> Option<Expired> {
+    pub(super) fn expire(&mut self, now: Instant) -> Option<Expired> {
         let negotiation = self.negotiation.as_ref().filter(|negotiation| negotiation.deadline <= now)?;
         let is_unanswered = negotiation.proposals.is_none();
         let expired = Expired { is_unanswered, had_token: negotiation.token != 0 };
@@ -234,22 +234,22 @@ impl Initiator {
     }
 
     /// Forgets an exchange under way, but not its SPI.
-    pub fn reset(&mut self) {
+    pub(super) fn reset(&mut self) {
         let negotiation = self.negotiation.take();
         self.unanswered |= negotiation.is_some_and(|negotiation| negotiation.proposals.is_some());
     }
 
     /// Whether proposals of this negotiation have left, so that the SPI has to stay.
-    pub fn has_proposed(&self) -> bool {
+    pub(super) fn has_proposed(&self) -> bool {
         self.negotiation.as_ref().is_some_and(|negotiation| negotiation.proposals.is_some())
     }
 
-    pub fn spi(&self) -> Option<u32> {
+    pub(super) fn spi(&self) -> Option<u32> {
         self.spi
     }
 
     /// The inbound SPI of the proposals to come.
-    pub fn set_spi(&mut self, spi: Option<u32>) {
+    pub(super) fn set_spi(&mut self, spi: Option<u32>) {
         self.spi = spi;
     }
 }

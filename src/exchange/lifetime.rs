@@ -63,7 +63,7 @@ struct Inbound {
 }
 
 impl Associations {
-    pub fn add_inbound(&mut self, sa: Sa, role: Role, changes: &mut Vec<Change>) {
+    pub(super) fn add_inbound(&mut self, sa: Sa, role: Role, changes: &mut Vec<Change>) {
         self.inbound.push_front(Inbound { sa, role, is_confirmed: false });
         if self.inbound.len() > MAX_INBOUND {
             let victim = self.least_useful();
@@ -74,7 +74,7 @@ impl Associations {
         }
     }
 
-    pub fn add_outbound(&mut self, new: NewOutbound, changes: &mut Vec<Change>) {
+    pub(super) fn add_outbound(&mut self, new: NewOutbound, changes: &mut Vec<Change>) {
         if new.peer_is_capable {
             match new.role {
                 Role::Initiator => self.activate_with_dummies(new, changes),
@@ -118,13 +118,13 @@ impl Associations {
     }
 
     /// A proposal of ours was accepted, and the agreement did not come.
-    pub fn lost_agreement(&mut self, now: Instant) {
+    pub(super) fn lost_agreement(&mut self, now: Instant) {
         self.lost += 1;
         self.lost_message(now);
     }
 
     /// Some message of the exchange did not arrive.
-    pub fn lost_message(&mut self, now: Instant) {
+    pub(super) fn lost_message(&mut self, now: Instant) {
         self.loss_seen = Some(now);
     }
 
@@ -133,7 +133,7 @@ impl Associations {
     /// pair tells: an earlier knock is repeated or late, and a much later one wants to replace what has grown old.
     ///
     /// Anyone may have sent it. The pairs have to wait longer, and are not given up.
-    pub fn knocked(&mut self, now: Instant, negotiation_ttl: Duration) {
+    pub(super) fn knocked(&mut self, now: Instant, negotiation_ttl: Duration) {
         let before = self.knocked.replace(now);
         if before.is_some_and(|before| before + LATE_KNOCK <= now) {
             self.lost_message(now);
@@ -151,7 +151,7 @@ impl Associations {
     }
 
     /// Whether the newest pair may exist here only.
-    pub fn is_in_doubt(&self) -> bool {
+    pub(super) fn is_in_doubt(&self) -> bool {
         match self.waiting.back() {
             Some(waiting) => waiting.is_doubtful && waiting.is_timed(),
             None => self.active.as_ref().is_some_and(|active| active.is_doubtful),
@@ -159,7 +159,7 @@ impl Associations {
     }
 
     /// A packet has authenticated under this inbound SA.
-    pub fn confirm(&mut self, spi: u32, changes: &mut Vec<Change>) {
+    pub(super) fn confirm(&mut self, spi: u32, changes: &mut Vec<Change>) {
         let Some(inbound) = self.inbound.iter_mut().find(|inbound| inbound.sa.spi == spi) else { return };
         inbound.is_confirmed = true;
         if let Some(active) = self.active.as_mut().filter(|active| active.pair == Some(spi)) {
@@ -176,7 +176,7 @@ impl Associations {
     }
 
     /// Does what is due: deaths first, so that nothing dead becomes active.
-    pub fn advance(&mut self, now: Instant, changes: &mut Vec<Change>) {
+    pub(super) fn advance(&mut self, now: Instant, changes: &mut Vec<Change>) {
         // The times of life may have changed between two SAs, so the oldest is not always the first to die.
         self.inbound.retain(|inbound| survives(&inbound.sa, Direction::Inbound, now, changes));
         self.waiting.retain(|waiting| survives(&waiting.sa(), Direction::Outbound, now, changes));
@@ -204,7 +204,7 @@ impl Associations {
     }
 
     /// When [`Associations::advance`] has something to do next.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self) -> Option<Instant> {
         let inbound = self.inbound.iter().map(|inbound| inbound.sa.expires);
         let active = self.active.iter().map(|active| active.sa.expires);
         let dummy = self.active.iter().filter_map(|active| Some(active.dummies.as_ref()?.next));
@@ -215,7 +215,7 @@ impl Associations {
 
     /// When the outbound SA has to be replaced. None where one is needed at once. One that waits may be the
     /// replacement, but only for a while: its pair may never be confirmed.
-    pub fn rekey_at(&self) -> Option<Instant> {
+    pub(super) fn rekey_at(&self) -> Option<Instant> {
         let known = self.waiting.iter().rfind(|waiting| waiting.is_known_to_peer());
         let waiting = known.or(self.waiting.front()).map(|waiting| {
             let longest = waiting.new.negotiation_ttl * 2;
@@ -226,21 +226,21 @@ impl Associations {
         active.max(waiting)
     }
 
-    pub fn has_outbound(&self) -> bool {
+    pub(super) fn has_outbound(&self) -> bool {
         self.active.is_some()
     }
 
     /// When the active outbound SA dies.
-    pub fn outbound_expires(&self) -> Option<Instant> {
+    pub(super) fn outbound_expires(&self) -> Option<Instant> {
         self.active.as_ref().map(|active| active.sa.expires)
     }
 
-    pub fn inbound(&self) -> impl Iterator<Item = &Sa> {
+    pub(super) fn inbound(&self) -> impl Iterator<Item = &Sa> {
         self.inbound.iter().map(|inbound| &inbound.sa)
     }
 
     /// With whether it is active.
-    pub fn outbound(&self) -> impl Iterator<Item = (Sa, bool)> {
+    pub(super) fn outbound(&self) -> impl Iterator<Item = (Sa, bool)> {
         let active = self.active.iter().map(|active| (active.sa, true));
         active.chain(self.waiting.iter().map(|waiting| (waiting.sa(), false)))
     }

@@ -77,7 +77,7 @@ pub(super) fn agreement(route_spi: u32, token: u16, message: &[u8; KEY_MESSAGE])
 }
 
 impl Payload {
-    pub fn to_wire(self) -> [u8; PAYLOAD] {
+    pub(super) fn to_wire(self) -> [u8; PAYLOAD] {
         let mut bytes = [0; PAYLOAD];
         bytes[..4].copy_from_slice(&self.spi.to_be_bytes());
         bytes[FORMAT_AT] = u8::from(self.is_capable);
@@ -85,7 +85,7 @@ impl Payload {
         bytes
     }
 
-    pub fn from_wire(bytes: &[u8; PAYLOAD]) -> Payload {
+    pub(super) fn from_wire(bytes: &[u8; PAYLOAD]) -> Payload {
         let [a, b, c, d, ..] = *bytes;
         let spi = u32::from_be_bytes([a, b, c, d]);
         // Later versions of the format only add fields.

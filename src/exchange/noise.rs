@@ -61,7 +61,7 @@ pub(super) struct Agreement<'a> {
 }
 
 impl Ephemeral {
-    pub fn new(secret: StaticSecret) -> Self {
+    pub(super) fn new(secret: StaticSecret) -> Self {
         Ephemeral { public: PublicKey::from(&secret), secret }
     }
 }
@@ -92,7 +92,11 @@ pub(super) fn receive(
 
 impl Received {
     /// The responder's second step: makes the agreement and the keys.
-    pub fn agree(self, ephemeral: &Ephemeral, own: Payload) -> Result<(Keys, [u8; KEY_MESSAGE]), Rejection> {
+    pub(super) fn agree(
+        self,
+        ephemeral: &Ephemeral,
+        own: Payload,
+    ) -> Result<(Keys, [u8; KEY_MESSAGE]), Rejection> {
         let Received { mut symmetric, peer_public, payload } = self;
         let shared =
             diffie_hellman(&ephemeral.secret, &peer_public).ok_or(Rejection::PublicKey(Kind::Proposal))?;
@@ -106,7 +110,7 @@ impl Received {
 
 impl<'a> Agreement<'a> {
     /// Fails where the public key is of low order.
-    pub fn new(ephemeral: &Ephemeral, message: &'a [u8; KEY_MESSAGE]) -> Result<Self, Rejection> {
+    pub(super) fn new(ephemeral: &Ephemeral, message: &'a [u8; KEY_MESSAGE]) -> Result<Self, Rejection> {
         let peer_public = public_key(message);
         let shared =
             diffie_hellman(&ephemeral.secret, &peer_public).ok_or(Rejection::PublicKey(Kind::Agreement))?;
@@ -114,7 +118,7 @@ impl<'a> Agreement<'a> {
     }
 
     /// The keys, if this is the answer to the proposal that these arguments make. None where the tag fails.
-    pub fn conclude(
+    pub(super) fn conclude(
         &self,
         prologue: &[u8],
         secret: &PresharedKey,
@@ -243,7 +247,7 @@ impl KeyMaterial {
     }
 
     /// The SA with this key material and SPI.
-    pub fn with_spi(&self, spi: u32) -> SaParameters {
+    pub(super) fn with_spi(&self, spi: u32) -> SaParameters {
         SaParameters { spi, key: self.key.clone(), salt: self.salt }
     }
 }

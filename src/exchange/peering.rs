@@ -15,11 +15,11 @@ pub(super) struct Peering<'a> {
 }
 
 impl Peering<'_> {
-    pub fn prologue_as_initiator(&self, nonce: &[u8; 32]) -> [u8; PROLOGUE] {
+    pub(super) fn prologue_as_initiator(&self, nonce: &[u8; 32]) -> [u8; PROLOGUE] {
         message::prologue(self.route_spi, self.own, self.peer, nonce)
     }
 
-    pub fn prologue_as_responder(&self, nonce: &[u8; 32]) -> [u8; PROLOGUE] {
+    pub(super) fn prologue_as_responder(&self, nonce: &[u8; 32]) -> [u8; PROLOGUE] {
         message::prologue(self.route_spi, self.peer, self.own, nonce)
     }
 }

@@ -18,19 +18,19 @@ pub(super) struct Responder {
 }
 
 impl Responder {
-    pub fn new(random: &mut dyn Random) -> Self {
+    pub(super) fn new(random: &mut dyn Random) -> Self {
         let mut nonce = [0; 32];
         random.fill(&mut nonce);
         Responder { nonce, ephemeral: ephemeral(random) }
     }
 
     /// What every knock is answered with until an exchange completes.
-    pub fn nonce(&self) -> &[u8; 32] {
+    pub(super) fn nonce(&self) -> &[u8; 32] {
         &self.nonce
     }
 
     /// Whether the proposal is authentic. That takes no Diffie-Hellman.
-    pub fn receive(
+    pub(super) fn receive(
         &self,
         peering: &Peering<'_>,
         proposal: &[u8; KEY_MESSAGE],
@@ -40,7 +40,7 @@ impl Responder {
 
     /// Answers an authentic proposal with the agreement that is returned, together with the keys. Unless the public key
     /// is bad, nonce and key are spent: the same proposal will not be accepted again.
-    pub fn agree(
+    pub(super) fn agree(
         &mut self,
         received: Received,
         own: Payload,
@@ -52,7 +52,7 @@ impl Responder {
     }
 
     /// Makes challenges that are under way worthless.
-    pub fn reset(&mut self, random: &mut dyn Random) {
+    pub(super) fn reset(&mut self, random: &mut dyn Random) {
         *self = Responder::new(random);
     }
 }

@@ -52,13 +52,13 @@ pub(super) struct Dummies {
 
 impl Sa {
     /// From its making to its end.
-    pub fn life(&self) -> Duration {
+    pub(super) fn life(&self) -> Duration {
         self.expires.saturating_duration_since(self.created)
     }
 }
 
 impl NewOutbound {
-    pub fn sa(&self) -> Sa {
+    pub(super) fn sa(&self) -> Sa {
         Sa { spi: self.parameters.spi, created: self.created, expires: self.expires }
     }
 }

@@ -18,11 +18,11 @@ pub(super) struct Sample {
 }
 
 impl Sample {
-    pub fn new(limit: usize) -> Self {
+    pub(super) fn new(limit: usize) -> Self {
         Sample { window: SlidingWindow::new(limit), arrived: [0; SLOTS], slot: None }
     }
 
-    pub fn arrive(&mut self, now: Instant) {
+    pub(super) fn arrive(&mut self, now: Instant) {
         self.pass(now);
         if let Some((_, current)) = self.slot {
             self.arrived[current] = self.arrived[current].saturating_add(1);
@@ -30,12 +30,12 @@ impl Sample {
     }
 
     /// Whether more have arrived in the last second than are admitted.
-    pub fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.count() > self.window.limit() as u64
     }
 
     /// Whether the last arrival is one of those admitted.
-    pub fn choose(&mut self, now: Instant, random: &mut dyn Random) -> bool {
+    pub(super) fn choose(&mut self, now: Instant, random: &mut dyn Random) -> bool {
         if self.is_over() {
             let mut dice = [0; 4];
             random.fill(&mut dice);
@@ -47,16 +47,16 @@ impl Sample {
     }
 
     /// Admits the last arrival unless the limit is reached.
-    pub fn admit(&mut self, now: Instant) -> bool {
+    pub(super) fn admit(&mut self, now: Instant) -> bool {
         self.window.spend(now)
     }
 
-    pub fn set_limit(&mut self, limit: usize) {
+    pub(super) fn set_limit(&mut self, limit: usize) {
         self.window.set_limit(limit);
     }
 
     /// Arrivals in the last second.
-    pub fn count(&self) -> u64 {
+    pub(super) fn count(&self) -> u64 {
         self.arrived.iter().map(|&count| u64::from(count)).sum()
     }
 

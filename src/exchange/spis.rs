@@ -23,7 +23,7 @@ pub(super) struct Spis {
 }
 
 impl Spis {
-    pub fn new(random: &mut dyn Random) -> Self {
+    pub(super) fn new(random: &mut dyn Random) -> Self {
         let mut start = [0; 8];
         random.fill(&mut start);
         let [a, b, c, d, e, f, g, h] = start;
@@ -37,7 +37,7 @@ impl Spis {
     }
 
     /// The next SPI of 16 bits that is not in use, or None where all of them are.
-    pub fn allocate(&mut self, share: Share) -> Option<u32> {
+    pub(super) fn allocate(&mut self, share: Share) -> Option<u32> {
         if self.free == 0 {
             return None;
         }
@@ -55,7 +55,7 @@ impl Spis {
     }
 
     /// The next SPI whose top byte names the worker. A worker whose number does not fit gives out 16 bits.
-    pub fn allocate_long(&mut self, worker: u16, share: Share) -> Option<u32> {
+    pub(super) fn allocate_long(&mut self, worker: u16, share: Share) -> Option<u32> {
         let Some(owner) = worker.checked_add(1).filter(|&owner| owner <= u16::from(u8::MAX)) else {
             return self.allocate(share);
         };
@@ -71,7 +71,7 @@ impl Spis {
     }
 
     /// The SPI may be given out again, when its turn comes.
-    pub fn release(&mut self, spi: u32) {
+    pub(super) fn release(&mut self, spi: u32) {
         if is_long(spi) {
             self.long_in_use.remove(&spi);
             return;

@@ -58,7 +58,7 @@ struct Backoff {
 }
 
 impl Tunnel {
-    pub fn new(route: Route, shared: &mut Shared) -> Self {
+    pub(super) fn new(route: Route, shared: &mut Shared) -> Self {
         Tunnel {
             route,
             initiator: Initiator::new(),
@@ -69,22 +69,22 @@ impl Tunnel {
         }
     }
 
-    pub fn route(&self) -> &Route {
+    pub(super) fn route(&self) -> &Route {
         &self.route
     }
 
     /// Whether a configured route is this one, so that its SAs stay good.
-    pub fn is_of(&self, route: &Route) -> bool {
+    pub(super) fn is_of(&self, route: &Route) -> bool {
         let Route { id, spi, preshared_key, .. } = &self.route;
         (id, *spi, preshared_key) == (&route.id, route.spi, &route.preshared_key)
     }
 
-    pub fn is_capable(&self) -> bool {
+    pub(super) fn is_capable(&self) -> bool {
         self.capability.is_known
     }
 
     /// Begins a negotiation, or repeats the knock of the one under way.
-    pub fn knock(&mut self, now: Instant, shared: &mut Shared) {
+    pub(super) fn knock(&mut self, now: Instant, shared: &mut Shared) {
         if self.initiator.is_idle() {
             let token = if self.is_capable() { token(&mut *shared.random) } else { 0 };
             // A peer that stays silent is asked less often.
@@ -98,14 +98,14 @@ impl Tunnel {
     }
 
     /// Answers a knock. Nothing changes.
-    pub fn challenge(&self, token: u16, shared: &mut Shared) {
+    pub(super) fn challenge(&self, token: u16, shared: &mut Shared) {
         shared.counters.challenges_offered += 1;
         let token = if self.is_capable() { token } else { 0 };
         self.send(shared, message::challenge(self.route.spi, token, self.responder.nonce()));
     }
 
     /// The peer knocks, so it is there: a negotiation that is wanted need not wait. Says whether to see to that.
-    pub fn knocked(&mut self, now: Instant, settings: &Settings) -> bool {
+    pub(super) fn knocked(&mut self, now: Instant, settings: &Settings) -> bool {
         let was_in_doubt = self.is_in_doubt();
         self.associations.knocked(now, settings.negotiation_ttl);
         let again = self.backoff.ended.is_none_or(|at| at + FRONT_AGAIN <= now);
@@ -116,11 +116,11 @@ impl Tunnel {
     }
 
     /// Whether the initiator waits for a message of this kind. Says whether its token vouches for it.
-    pub fn expects(&self, kind: Kind, token: u16) -> Result<bool, Rejection> {
+    pub(super) fn expects(&self, kind: Kind, token: u16) -> Result<bool, Rejection> {
         self.initiator.expects(kind, token)
     }
 
-    pub fn challenged(
+    pub(super) fn challenged(
         &mut self,
         now: Instant,
         challenge: (u32, &[u8; 32], &[u8; 32]),
@@ -142,12 +142,16 @@ impl Tunnel {
     }
 
     /// Whether a proposal is authentic. Nothing changes.
-    pub fn receive(&self, proposal: &[u8; KEY_MESSAGE], shared: &Shared) -> Result<Received, Rejection> {
+    pub(super) fn receive(
+        &self,
+        proposal: &[u8; KEY_MESSAGE],
+        shared: &Shared,
+    ) -> Result<Received, Rejection> {
         self.responder.receive(&self.route.peering(&shared.settings), proposal)
     }
 
     /// Takes an authentic proposal with the lane and token of its header.
-    pub fn proposed(
+    pub(super) fn proposed(
         &mut self,
         now: Instant,
         (lane, token): (u8, u16),
@@ -185,7 +189,7 @@ impl Tunnel {
         Ok(())
     }
 
-    pub fn agreed(
+    pub(super) fn agreed(
         &mut self,
         now: Instant,
         lane: u8,
@@ -209,7 +213,7 @@ impl Tunnel {
     }
 
     /// A packet has authenticated under this inbound SA.
-    pub fn confirm(&mut self, spi: u32, shared: &mut Shared) {
+    pub(super) fn confirm(&mut self, spi: u32, shared: &mut Shared) {
         self.backoff.end();
         let mut changes = Vec::new();
         self.associations.confirm(spi, &mut changes);
@@ -217,7 +221,7 @@ impl Tunnel {
     }
 
     /// Does what is due, except beginning a negotiation.
-    pub fn advance(&mut self, now: Instant, shared: &mut Shared) {
+    pub(super) fn advance(&mut self, now: Instant, shared: &mut Shared) {
         let mut changes = Vec::new();
         self.associations.advance(now, &mut changes);
         self.report(changes, shared);
@@ -230,22 +234,22 @@ impl Tunnel {
     }
 
     /// Whether a negotiation has to begin, or a knock to a deployed peer has to be repeated.
-    pub fn wants_turn(&self, now: Instant) -> bool {
+    pub(super) fn wants_turn(&self, now: Instant) -> bool {
         self.next_turn(now).is_some_and(|at| at <= now)
     }
 
-    pub fn has_outbound(&self) -> bool {
+    pub(super) fn has_outbound(&self) -> bool {
         self.associations.has_outbound()
     }
 
     /// When there is something to do next, not counting a turn that is wanted already at `now`.
-    pub fn deadline(&self, now: Instant) -> Option<Instant> {
+    pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
         let turn = self.next_turn(now).filter(|&at| at > now);
         [self.initiator.deadline(), self.associations.deadline(), turn].into_iter().flatten().min()
     }
 
     /// Takes over a changed gateway address. Says whether it is another one.
-    pub fn set_gateway(&mut self, gateway: IpAddr) -> bool {
+    pub(super) fn set_gateway(&mut self, gateway: IpAddr) -> bool {
         let changed = self.route.gateway != gateway;
         if changed {
             self.route.gateway = gateway;
@@ -255,14 +259,14 @@ impl Tunnel {
     }
 
     /// Forgets the exchanges under way, and nothing else.
-    pub fn reset(&mut self, shared: &mut Shared) {
+    pub(super) fn reset(&mut self, shared: &mut Shared) {
         self.initiator.reset();
         self.responder.reset(&mut *shared.random);
         self.backoff = Backoff::default();
     }
 
     /// The end of the route and of its SAs.
-    pub fn destroy(self, shared: &mut Shared) {
+    pub(super) fn destroy(self, shared: &mut Shared) {
         for sa in self.associations.inbound() {
             shared.release_inbound(sa.spi);
             let route = self.route.id.clone();
@@ -276,7 +280,7 @@ impl Tunnel {
         }
     }
 
-    pub fn associations(&self) -> impl Iterator<Item = Association<'_>> {
+    pub(super) fn associations(&self) -> impl Iterator<Item = Association<'_>> {
         let association = |sa: Sa, direction, active| Association {
             route: &self.route.id,
             route_spi: self.route.spi,

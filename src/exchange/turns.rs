@@ -15,16 +15,16 @@ pub(super) struct Turns<K> {
 }
 
 impl<K: Copy + PartialEq> Turns<K> {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Turns { carrying: VecDeque::new(), idle: VecDeque::new(), preferred: 0 }
     }
 
-    pub fn push(&mut self, key: K, carries: bool) {
+    pub(super) fn push(&mut self, key: K, carries: bool) {
         self.line(carries).push_back(key);
     }
 
     /// Puts a key that waits at the head of its line.
-    pub fn advance(&mut self, key: K) {
+    pub(super) fn advance(&mut self, key: K) {
         for line in [&mut self.carrying, &mut self.idle] {
             if let Some(position) = line.iter().position(|other| *other == key) {
                 line.remove(position);
@@ -34,23 +34,23 @@ impl<K: Copy + PartialEq> Turns<K> {
     }
 
     /// Whose turn it is.
-    pub fn next(&self) -> Option<K> {
+    pub(super) fn next(&self) -> Option<K> {
         let (first, second) = (self.carrying.front(), self.idle.front());
         let turn = if self.preferred < PREFERRED_IN_A_ROW { first.or(second) } else { second.or(first) };
         turn.copied()
     }
 
     /// Whether one that carries traffic waits.
-    pub fn has_carrying(&self) -> bool {
+    pub(super) fn has_carrying(&self) -> bool {
         !self.carrying.is_empty()
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.carrying.is_empty() && self.idle.is_empty()
     }
 
     /// Takes the one away whose turn it is. Says whether it stood among those that carry traffic.
-    pub fn pop(&mut self) -> bool {
+    pub(super) fn pop(&mut self) -> bool {
         let first = !self.carrying.is_empty();
         let second = !self.idle.is_empty();
         let from_first = first && (self.preferred < PREFERRED_IN_A_ROW || !second);
@@ -59,7 +59,7 @@ impl<K: Copy + PartialEq> Turns<K> {
         from_first
     }
 
-    pub fn retain(&mut self, keep: impl Fn(&K) -> bool) {
+    pub(super) fn retain(&mut self, keep: impl Fn(&K) -> bool) {
         self.carrying.retain(&keep);
         self.idle.retain(&keep);
     }

@@ -20,7 +20,7 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    pub fn new(new: NewOutbound) -> Self {
+    pub(super) fn new(new: NewOutbound) -> Self {
         Waiting {
             since: new.created,
             is_doubtful: false,
@@ -30,25 +30,25 @@ impl Waiting {
         }
     }
 
-    pub fn sa(&self) -> Sa {
+    pub(super) fn sa(&self) -> Sa {
         self.new.sa()
     }
 
     /// Whether a deployed peer has this pair for sure: it has answered for it.
-    pub fn is_known_to_peer(&self) -> bool {
+    pub(super) fn is_known_to_peer(&self) -> bool {
         self.new.role == Role::Initiator && !self.new.peer_is_capable
     }
 
     /// Whether it becomes active without confirmation after a time.
-    pub fn is_timed(&self) -> bool {
+    pub(super) fn is_timed(&self) -> bool {
         !self.new.peer_is_capable && !self.needs_confirmation
     }
 
-    pub fn await_confirmation(&mut self) {
+    pub(super) fn await_confirmation(&mut self) {
         self.needs_confirmation |= !self.is_known_to_peer();
     }
 
-    pub fn doubt(&mut self) {
+    pub(super) fn doubt(&mut self) {
         self.is_doubtful |= self.new.role == Role::Responder && !self.new.peer_is_capable;
     }
 
@@ -60,7 +60,7 @@ impl Waiting {
     ///
     /// On a path that loses messages its next knock may be lost as well. A pair that it has for sure is used as soon as it
     /// is installed if that in use may not exist there, or not for long.
-    pub fn due(&self, active: Option<&Active>, lost: usize) -> Option<Instant> {
+    pub(super) fn due(&self, active: Option<&Active>, lost: usize) -> Option<Instant> {
         let NewOutbound { created, negotiation_ttl, sa_ttl, .. } = self.new;
         if !self.is_timed() {
             return None;

@@ -19,6 +19,7 @@ pub struct Annotated<'a, Note> {
 }
 
 impl Batch {
+    /// A batch without frames.
     #[inline]
     pub const fn new() -> Batch {
         Batch(ArrayVec::new_const())
@@ -119,6 +120,7 @@ impl<'a, Note> Annotated<'a, Note> {
         Annotated { frames, notes }
     }
 
+    /// Whether there is no frame.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.frames.is_empty()

@@ -34,7 +34,7 @@ impl Passage {
     pub const SLOTS: usize = 256;
     /// The longest packet: with the usual headroom in front of it, it fills a chunk.
     pub const LONGEST: usize = (SLOT_WORDS - 1) * WORD;
-
+    /// An empty ring.
     pub fn new() -> Passage {
         Passage { words: zeros(Passage::SLOTS * SLOT_WORDS), head: Line::default(), tail: Line::default() }
     }

@@ -176,22 +176,26 @@ impl Drop for Pool {
 }
 
 impl Frame {
+    /// Bytes of data.
     #[inline]
     pub fn len(&self) -> usize {
         self.len as usize
     }
 
+    /// Whether there is no data.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
+    /// The packet.
     #[inline]
     pub fn data(&self) -> &[u8] {
         // SAFETY: data..data+len lies inside the chunk that this frame alone owns.
         unsafe { std::slice::from_raw_parts(self.data.as_ptr(), self.len()) }
     }
 
+    /// The packet, to change it.
     #[inline]
     pub fn data_mut(&mut self) -> &mut [u8] {
         // SAFETY: as in `data`; `&mut self` makes the access unique.

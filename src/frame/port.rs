@@ -19,7 +19,9 @@ pub trait Port {
 /// A port of plain memory: what a test puts in arrives, what the gateway sends is there to look at.
 #[derive(Default)]
 pub struct Memory {
+    /// Frames to be received, the first one next.
     pub arriving: VecDeque<Frame>,
+    /// Frames that were transmitted.
     pub sent: Vec<Frame>,
 }
 

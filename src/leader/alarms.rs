@@ -10,10 +10,10 @@ use crate::yang::text;
 use std::sync::LazyLock;
 
 /// Name of the module that describes alarms.
-pub const SCHEMA: &str = "ietf-alarms";
+pub(super) const SCHEMA: &str = "ietf-alarms";
 
 /// What stands at a path.
-pub fn state(path: &str, format: Format, print_default: bool) -> Result<String, String> {
+pub(super) fn state(path: &str, format: Format, print_default: bool) -> Result<String, String> {
     let schema = MODEL.as_ref().map_err(ToString::to_string)?;
     let path = Path::resolve(&schema.root, path).map_err(|error| error.to_string())?;
     let root = text::members(&schema.root, NO_ALARMS).map_err(|error| error.to_string())?;

@@ -20,7 +20,7 @@ use super::handler::Handler;
 
 /// Why a connection is over.
 #[derive(Debug, Error)]
-pub enum Closed {
+pub(super) enum Closed {
     /// The peer is done, as it should be.
     #[error("the peer closed the connection")]
     Finished,
@@ -37,7 +37,7 @@ pub enum Closed {
 }
 
 /// The connection of one client.
-pub struct Connection {
+pub(super) struct Connection {
     /// No other connection of the server has the same.
     pub number: u64,
     stream: UnixStream,
@@ -52,7 +52,7 @@ pub struct Connection {
 
 impl Connection {
     /// Takes over an accepted socket.
-    pub fn new(number: u64, stream: UnixStream, now: Instant) -> io::Result<Self> {
+    pub(super) fn new(number: u64, stream: UnixStream, now: Instant) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         Ok(Self {
             number,
@@ -68,29 +68,29 @@ impl Connection {
 
     /// The event to poll for: none while a change is being made, whose end another descriptor signals. With a
     /// request in the buffer it is writability, which comes at once: `poll` does not see bytes in our memory.
-    pub fn poll_fd(&self) -> libc::pollfd {
+    pub(super) fn poll_fd(&self) -> libc::pollfd {
         // The kernel passes over negative ones.
         let fd = if self.calls.is_some() { -1 } else { self.descriptor() };
         if self.has_output() || self.input.is_ready() { writable(fd) } else { readable(fd) }
     }
 
     /// The socket, for polling.
-    pub fn descriptor(&self) -> RawFd {
+    pub(super) fn descriptor(&self) -> RawFd {
         self.stream.as_raw_fd()
     }
 
     /// Bytes held for this peer.
-    pub fn buffered(&self) -> usize {
+    pub(super) fn buffered(&self) -> usize {
         self.input.buffered() + self.output.len() + self.calls.as_ref().map_or(0, |(_, length)| *length)
     }
 
     /// When the connection last made progress.
-    pub fn last_progress(&self) -> Instant {
+    pub(super) fn last_progress(&self) -> Instant {
         self.last_progress
     }
 
     /// Does what can be done without waiting, up to a fair share. An error ends the connection.
-    pub fn service(
+    pub(super) fn service(
         &mut self,
         now: Instant,
         session: &mut Session,

@@ -15,7 +15,7 @@ use crate::yang::format::{Format, UnknownFormat};
 
 /// Why a payload gets no answer.
 #[derive(Debug, Error)]
-pub enum Unanswerable {
+pub(super) enum Unanswerable {
     #[error("the request is not UTF-8 text: see its byte {0}")]
     Encoding(usize),
     #[error(transparent)]
@@ -27,7 +27,7 @@ pub enum Unanswerable {
 }
 
 /// Who asks, who has reserved the right to change the configuration, and who waits for a change of it.
-pub struct Session<'a> {
+pub(super) struct Session<'a> {
     pub connection: u64,
     pub listener: &'a mut Option<u64>,
     /// The first one's change is under way, or is to be made next.
@@ -35,7 +35,7 @@ pub struct Session<'a> {
 }
 
 /// The calls of one request, and what has been answered so far.
-pub struct Calls {
+pub(super) struct Calls {
     requests: Vec<Request>,
     next: usize,
     /// Whether the next call has begun a change, and with which text.
@@ -45,7 +45,7 @@ pub struct Calls {
 
 impl Calls {
     /// Reads a request. Nothing is carried out unless the whole request is understood.
-    pub fn read(payload: &[u8]) -> Result<Calls, Unanswerable> {
+    pub(super) fn read(payload: &[u8]) -> Result<Calls, Unanswerable> {
         let text =
             std::str::from_utf8(payload).map_err(|error| Unanswerable::Encoding(error.valid_up_to()))?;
         let requests = message::parse_requests(text)?;
@@ -59,7 +59,7 @@ impl Calls {
     }
 
     /// Carries the calls out in their order, as far as that goes without waiting. The answer, when it is complete.
-    pub fn advance(
+    pub(super) fn advance(
         &mut self,
         session: &mut Session,
         handler: &mut dyn Handler,

@@ -143,12 +143,12 @@ impl Reply {
 }
 
 /// All calls of a payload; an error unless every one of them is understood.
-pub fn parse_requests(text: &str) -> Result<Vec<Request>, BadMessage> {
+pub(super) fn parse_requests(text: &str) -> Result<Vec<Request>, BadMessage> {
     rpc::parse_calls(text)?.into_iter().map(request).collect()
 }
 
 /// The text of a request.
-pub fn print_request(request: &Request) -> Result<String, BadMessage> {
+pub(super) fn print_request(request: &Request) -> Result<String, BadMessage> {
     let leaves = match request {
         Request::Describe | Request::Unserved { .. } => Leaves::new(),
         Request::GetSchema { schema, revision } | Request::AttachListener { schema, revision } => {
@@ -175,7 +175,7 @@ pub fn print_request(request: &Request) -> Result<String, BadMessage> {
 }
 
 /// The reply to a call of `rpc`, or `None` if the payload holds anything else.
-pub fn parse_reply(rpc: &str, text: &str) -> Result<Option<Reply>, BadMessage> {
+pub(super) fn parse_reply(rpc: &str, text: &str) -> Result<Option<Reply>, BadMessage> {
     let mut messages = rpc::parse_replies(text)?.into_iter();
     Ok(match (messages.next(), messages.next()) {
         (Some(Message { name, leaves }), None) if name == rpc => Some(Reply { rpc: name, leaves }),
@@ -184,7 +184,7 @@ pub fn parse_reply(rpc: &str, text: &str) -> Result<Option<Reply>, BadMessage> {
 }
 
 /// The text of a reply.
-pub fn print_reply(reply: &Reply) -> Result<String, BadMessage> {
+pub(super) fn print_reply(reply: &Reply) -> Result<String, BadMessage> {
     Ok(rpc::print_reply(&reply.rpc, &reply.leaves)?)
 }
 

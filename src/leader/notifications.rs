@@ -14,7 +14,7 @@ use crate::clock::Instant;
 use crate::wait::readable;
 
 /// The socket for notifications, and those who listen there.
-pub struct Notifications {
+pub(super) struct Notifications {
     listener: UnixListener,
     /// In the order in which they came.
     subscribers: Vec<UnixStream>,
@@ -24,7 +24,7 @@ pub struct Notifications {
 
 impl Notifications {
     /// Listens beside the control socket, for the same users.
-    pub fn bind(control_socket: &Path) -> io::Result<Self> {
+    pub(super) fn bind(control_socket: &Path) -> io::Result<Self> {
         let path = control_socket.with_file_name(SOCKET);
         let listener = UnixListener::bind(&path)?;
         fs::set_permissions(&path, Permissions::from_mode(0o700))?;
@@ -33,14 +33,14 @@ impl Notifications {
     }
 
     /// Appends the descriptors to poll.
-    pub fn poll_fds(&self, out: &mut Vec<libc::pollfd>) {
+    pub(super) fn poll_fds(&self, out: &mut Vec<libc::pollfd>) {
         let fds = (!self.rests).then(|| self.listener.as_raw_fd()).into_iter();
         let fds = fds.chain(self.subscribers.iter().map(AsRawFd::as_raw_fd));
         out.extend(fds.map(readable));
     }
 
     /// Takes in who came and lets go who left.
-    pub fn service(&mut self, now: Instant, reserve: &mut Reserve, allowed: impl Fn(u32) -> bool) {
+    pub(super) fn service(&mut self, now: Instant, reserve: &mut Reserve, allowed: impl Fn(u32) -> bool) {
         self.subscribers.retain_mut(is_there);
         self.rests = false;
         for _ in 0..MAX_SUBSCRIBERS {

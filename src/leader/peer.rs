@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::net::UnixStream;
 
 /// The user id the peer had when it connected, as the kernel recorded it (unix(7), SO_PEERCRED).
-pub fn user(stream: &UnixStream) -> io::Result<u32> {
+pub(super) fn user(stream: &UnixStream) -> io::Result<u32> {
     Ok(rustix::net::sockopt::socket_peercred(stream)?.uid.as_raw())
 }
 

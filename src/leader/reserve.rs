@@ -11,7 +11,7 @@ use std::time::Duration;
 use tracing::warn;
 
 /// A descriptor that is not needed.
-pub struct Reserve {
+pub(super) struct Reserve {
     spare: Option<File>,
     logged_at: Option<Instant>,
 }
@@ -25,7 +25,7 @@ impl Default for Reserve {
 impl Reserve {
     /// After `accept` failed for want of a descriptor: closes the next client. Whether that was possible; if not, the
     /// listener is better left alone for a while.
-    pub fn turn_away(&mut self, listener: &UnixListener, error: &io::Error, now: Instant) -> bool {
+    pub(super) fn turn_away(&mut self, listener: &UnixListener, error: &io::Error, now: Instant) -> bool {
         if self.logged_at.is_none_or(|at| now.saturating_duration_since(at) >= LOG_EVERY) {
             self.logged_at = Some(now);
             warn!(
@@ -46,7 +46,7 @@ impl Reserve {
 }
 
 /// Whether `accept` failed because there is no descriptor.
-pub fn is_short(error: &io::Error) -> bool {
+pub(super) fn is_short(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
 

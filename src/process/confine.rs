@@ -15,6 +15,8 @@ use seccompiler::{
 use std::collections::BTreeMap;
 use std::io;
 
+/// Why a thread keeps its rights.
+#[allow(missing_docs, reason = "the text of each says it")]
 #[derive(Debug, thiserror::Error)]
 pub enum ConfineError {
     #[error("its capabilities cannot be dropped: {0}")]

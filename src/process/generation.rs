@@ -15,6 +15,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 pub struct Generation(OwnedFd);
 
 impl Generation {
+    /// Opens the device, if the kernel has it.
     pub fn listen() -> io::Result<Generation> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::NETLINK, SocketType::DGRAM, flags, Some(KOBJECT_UEVENT))?;

@@ -71,7 +71,7 @@ impl Log {
         }
         Log { shared }
     }
-
+    /// A writer that queues lines.
     pub fn lines(&self) -> Lines {
         Lines { shared: self.shared.clone() }
     }

@@ -23,11 +23,11 @@ impl<T> SpiTable<T> {
         let slots = std::iter::repeat_with(|| None).take(size).collect();
         SpiTable { slots, shift: 32 - size.trailing_zeros(), len: 0 }
     }
-
+    /// How many entries there are.
     pub fn len(&self) -> usize {
         self.len
     }
-
+    /// Whether there is no entry.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -69,7 +69,7 @@ impl<T> SpiTable<T> {
     pub fn values(&self) -> impl Iterator<Item = &T> {
         self.slots.iter().flatten().map(|(_, value)| value)
     }
-
+    /// Takes the entry with this SPI out.
     pub fn remove(&mut self, spi: u32) -> Option<T> {
         let mut hole = self.probe(spi);
         let (_, removed) = self.slots[hole].take()?;

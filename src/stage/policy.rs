@@ -11,7 +11,7 @@ use crate::wire::{icmpv4, icmpv6};
 /// Their ICMP errors pass if the packet that caused them was one of ours: it went to these networks, and the error is for
 /// who sent it (RFC 4301 section 6.2).
 #[inline(always)]
-pub fn permits(table: &PrefixTable, route: RouteNumber, packet: &Ip<'_>) -> bool {
+pub(super) fn permits(table: &PrefixTable, route: RouteNumber, packet: &Ip<'_>) -> bool {
     let found = match packet {
         Ip::V4(ip) => table.lookup4(ip.source()),
         Ip::V6(ip) => table.lookup6(ip.source()),

@@ -5,7 +5,7 @@ use super::Malformed;
 
 /// Parses every proper prefix of `valid` shorter than `needed` bytes and expects it to be refused as cut short,
 /// and every longer one to be accepted.
-pub fn needs_exactly<'a, T>(
+pub(crate) fn needs_exactly<'a, T>(
     needed: usize,
     valid: &'a [u8],
     parse: impl Fn(&'a [u8]) -> Result<T, Malformed>,
@@ -18,16 +18,16 @@ pub fn needs_exactly<'a, T>(
 }
 
 /// A packet as a deployed gateway made it.
-pub struct DeployedPacket {
-    pub spi: u32,
-    pub sequence: u64,
-    pub next_header: u8,
-    pub outer: Vec<u8>,
-    pub inner: Vec<u8>,
+pub(crate) struct DeployedPacket {
+    pub(crate) spi: u32,
+    pub(crate) sequence: u64,
+    pub(crate) next_header: u8,
+    pub(crate) outer: Vec<u8>,
+    pub(crate) inner: Vec<u8>,
 }
 
 /// Any number of them.
-pub fn deployed_packets() -> Vec<DeployedPacket> {
+pub(crate) fn deployed_packets() -> Vec<DeployedPacket> {
     let vectors: serde_json::Value =
         serde_json::from_str(include_str!("../../tests/vectors/esp-static.json")).unwrap();
     let packet = |vector: &serde_json::Value| DeployedPacket {

@@ -30,7 +30,7 @@ pub(super) struct Running {
 
 impl Running {
     /// Opens the queues, in the worker's thread.
-    pub fn prepare(
+    pub(super) fn prepare(
         seat: WorkerPlacement,
         plan: Plan,
         link: Arc<Link>,
@@ -64,7 +64,7 @@ impl Running {
     }
 
     /// The loop of the thread, until it is told to stop.
-    pub fn run(mut self) {
+    pub(super) fn run(mut self) {
         while !self.link.begin.load(Ordering::Acquire) && !self.link.stop.load(Ordering::Acquire) {
             self.sleep(Duration::MAX);
         }

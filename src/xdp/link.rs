@@ -9,13 +9,13 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// The program that is attached to an interface.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Attached {
+pub(super) struct Attached {
     pub program: u32,
     pub place: AttachedIn,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum AttachedIn {
+pub(super) enum AttachedIn {
     Driver,
     Generic,
     Hardware,
@@ -23,7 +23,7 @@ pub enum AttachedIn {
 
 /// What the kernel tells of a link.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct LinkInfo {
+pub(super) struct LinkInfo {
     pub id: u32,
     pub program: u32,
     /// 0 once the interface is gone.
@@ -31,7 +31,7 @@ pub struct LinkInfo {
 }
 
 /// The program on an interface, if there is one. A driver program and a generic one exclude each other.
-pub fn attached(index: u32) -> io::Result<Option<Attached>> {
+pub(super) fn attached(index: u32) -> io::Result<Option<Attached>> {
     let mut answer = sys::bpf_xdp_query_opts {
         sz: size_of::<sys::bpf_xdp_query_opts>() as sys::size_t,
         ..Default::default()
@@ -51,7 +51,7 @@ pub fn attached(index: u32) -> io::Result<Option<Attached>> {
 }
 
 /// What a message says to do about a program that is in the way.
-pub fn remedy(interface: &str, index: u32, attached: Attached) -> String {
+pub(super) fn remedy(interface: &str, index: u32, attached: Attached) -> String {
     let link = xdp_link_of(index, attached.program);
     let holder = link.and_then(|link| holder(link.id));
     match (link, holder) {
@@ -98,7 +98,7 @@ fn xdp_link_of(index: u32, program: u32) -> Option<LinkInfo> {
 }
 
 /// What the kernel tells of a link, if it is one of XDP.
-pub fn info(link: &impl AsFd) -> io::Result<Option<LinkInfo>> {
+pub(super) fn info(link: &impl AsFd) -> io::Result<Option<LinkInfo>> {
     let mut info = MaybeUninit::<sys::bpf_link_info>::zeroed();
     let mut length = size_of::<sys::bpf_link_info>() as u32;
     // SAFETY: `info` is valid for writing `length` bytes.
@@ -139,7 +139,7 @@ fn holder(id: u32) -> Option<(u32, String)> {
 }
 
 /// Puts another program in the place of the one that a link holds. Every packet meets one or the other.
-pub fn replace(link: BorrowedFd<'_>, program: &impl AsFd) -> io::Result<()> {
+pub(super) fn replace(link: BorrowedFd<'_>, program: &impl AsFd) -> io::Result<()> {
     // SAFETY: no memory is involved: no options are given.
     let result =
         unsafe { sys::bpf_link_update(link.as_raw_fd(), program.as_fd().as_raw_fd(), std::ptr::null()) };
@@ -147,7 +147,7 @@ pub fn replace(link: BorrowedFd<'_>, program: &impl AsFd) -> io::Result<()> {
 }
 
 /// Takes the program off the interface, whoever else has a descriptor or pin of the link.
-pub fn detach(link: &impl AsFd) -> io::Result<()> {
+pub(super) fn detach(link: &impl AsFd) -> io::Result<()> {
     // SAFETY: no memory is involved.
     let result = unsafe { sys::bpf_link_detach(link.as_fd().as_raw_fd()) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

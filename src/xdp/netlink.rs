@@ -9,7 +9,7 @@ use std::io;
 
 /// Whether the driver tells XDP programs of VLAN tags that the device took off (netdev family, Linux 6.8). False where the
 /// kernel does not know the question.
-pub fn tells_tags(index: u32) -> bool {
+pub(super) fn tells_tags(index: u32) -> bool {
     let known = || -> io::Result<bool> {
         let name = attribute(CTRL_ATTR_FAMILY_NAME, b"netdev\0");
         let reply = generic(GENL_ID_CTRL, CTRL_CMD_GETFAMILY, &name)?;
@@ -27,14 +27,14 @@ pub fn tells_tags(index: u32) -> bool {
 
 /// The interface below another one, or the other end of a cable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Lower {
+pub(super) struct Lower {
     pub index: u32,
     /// Whether it is in another network namespace, where it cannot be looked at.
     pub is_elsewhere: bool,
 }
 
 /// What an interface is connected to: the lower device of a VLAN or macvlan, the peer of a veth.
-pub fn lower(index: u32) -> Option<Lower> {
+pub(super) fn lower(index: u32) -> Option<Lower> {
     let mut request = vec![0; IFINFOMSG];
     request[4..8].copy_from_slice(&index.to_ne_bytes());
     let reply = ask(NETLINK_ROUTE, libc::RTM_GETLINK, &request).ok()?;

@@ -16,7 +16,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Where a ring lies.
-pub struct Layout<T> {
+pub(super) struct Layout<T> {
     pub producer: NonNull<AtomicU32>,
     pub consumer: NonNull<AtomicU32>,
     pub flags: NonNull<AtomicU32>,
@@ -26,10 +26,10 @@ pub struct Layout<T> {
 }
 
 /// The end that puts entries in: the fill and transmit rings.
-pub struct Producer<T>(Cursor<T>);
+pub(super) struct Producer<T>(Cursor<T>);
 
 /// The end that takes entries out: the receive and completion rings.
-pub struct Consumer<T>(Cursor<T>);
+pub(super) struct Consumer<T>(Cursor<T>);
 
 struct Cursor<T> {
     layout: Layout<T>,
@@ -43,7 +43,7 @@ impl<T: Copy> Producer<T> {
     /// # Safety
     /// The memory of the layout outlives the cursor, `size` is a power of two and there are as many entries,
     /// and nobody else is at this end of the ring.
-    pub unsafe fn new(layout: Layout<T>) -> Self {
+    pub(super) unsafe fn new(layout: Layout<T>) -> Self {
         let own = load(layout.producer);
         let other = load(layout.consumer);
         Producer(Cursor { layout, own, other })
@@ -51,7 +51,7 @@ impl<T: Copy> Producer<T> {
 
     /// How many entries can be written now, `wanted` at most.
     #[inline]
-    pub fn room(&mut self, wanted: u32) -> u32 {
+    pub(super) fn room(&mut self, wanted: u32) -> u32 {
         let size = self.0.layout.size;
         let used = self.0.own.wrapping_sub(self.0.other);
         if size - used.min(size) < wanted {
@@ -63,14 +63,14 @@ impl<T: Copy> Producer<T> {
 
     /// Writes the entry `offset` places on; it counts only once submitted.
     #[inline]
-    pub fn write(&mut self, offset: u32, entry: T) {
+    pub(super) fn write(&mut self, offset: u32, entry: T) {
         // SAFETY: the index is masked, so the entry lies inside the ring; entries not yet submitted are ours.
         unsafe { self.0.entry(offset).write(entry) }
     }
 
     /// Hands the next `count` entries over, which [`Producer::room`] promised and [`Producer::write`] filled.
     #[inline]
-    pub fn submit(&mut self, count: u32) {
+    pub(super) fn submit(&mut self, count: u32) {
         self.0.own = self.0.own.wrapping_add(count);
         // Release: whoever sees the index sees the entries.
         self.0.index(self.0.layout.producer).store(self.0.own, Ordering::Release);
@@ -78,13 +78,13 @@ impl<T: Copy> Producer<T> {
 
     /// Entries handed over that the other side has not taken yet.
     #[inline]
-    pub fn pending(&self) -> u32 {
+    pub(super) fn pending(&self) -> u32 {
         self.0.own.wrapping_sub(load(self.0.layout.consumer)).min(self.0.layout.size)
     }
 
     /// Whether the kernel wants a system call before it looks at the ring.
     #[inline]
-    pub fn needs_wakeup(&self) -> bool {
+    pub(super) fn needs_wakeup(&self) -> bool {
         self.0.index(self.0.layout.flags).load(Ordering::Relaxed) & libc::XDP_RING_NEED_WAKEUP != 0
     }
 }
@@ -92,7 +92,7 @@ impl<T: Copy> Producer<T> {
 impl<T: Copy> Consumer<T> {
     /// # Safety
     /// As for [`Producer::new`].
-    pub unsafe fn new(layout: Layout<T>) -> Self {
+    pub(super) unsafe fn new(layout: Layout<T>) -> Self {
         let own = load(layout.consumer);
         let other = load(layout.producer);
         Consumer(Cursor { layout, own, other })
@@ -100,7 +100,7 @@ impl<T: Copy> Consumer<T> {
 
     /// How many entries can be read now, `wanted` at most.
     #[inline]
-    pub fn ready(&mut self, wanted: u32) -> u32 {
+    pub(super) fn ready(&mut self, wanted: u32) -> u32 {
         if self.0.other.wrapping_sub(self.0.own) < wanted {
             self.0.other = load(self.0.layout.producer);
         }
@@ -109,7 +109,7 @@ impl<T: Copy> Consumer<T> {
 
     /// Reads the entry `offset` places on, one of those that [`Consumer::ready`] promised.
     #[inline]
-    pub fn read(&self, offset: u32) -> T {
+    pub(super) fn read(&self, offset: u32) -> T {
         // SAFETY: the index is masked, so the entry lies inside the ring; the producer initialised it before
         // it moved its index, and every bit pattern of the plain numbers used here is valid.
         unsafe { self.0.entry(offset).read() }
@@ -117,7 +117,7 @@ impl<T: Copy> Consumer<T> {
 
     /// Gives the next `count` entries back.
     #[inline]
-    pub fn release(&mut self, count: u32) {
+    pub(super) fn release(&mut self, count: u32) {
         self.0.own = self.0.own.wrapping_add(count);
         // Release: the entries have been read before the producer may overwrite them.
         self.0.index(self.0.layout.consumer).store(self.0.own, Ordering::Release);

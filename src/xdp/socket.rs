@@ -339,7 +339,7 @@ impl std::fmt::Display for Mode {
 impl Share {
     /// A quarter of the memory to each direction of each of two sockets, less what the worker itself holds:
     /// two batches in its hands and as much again for packets of its own.
-    pub fn of(chunks: u32) -> Share {
+    pub(super) fn of(chunks: u32) -> Share {
         let quarter = chunks / 4;
         let reserve = u32::min(2 * BATCH as u32, quarter / 4);
         Share { receive: quarter.min(RING), transmit: (quarter - reserve).min(RING) }

@@ -11,7 +11,7 @@ use super::validate;
 use std::sync::Arc;
 
 /// The byte offset of the node that steps lead to, or of the nearest one above it; nothing if the text has none.
-pub fn place(schema: &Members, source: &str, steps: &[Step]) -> Option<usize> {
+pub(super) fn place(schema: &Members, source: &str, steps: &[Step]) -> Option<usize> {
     let mut binder = Binder::new(source);
     let (mut members, mut at) = (schema, None);
     for step in steps {
@@ -69,7 +69,7 @@ pub(super) fn complete(schema: &Members, container: &Container) -> Result<(), Pr
     }
 }
 
-pub struct Binder<'a> {
+pub(super) struct Binder<'a> {
     source: &'a str,
     reader: Reader<'a>,
     /// Whether state may be there.
@@ -79,21 +79,21 @@ pub struct Binder<'a> {
 }
 
 impl<'a> Binder<'a> {
-    pub fn new(source: &'a str) -> Self {
+    pub(super) fn new(source: &'a str) -> Self {
         Binder { source, reader: Reader::new(source), state: false, any_character: false }
     }
 
-    pub fn with_state(source: &'a str) -> Self {
+    pub(super) fn with_state(source: &'a str) -> Self {
         Binder { state: true, ..Binder::new(source) }
     }
 
     /// For messages of an rpc.
-    pub fn of_messages(source: &'a str) -> Self {
+    pub(super) fn of_messages(source: &'a str) -> Self {
         Binder { any_character: true, ..Binder::new(source) }
     }
 
     /// The name of the next message; nothing at the end of the text.
-    pub fn message_name(&mut self) -> Result<Option<Item<'a>>, TextError> {
+    pub(super) fn message_name(&mut self) -> Result<Option<Item<'a>>, TextError> {
         let item = self.reader.statement()?;
         if item.is_none() {
             self.reader.end()?;
@@ -102,7 +102,7 @@ impl<'a> Binder<'a> {
     }
 
     /// The leaves of the message of that name: the members of an rpc's input or output.
-    pub fn message(&mut self, schema: &Members, item: &Item) -> Result<Container, TextError> {
+    pub(super) fn message(&mut self, schema: &Members, item: &Item) -> Result<Container, TextError> {
         if !matches!(item.body, Body::Block) {
             return Err(self.shape(item, "a block in braces"));
         }
@@ -110,7 +110,7 @@ impl<'a> Binder<'a> {
     }
 
     /// The whole text as the members of a container.
-    pub fn whole(mut self, schema: &Members) -> Result<Container, TextError> {
+    pub(super) fn whole(mut self, schema: &Members) -> Result<Container, TextError> {
         let container = self.members(schema, &[])?;
         self.reader.end()?;
         complete(schema, &container).map_err(|problem| self.error(self.source.len(), problem))?;
@@ -118,7 +118,7 @@ impl<'a> Binder<'a> {
     }
 
     /// The whole text as the members of a list entry, without its key leaves, which the key supplies.
-    pub fn keyed(mut self, schema: &schema::List, key: &Key) -> Result<Container, TextError> {
+    pub(super) fn keyed(mut self, schema: &schema::List, key: &Key) -> Result<Container, TextError> {
         let mut container = self.members(&schema.members, &schema.keys)?;
         self.reader.end()?;
         for (name, value) in schema.keys.iter().zip(&key.0) {
@@ -129,7 +129,7 @@ impl<'a> Binder<'a> {
     }
 
     /// The whole text as the value of a node.
-    pub fn node_value(mut self, node: &Node) -> Result<Data, TextError> {
+    pub(super) fn node_value(mut self, node: &Node) -> Result<Data, TextError> {
         match &node.kind {
             Kind::Leaf(leaf) => self.only_value(&node.name, &leaf.kind).map(Data::Leaf),
             Kind::LeafList(kind) => {
@@ -153,7 +153,7 @@ impl<'a> Binder<'a> {
     }
 
     /// The whole text as one value of a leaf-list.
-    pub fn single_value(mut self, node: &Node) -> Result<Data, TextError> {
+    pub(super) fn single_value(mut self, node: &Node) -> Result<Data, TextError> {
         match &node.kind {
             Kind::LeafList(kind) => {
                 self.only_value(&node.name, kind).map(|value| Data::LeafList(vec![value]))

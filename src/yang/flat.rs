@@ -25,7 +25,7 @@ use super::schema::{self, Members, Schema};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-pub fn xpath(path: &Path, found: Found, shown: Shown) -> String {
+pub(super) fn xpath(path: &Path, found: Found, shown: Shown) -> String {
     let mut lines = Lines { out: String::new(), shown, path: String::new(), form: Xpath };
     let (steps, last) = match (path.target, path.steps.split_last()) {
         (Target::Node(_) | Target::Value(_), Some((last, before))) => (before, Some(last)),
@@ -61,7 +61,7 @@ pub fn xpath(path: &Path, found: Found, shown: Shown) -> String {
     lines.out
 }
 
-pub fn influxdb(schema: &Schema, path: &Path, found: Found, shown: Shown) -> String {
+pub(super) fn influxdb(schema: &Schema, path: &Path, found: Found, shown: Shown) -> String {
     // A leaf is called as if all had been asked for; of other nodes, the steps that lead to them are left out.
     let single = matches!(found, Found::Leaf { .. } | Found::Values { .. } | Found::Value { .. });
     let mut form = Influxdb { named: &schema.series, place: String::new(), tags: String::new() };

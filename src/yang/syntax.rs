@@ -13,7 +13,7 @@ use std::borrow::Cow;
 
 /// `keyword value;` or `keyword {`
 #[derive(Debug)]
-pub struct Item<'a> {
+pub(super) struct Item<'a> {
     pub keyword: &'a str,
     /// Byte offset of the keyword.
     pub at: usize,
@@ -23,7 +23,7 @@ pub struct Item<'a> {
 }
 
 #[derive(Debug)]
-pub enum Body<'a> {
+pub(super) enum Body<'a> {
     Value(Word<'a>),
     /// The statements in braces are the next ones, up to [`Reader::close`].
     Block,
@@ -31,23 +31,23 @@ pub enum Body<'a> {
 
 /// A value, unquoted, and the byte offset where it stands.
 #[derive(Debug)]
-pub struct Word<'a> {
+pub(super) struct Word<'a> {
     pub text: Cow<'a, str>,
     pub at: usize,
 }
 
 /// What separates tokens.
-pub fn is_white(character: char) -> bool {
+pub(super) fn is_white(character: char) -> bool {
     matches!(character, ' ' | '\t' | '\n' | '\r' | '\x0b' | '\x0c')
 }
 
 /// What ends an unquoted word.
-pub fn is_special(character: char) -> bool {
+pub(super) fn is_special(character: char) -> bool {
     matches!(character, ';' | '{' | '}' | '"' | '\'')
 }
 
 /// Whether a string of YANG may contain the character (RFC 7950, section 14, yang-char).
-pub fn is_yang(character: char) -> bool {
+pub(super) fn is_yang(character: char) -> bool {
     match character {
         '\t' | '\n' | '\r' => true,
         '\0'..' ' => false,
@@ -59,7 +59,7 @@ pub fn is_yang(character: char) -> bool {
 /// Reads a text from its beginning to its end, one statement at a time, and keeps nothing of what it has read. So
 /// the memory that a text takes is that of the data in it, and the time is proportional to its length.
 #[derive(Clone)]
-pub struct Reader<'a> {
+pub(super) struct Reader<'a> {
     source: &'a str,
     /// Byte offset, always at the beginning of a character.
     at: usize,
@@ -72,13 +72,13 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub fn new(source: &'a str) -> Self {
+    pub(super) fn new(source: &'a str) -> Self {
         let mark = if source.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len_utf8() } else { 0 };
         Reader { source, at: mark, depth: 0, statements: 0, measured: (mark, 0) }
     }
 
     /// The next statement of the innermost block, or nothing before a '}' or the end of the text.
-    pub fn statement(&mut self) -> Result<Option<Item<'a>>, TextError> {
+    pub(super) fn statement(&mut self) -> Result<Option<Item<'a>>, TextError> {
         self.blank()?;
         // Files that were put together have the marks of each in the middle.
         while self.peek() == Some(BYTE_ORDER_MARK) {
@@ -112,7 +112,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The byte offset of the next '{' without a keyword, which opens a block, or nothing before anything else.
-    pub fn group(&mut self) -> Result<Option<usize>, TextError> {
+    pub(super) fn group(&mut self) -> Result<Option<usize>, TextError> {
         self.blank()?;
         if self.peek() != Some('{') {
             return Ok(None);
@@ -124,14 +124,14 @@ impl<'a> Reader<'a> {
     }
 
     /// Ends the innermost block, all statements of which have been read.
-    pub fn close(&mut self) -> Result<(), TextError> {
+    pub(super) fn close(&mut self) -> Result<(), TextError> {
         self.require('}', "'}'")?;
         self.depth = self.depth.saturating_sub(1);
         Ok(())
     }
 
     /// Reads the rest of the innermost block and ends it.
-    pub fn skip(&mut self) -> Result<(), TextError> {
+    pub(super) fn skip(&mut self) -> Result<(), TextError> {
         let outside = self.depth.saturating_sub(1);
         while self.depth > outside {
             if self.statement()?.is_none() {
@@ -142,7 +142,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The whole text as one value, without semicolon.
-    pub fn only_value(&mut self) -> Result<Word<'a>, TextError> {
+    pub(super) fn only_value(&mut self) -> Result<Word<'a>, TextError> {
         self.blank()?;
         let word = self.value()?;
         self.blank()?;
@@ -151,7 +151,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next value of a text that is a sequence of them, or nothing at its end. A semicolon may follow each.
-    pub fn one_of_values(&mut self) -> Result<Option<Word<'a>>, TextError> {
+    pub(super) fn one_of_values(&mut self) -> Result<Option<Word<'a>>, TextError> {
         self.blank()?;
         if self.peek().is_none() {
             return Ok(None);
@@ -306,7 +306,7 @@ impl<'a> Reader<'a> {
     }
 
     /// An error unless all of the text has been read.
-    pub fn end(&self) -> Result<(), TextError> {
+    pub(super) fn end(&self) -> Result<(), TextError> {
         if self.rest().is_empty() { Ok(()) } else { Err(self.unexpected("the end of the text")) }
     }
 
@@ -355,7 +355,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Unicode 3.0 and older call it zero width no-break space; at the beginning of a file it tells an encoding.
-pub const BYTE_ORDER_MARK: char = '\u{feff}';
+pub(super) const BYTE_ORDER_MARK: char = '\u{feff}';
 /// Statements of one text. Printed by a gateway, so many fill a reply of the largest size (64 MiB) twice over.
 const MAX_STATEMENTS: usize = 8 << 20;
 /// Width of a tab stop (RFC 7950, section 6.1.3).

@@ -8,7 +8,7 @@ use crate::wire::icmpv4;
 use crate::wire::ipv4::{self, Ipv4, PROTOCOL_ICMP};
 use std::net::Ipv4Addr;
 
-pub struct Icmpv4;
+pub(super) struct Icmpv4;
 
 impl Version for Icmpv4 {
     type Address = Ipv4Addr;

@@ -8,7 +8,7 @@ use crate::wire::icmpv6;
 use crate::wire::ipv6::{self, Ipv6, PROTOCOL_ICMPV6};
 use std::net::Ipv6Addr;
 
-pub struct Icmpv6;
+pub(super) struct Icmpv6;
 
 impl Version for Icmpv6 {
     type Address = Ipv6Addr;

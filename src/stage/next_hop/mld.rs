@@ -43,12 +43,12 @@ impl Default for Listener {
 
 impl Listener {
     /// The group is new on the link.
-    pub fn start(&mut self) {
+    pub(super) fn start(&mut self) {
         *self = Listener { report_at_ns: 0, v1_until_ns: self.v1_until_ns, ..Listener::default() };
     }
 
     /// Takes a query. `random` decides when it is answered: all listeners of a link hear it at once.
-    pub fn hear(&mut self, now_ns: u64, query: &Query, group: Ipv6Addr, random: u64) {
+    pub(super) fn hear(&mut self, now_ns: u64, query: &Query, group: Ipv6Addr, random: u64) {
         if query.group.is_some_and(|asked| asked != group) {
             return;
         }
@@ -61,12 +61,12 @@ impl Listener {
     }
 
     /// When [`Listener::take`] has something.
-    pub fn due_ns(&self) -> u64 {
+    pub(super) fn due_ns(&self) -> u64 {
         self.report_at_ns.min(self.answer_at_ns)
     }
 
     /// The report that is due.
-    pub fn take(&mut self, now_ns: u64, random: u64) -> Option<Report> {
+    pub(super) fn take(&mut self, now_ns: u64, random: u64) -> Option<Report> {
         if now_ns < self.due_ns() {
             return None;
         }

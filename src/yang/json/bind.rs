@@ -10,7 +10,7 @@ use crate::yang::text::{Problem, TextError};
 use crate::yang::types::{Encoding, Type};
 use std::sync::Arc;
 
-pub fn read(module: &str, path: &Path, source: &str) -> Result<Data, TextError> {
+pub(super) fn read(module: &str, path: &Path, source: &str) -> Result<Data, TextError> {
     let mut binder = Binder { source, reader: Reader::new(source), module };
     let data = binder.target(path)?;
     binder.reader.end()?;

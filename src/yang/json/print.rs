@@ -8,7 +8,7 @@ use crate::yang::print::{Member, Shown};
 use crate::yang::schema::{self, Kind, Members, Node};
 use crate::yang::types::{Encoding, Type};
 
-pub fn print(module: &str, path: &Path, found: Found, shown: Shown) -> String {
+pub(super) fn print(module: &str, path: &Path, found: Found, shown: Shown) -> String {
     let mut printer = Printer { out: String::new(), depth: 0, shown, module: Some(module) };
     let name = path.steps.last().map(|step| &*step.name);
     match (found, name) {

@@ -7,13 +7,13 @@ use crate::yang::text::{Problem, TextError};
 
 /// A value, and the byte offset where it begins.
 #[derive(Debug)]
-pub struct Json<'a> {
+pub(super) struct Json<'a> {
     pub at: usize,
     pub value: Value<'a>,
 }
 
 #[derive(Debug)]
-pub enum Value<'a> {
+pub(super) enum Value<'a> {
     /// Its members are next, up to the end of [`Reader::member`].
     Object,
     /// Its elements are next, up to the end of [`Reader::element`].
@@ -27,14 +27,14 @@ pub enum Value<'a> {
 
 /// The name of a member. Its value is what the reader reads next.
 #[derive(Debug)]
-pub struct Member {
+pub(super) struct Member {
     pub name: String,
     /// Where the name begins.
     pub at: usize,
 }
 
 /// Reads a text from its beginning to its end, one value at a time, and keeps nothing of what it has read.
-pub struct Reader<'a> {
+pub(super) struct Reader<'a> {
     source: &'a str,
     /// Byte offset, always at the beginning of a character.
     at: usize,
@@ -47,12 +47,12 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub fn new(source: &'a str) -> Self {
+    pub(super) fn new(source: &'a str) -> Self {
         Reader { source, at: 0, depth: 0, values: 0, opened: false }
     }
 
     /// The next value. Of an object or an array it is the beginning.
-    pub fn value(&mut self) -> Result<Json<'a>, TextError> {
+    pub(super) fn value(&mut self) -> Result<Json<'a>, TextError> {
         self.blank();
         let at = self.at;
         self.values += 1;
@@ -70,7 +70,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The name of the next member of the innermost object, or nothing at its end.
-    pub fn member(&mut self) -> Result<Option<Member>, TextError> {
+    pub(super) fn member(&mut self) -> Result<Option<Member>, TextError> {
         if !self.continues('}', "',' or '}'")? {
             return Ok(None);
         }
@@ -87,12 +87,12 @@ impl<'a> Reader<'a> {
     }
 
     /// Whether the innermost array has another element, which is next.
-    pub fn element(&mut self) -> Result<bool, TextError> {
+    pub(super) fn element(&mut self) -> Result<bool, TextError> {
         self.continues(']', "',' or ']'")
     }
 
     /// An error unless all of the text has been read.
-    pub fn end(&mut self) -> Result<(), TextError> {
+    pub(super) fn end(&mut self) -> Result<(), TextError> {
         self.blank();
         if self.rest().is_empty() { Ok(()) } else { Err(self.unexpected("the end of the text")) }
     }
