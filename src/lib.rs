@@ -14,7 +14,7 @@
 #![warn(unreachable_pub)]
 
 // Rooms that touch kernel memory, share memory between threads or use CPU instructions directly may use `unsafe`. Rooms
-// that parse input from outside never unwrap. Rooms that are used by many document every public item.
+// that parse input from outside never unwrap, and those on the packet path never index. Rooms that are used by many document every public item.
 
 #[warn(missing_docs)]
 #[allow(unsafe_code)]
@@ -31,6 +31,7 @@ pub mod daemon;
 pub mod device;
 #[warn(missing_docs)]
 #[deny(clippy::unwrap_used, clippy::expect_used)]
+#[cfg_attr(not(test), deny(clippy::indexing_slicing))]
 pub mod esp;
 pub mod exchange;
 #[warn(missing_docs)]
@@ -52,11 +53,13 @@ pub mod route;
 #[warn(missing_docs)]
 pub mod sa;
 #[deny(clippy::unwrap_used, clippy::expect_used)]
+#[cfg_attr(not(test), deny(clippy::indexing_slicing))]
 pub mod stage;
 #[warn(missing_docs)]
 #[allow(unsafe_code)]
 pub mod wait;
 #[deny(clippy::unwrap_used, clippy::expect_used)]
+#[cfg_attr(not(test), deny(clippy::indexing_slicing))]
 pub mod wire;
 pub mod worker;
 #[allow(unsafe_code)]

@@ -18,6 +18,7 @@ pub struct Window {
     seen: [Cell<u64>; WORDS],
 }
 
+#[expect(clippy::indexing_slicing, reason = "`word` is below the number of words")]
 impl Window {
     /// One that has seen every number up to this.
     pub fn after(top: u64) -> Window {

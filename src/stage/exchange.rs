@@ -38,12 +38,12 @@ impl Datagram {
     pub fn new(peer: IpAddr, payload: &[u8]) -> Datagram {
         let len = payload.len().min(Self::CAPACITY);
         let mut bytes = [0; Self::CAPACITY];
-        bytes[..len].copy_from_slice(&payload[..len]);
+        bytes.iter_mut().zip(payload).for_each(|(byte, of_payload)| *byte = *of_payload);
         Datagram { peer, len: len as u8, bytes }
     }
 
     pub fn payload(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.len)]
+        self.bytes.get(..usize::from(self.len)).unwrap_or_default()
     }
 
     /// The route that it claims to be about; `None` if it is too short to say.

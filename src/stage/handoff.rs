@@ -129,7 +129,9 @@ impl Mailbox {
             if rings.len() < end {
                 rings.resize_with(end, || None);
             }
-            rings[usize::from(place)] = Some(Passage::new());
+            if let Some(ring) = rings.get_mut(usize::from(place)) {
+                *ring = Some(Passage::new());
+            }
         }
         Mailbox { waiting: Line::default(), rings: rings.into() }
     }

@@ -170,6 +170,7 @@ impl Header {
 /// Whether packets from or to an address are forwarded: not if it is a group, broadcast or reserved (240/4), unspecified
 /// (0/8), loopback, or link-local (RFC 1812 sections 5.3.5.1 and 5.3.7, RFC 3927 section 2.7).
 #[inline(always)]
+#[expect(clippy::indexing_slicing, reason = "the first octet is below 256")]
 pub const fn is_forwardable(address: Ipv4Addr) -> bool {
     let octets = address.octets();
     let first = octets[0] as usize;
@@ -177,6 +178,7 @@ pub const fn is_forwardable(address: Ipv4Addr) -> bool {
 }
 
 /// A bit for each first octet: one look instead of four comparisons.
+#[expect(clippy::indexing_slicing, reason = "at compile time")]
 const FORWARDED: [u64; 4] = {
     let mut bits = [0; 4];
     let mut first = 0;

@@ -150,7 +150,9 @@ fn write(out: &mut [u8], source: Ipv6Addr, destination: Ipv6Addr, message: &mut 
         ..ipv6::Header::of_ours(HOP_BY_HOP, source, destination, payload_len)
     };
     let checksum = icmpv6::checksum(source, destination, message, &[]);
-    message[2..4].copy_from_slice(&checksum.to_be_bytes());
+    if let Some(field) = message.get_mut(2..4) {
+        field.copy_from_slice(&checksum.to_be_bytes());
+    }
     let (front, rest) = out.split_at_mut(ipv6::HEADER);
     if let Some(front) = front.first_chunk_mut() {
         header.write(front);

@@ -138,16 +138,17 @@ fn write(
         hop_limit: HOP_LIMIT,
         ..ipv6::Header::of_ours(PROTOCOL_ICMPV6, source, destination, MESSAGE as u16)
     };
-    let (front, message) = out.split_at_mut(ipv6::HEADER);
-    if let Some(front) = front.first_chunk_mut() {
-        header.write(front);
-    }
+    let mut message = [0; MESSAGE];
     message[..8].copy_from_slice(&[kind, 0, 0, 0, flags, 0, 0, 0]);
     message[8..24].copy_from_slice(&target.octets());
     message[24..26].copy_from_slice(&[option, 1]);
     message[26..].copy_from_slice(&mac);
-    let checksum = icmpv6::checksum(source, destination, message, &[]);
+    let checksum = icmpv6::checksum(source, destination, &message, &[]);
     message[2..4].copy_from_slice(&checksum.to_be_bytes());
+    if let Some((front, rest)) = out.split_first_chunk_mut() {
+        header.write(front);
+        rest.copy_from_slice(&message);
+    }
 }
 
 /// A packet as this gateway sends it: with one option.
