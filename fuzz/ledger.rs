@@ -6,7 +6,7 @@
 
 use vita::aead;
 use vita::control::ceilings;
-use vita::control::ledger::{BLOCK, Begin, Found, Job, Ledger};
+use vita::control::ledger::{BLOCK, Found, Job, Ledger, Start};
 use vita::esp::{LastNumber, OutboundSa, STRIDE};
 use vita::frame::Pool;
 use vita::sa::{Direction, SaParameters};
@@ -76,18 +76,18 @@ impl Model {
     fn begin(&mut self, key: usize, given: Option<u64>) {
         self.has_history = true;
         let Key { parameters, used, sa } = &mut self.keys[key];
-        match self.ledger.begin(parameters, given) {
-            Begin::After { number, ceiling } => {
+        match self.ledger.start(parameters, given) {
+            Start::After { number, ceiling } => {
                 assert!(sa.is_none(), "two SAs with one key");
                 assert!(number >= *used, "begins behind {number}, but {used} were used");
                 assert!(number == u64::MAX || number < ceiling);
                 let last = LastNumber::bounded(number, ceiling);
                 *sa = Some(OutboundSa::new(parameters, aead::preferred()).after(number, &last));
-                self.ledger.keep(Direction::Outbound, parameters, last);
+                self.ledger.track(Direction::Outbound, parameters, last);
             }
-            Begin::InUse => assert!(sa.is_some(), "no SA has the key"),
-            Begin::Recording => assert!(sa.is_none() && self.ledger.is_recording()),
-            Begin::Unproven => assert!(sa.is_none()),
+            Start::InUse => assert!(sa.is_some(), "no SA has the key"),
+            Start::Recording => assert!(sa.is_none() && self.ledger.is_recording()),
+            Start::Unproven => assert!(sa.is_none()),
         }
     }
 

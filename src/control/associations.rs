@@ -5,7 +5,7 @@
 //! the worker does not have is provided. In between the worker carries out the first, so that the last sequence number
 //! of a key is known before the key is used again. What is equal in both is not touched.
 
-use super::ledger::{Begin, Ledger};
+use super::ledger::{Ledger, Start};
 use super::plan::Numbers;
 use crate::aead;
 use crate::config::{Association, Config, LiveAssociation};
@@ -22,23 +22,24 @@ use std::sync::Arc;
 pub(super) struct Associations {
     queue: u16,
     /// By SPI.
-    inbound: BTreeMap<u32, (Held, Arc<SaCounters>)>,
+    inbound: BTreeMap<u32, (InstalledSa, Arc<SaCounters>)>,
     /// By route, which has one peer.
-    outbound: BTreeMap<String, Held>,
+    outbound: BTreeMap<String, InstalledSa>,
 }
 
 /// What came of giving a worker what is configured.
 #[derive(Default)]
-pub(super) struct Provided {
+pub(super) struct ProvideResult {
     /// How many outbound associations begin with the first number of all.
-    pub first: usize,
+    pub unused_keys: usize,
     /// How many could not be given, because their keys are in use elsewhere.
     pub left_out: usize,
     /// How many wait for the disk.
     pub recording: usize,
 }
 
-struct Held {
+/// An SA that the worker has.
+struct InstalledSa {
     route: String,
     /// Boxed, so that it leaves no key behind where it is moved from.
     sa: Box<SaParameters>,
@@ -60,8 +61,12 @@ impl Associations {
 
     /// All of them, keys included.
     pub(super) fn live(&self) -> impl Iterator<Item = LiveAssociation<'_>> {
-        let inbound = self.inbound.values().map(|(held, _)| held.shown(Direction::Inbound, self.queue));
-        self.outbound.values().map(|held| held.shown(Direction::Outbound, self.queue)).chain(inbound)
+        let inbound =
+            self.inbound.values().map(|(installed, _)| installed.shown(Direction::Inbound, self.queue));
+        self.outbound
+            .values()
+            .map(|installed| installed.shown(Direction::Outbound, self.queue))
+            .chain(inbound)
     }
 
     /// Has the worker accept packets of this SA.
@@ -75,7 +80,7 @@ impl Associations {
         let (sa, last) = (Box::new(sa), LastNumber::default());
         // A route that is no more has no number.
         let Some(count) = install(worker, numbers, (&route, self.queue), &sa, 0, &last) else { return };
-        self.inbound.insert(sa.spi, (Held { route, sa, sequence: 0, last: Some(last) }, count));
+        self.inbound.insert(sa.spi, (InstalledSa { route, sa, sequence: 0, last: Some(last) }, count));
     }
 
     pub(super) fn remove(&mut self, worker: &mut Worker, spi: u32) {
@@ -95,8 +100,8 @@ impl Associations {
         if let Some(peer) = numbers.peer(&route) {
             activate(worker, peer, &sa, 0, &last);
         }
-        let held = Held { route: route.clone(), sa, sequence: 0, last: Some(last) };
-        self.outbound.insert(route, held).is_none()
+        let installed = InstalledSa { route: route.clone(), sa, sequence: 0, last: Some(last) };
+        self.outbound.insert(route, installed).is_none()
     }
 
     /// Whether the route had one.
@@ -117,8 +122,8 @@ impl Associations {
     ) {
         let (queue, keys) = (self.queue, Keys::of(config));
         let by_spi: BTreeMap<_, _> = wanted(&config.inbound, queue).map(|one| (one.sa.spi, one)).collect();
-        self.inbound.retain(|spi, (held, _)| {
-            let stays = held.stays(Direction::Inbound, by_spi.get(spi).copied(), &keys, ledger);
+        self.inbound.retain(|spi, (installed, _)| {
+            let stays = installed.stays(Direction::Inbound, by_spi.get(spi).copied(), &keys, ledger);
             if !stays {
                 worker.command(Command::Remove { spi: *spi });
             }
@@ -126,13 +131,13 @@ impl Associations {
         });
         let by_route: BTreeMap<_, _> =
             wanted(&config.outbound, queue).map(|one| (&*one.route, one)).collect();
-        self.outbound.retain(|route, held| {
-            let stays = held.stays(Direction::Outbound, by_route.get(&**route).copied(), &keys, ledger);
+        self.outbound.retain(|route, installed| {
+            let stays = installed.stays(Direction::Outbound, by_route.get(&**route).copied(), &keys, ledger);
             if !stays {
                 if let Some(peer) = numbers.peer(route) {
                     worker.command(Command::Activate { peer, sa: None });
                 }
-                tracing::info!("route {route}, queue {queue}: outbound SA {} ends", held.sa.spi);
+                tracing::info!("route {route}, queue {queue}: outbound SA {} ends", installed.sa.spi);
             }
             stays
         });
@@ -145,17 +150,17 @@ impl Associations {
         config: &Config,
         numbers: &Numbers,
         ledger: &mut Ledger,
-    ) -> Provided {
+    ) -> ProvideResult {
         let queue = self.queue;
-        let mut provided = Provided::default();
+        let mut result = ProvideResult::default();
         for wanted in wanted(&config.inbound, queue) {
-            if self.inbound.get(&wanted.sa.spi).is_some_and(|(held, _)| held.is(wanted)) {
+            if self.inbound.get(&wanted.sa.spi).is_some_and(|(installed, _)| installed.is(wanted)) {
                 continue;
             }
             let sa = Box::new(wanted.sa.clone());
-            let Some(number) = ledger.received(&sa) else {
+            let Some(number) = ledger.last_received(&sa) else {
                 in_use(Direction::Inbound, wanted);
-                provided.left_out += 1;
+                result.left_out += 1;
                 continue;
             };
             let number = number.max(wanted.sequence);
@@ -163,42 +168,42 @@ impl Associations {
             let place = (&*wanted.route, queue);
             // Every configured association is of a route that is configured.
             let Some(count) = install(worker, numbers, place, &sa, number, &last) else { continue };
-            ledger.keep(Direction::Inbound, &sa, last);
-            self.inbound.insert(wanted.sa.spi, (Held::configured(wanted, sa), count));
+            ledger.track(Direction::Inbound, &sa, last);
+            self.inbound.insert(wanted.sa.spi, (InstalledSa::configured(wanted, sa), count));
         }
         for wanted in wanted(&config.outbound, queue) {
-            if self.outbound.get(&wanted.route).is_some_and(|held| held.is(wanted)) {
+            if self.outbound.get(&wanted.route).is_some_and(|installed| installed.is(wanted)) {
                 continue;
             }
             let sa = Box::new(wanted.sa.clone());
             let Some(peer) = numbers.peer(&wanted.route) else { continue };
-            let (number, ceiling) = match ledger.begin(&sa, given(wanted)) {
-                Begin::After { number, ceiling } => (number, ceiling),
-                Begin::Recording => {
-                    provided.recording += 1;
+            let (number, ceiling) = match ledger.start(&sa, given(wanted)) {
+                Start::After { number, ceiling } => (number, ceiling),
+                Start::Recording => {
+                    result.recording += 1;
                     continue;
                 }
-                Begin::InUse => {
+                Start::InUse => {
                     in_use(Direction::Outbound, wanted);
-                    provided.left_out += 1;
+                    result.left_out += 1;
                     continue;
                 }
                 // It has been told when it came to be so.
-                Begin::Unproven => continue,
+                Start::Unproven => continue,
             };
             let last = LastNumber::bounded(number, ceiling);
             activate(worker, peer, &sa, number, &last);
-            ledger.keep(Direction::Outbound, &sa, last);
-            provided.first += usize::from(number == 0);
+            ledger.track(Direction::Outbound, &sa, last);
+            result.unused_keys += usize::from(number == 0);
             tracing::info!(
                 "route {}, queue {queue}: outbound SA {} goes on after number {number}",
                 wanted.route,
                 wanted.sa.spi
             );
-            self.outbound.insert(wanted.route.clone(), Held::configured(wanted, sa));
+            self.outbound.insert(wanted.route.clone(), InstalledSa::configured(wanted, sa));
         }
         worker.wake();
-        provided
+        result
     }
 
     /// Stops sending through all associations, whose keys are not to be used any more as they are.
@@ -210,8 +215,8 @@ impl Associations {
         ledger: &mut Ledger,
     ) {
         let keys = Keys::of(config);
-        for (route, mut held) in std::mem::take(&mut self.outbound) {
-            held.settle(Direction::Outbound, &keys, ledger);
+        for (route, mut installed) in std::mem::take(&mut self.outbound) {
+            installed.settle(Direction::Outbound, &keys, ledger);
             if let Some(peer) = numbers.peer(&route) {
                 worker.command(Command::Activate { peer, sa: None });
             }
@@ -221,18 +226,18 @@ impl Associations {
     /// Hands over what tells where the numbers end that this configuration needs; the worker ends.
     pub(super) fn end(self, config: &Config, ledger: &mut Ledger) {
         let keys = Keys::of(config);
-        for (mut held, _) in self.inbound.into_values() {
-            held.settle(Direction::Inbound, &keys, ledger);
+        for (mut installed, _) in self.inbound.into_values() {
+            installed.settle(Direction::Inbound, &keys, ledger);
         }
-        for mut held in self.outbound.into_values() {
-            held.settle(Direction::Outbound, &keys, ledger);
+        for mut installed in self.outbound.into_values() {
+            installed.settle(Direction::Outbound, &keys, ledger);
         }
     }
 }
 
-impl Held {
-    fn configured(association: &Association, sa: Box<SaParameters>) -> Held {
-        Held { route: association.route.clone(), sa, sequence: association.sequence, last: None }
+impl InstalledSa {
+    fn configured(association: &Association, sa: Box<SaParameters>) -> InstalledSa {
+        InstalledSa { route: association.route.clone(), sa, sequence: association.sequence, last: None }
     }
 
     /// Whether this is what is configured. A lower sequence number takes nothing back, so it is no difference.
@@ -257,7 +262,7 @@ impl Held {
     fn settle(&mut self, direction: Direction, keys: &Keys<'_>, ledger: &mut Ledger) -> bool {
         let is_configured = keys.contain(direction, &self.sa);
         if is_configured && let Some(last) = self.last.take() {
-            ledger.keep(direction, &self.sa, last);
+            ledger.track(direction, &self.sa, last);
         }
         is_configured
     }

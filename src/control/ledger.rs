@@ -3,7 +3,7 @@
 //! worker or by another process, goes on behind what it has used (RFC 4106 section 2: a nonce must not repeat).
 //!
 //! ```text
-//!   begin(key) ──► known: behind its number          ── block on disk? ──► After(number, ceiling)
+//!   start(key) ──► known: behind its number          ── block on disk? ──► After(number, ceiling)
 //!              ├─► unknown, ledger whole: from 1      └ not yet ─────────► Recording, ask again when it is
 //!              ├─► an SA has it ────────────────────────────────────────► InUse
 //!              └─► cannot be shown to be fresh ─────────────────────────► Unproven, unless sequence-number is given
@@ -31,6 +31,7 @@ pub type Name = [u8; 16];
 /// What stands on disk of one key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Record {
+    /// The key.
     pub name: Name,
     /// No number above it was used.
     pub number: u64,
@@ -41,6 +42,7 @@ pub struct Record {
 /// What is to be written, in one go.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Job {
+    /// The last of each name counts.
     pub records: Vec<Record>,
     /// In place of all that there is, not behind it.
     pub replaces: bool,
@@ -53,12 +55,13 @@ pub struct Job {
 pub struct Found {
     /// The later ones replace the earlier ones of the same name.
     pub records: Vec<Record>,
+    /// Whether a key that the file does not have is fresh.
     pub is_whole: bool,
 }
 
-/// How an SA may begin.
+/// Whether, and behind which number, an SA may start to use its key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Begin {
+pub enum Start {
     /// Behind this number, up to a ceiling.
     After { number: u64, ceiling: u64 },
     /// As soon as the disk has it.
@@ -69,6 +72,7 @@ pub enum Begin {
     Unproven,
 }
 
+/// The last sequence numbers of configured keys.
 pub struct Ledger {
     outbound: Outbound,
     /// Apart, so that what was received displaces nothing that was sent: a replay does less harm than a nonce twice.
@@ -166,14 +170,14 @@ impl Ledger {
         Ledger { outbound, inbound: Inbound::default() }
     }
 
-    /// How an outbound SA with this key may begin. `given` is the sequence-number of the configuration, if there is one.
-    pub fn begin(&mut self, sa: &SaParameters, given: Option<u64>) -> Begin {
-        self.outbound.begin(name(Direction::Outbound, sa), given)
+    /// How an outbound SA with this key may start. `given` is the sequence-number of the configuration, if there is one.
+    pub fn start(&mut self, sa: &SaParameters, given: Option<u64>) -> Start {
+        self.outbound.start(name(Direction::Outbound, sa), given)
     }
 
-    /// Whether [`Ledger::begin`] would refuse, without asking for anything.
+    /// Whether [`Ledger::start`] would refuse, without asking for anything.
     pub fn is_unproven(&mut self, sa: &SaParameters, given: Option<u64>) -> bool {
-        self.outbound.number(name(Direction::Outbound, sa), given) == Err(Begin::Unproven)
+        self.outbound.number(name(Direction::Outbound, sa), given) == Err(Start::Unproven)
     }
 
     /// Whether there is a key that would be refused.
@@ -181,17 +185,17 @@ impl Ledger {
         !self.outbound.is_whole || self.outbound.entries.values().any(|entry| entry.is_stale)
     }
 
-    /// The last number of a receiving key, 0 if it is new here; none while an association has it.
-    pub fn received(&mut self, sa: &SaParameters) -> Option<u64> {
+    /// The highest number received under an inbound key, 0 if the ledger does not know it; `None` while an SA uses it.
+    pub fn last_received(&mut self, sa: &SaParameters) -> Option<u64> {
         self.inbound.numbers.get_mut(&name(Direction::Inbound, sa)).map_or(Some(0), LastNumber::number)
     }
 
-    /// Takes over where an association leaves its last number.
-    pub fn keep(&mut self, direction: Direction, sa: &SaParameters, last: LastNumber) {
+    /// Tracks the last number of an SA from now on.
+    pub fn track(&mut self, direction: Direction, sa: &SaParameters, last: LastNumber) {
         let name = name(direction, sa);
         match direction {
-            Direction::Inbound => self.inbound.keep(name, last),
-            Direction::Outbound => self.outbound.keep(name, last),
+            Direction::Inbound => self.inbound.track(name, last),
+            Direction::Outbound => self.outbound.track(name, last),
         }
     }
 
@@ -240,28 +244,28 @@ impl Ledger {
 
 impl Outbound {
     /// The number behind which a key may begin, whether or not the disk has it.
-    fn number(&mut self, name: Name, given: Option<u64>) -> Result<u64, Begin> {
+    fn number(&mut self, name: Name, given: Option<u64>) -> Result<u64, Start> {
         match self.entries.get_mut(&name) {
             Some(entry) => {
-                let number = entry.last.number().ok_or(Begin::InUse)?;
+                let number = entry.last.number().ok_or(Start::InUse)?;
                 // The number on disk is that of both copies; what was used behind it, only the operator knows.
                 if entry.is_stale && given.is_none_or(|given| given <= number) {
-                    return Err(Begin::Unproven);
+                    return Err(Start::Unproven);
                 }
                 Ok(number.max(given.unwrap_or(0)))
             }
             None if self.is_whole => Ok(given.unwrap_or(0)),
-            None => given.ok_or(Begin::Unproven),
+            None => given.ok_or(Start::Unproven),
         }
     }
 
-    fn begin(&mut self, name: Name, given: Option<u64>) -> Begin {
+    fn start(&mut self, name: Name, given: Option<u64>) -> Start {
         let number = match self.number(name, given) {
             Ok(number) => number,
             Err(refused) => return refused,
         };
         if self.medium != Medium::Disk {
-            return Begin::After { number, ceiling: u64::MAX };
+            return Start::After { number, ceiling: u64::MAX };
         }
         let entry = match self.entries.get_mut(&name) {
             Some(entry) => entry,
@@ -272,7 +276,7 @@ impl Outbound {
             }
         };
         if number.saturating_add(STRIDE) <= entry.recorded && !entry.is_stale {
-            return Begin::After { number, ceiling: entry.recorded };
+            return Start::After { number, ceiling: entry.recorded };
         }
         let ceiling = number.saturating_add(BLOCK);
         // The operator answers for the numbers from here on.
@@ -282,10 +286,10 @@ impl Outbound {
             self.dirty.push(name);
         }
         self.forget();
-        Begin::Recording
+        Start::Recording
     }
 
-    fn keep(&mut self, name: Name, mut last: LastNumber) {
+    fn track(&mut self, name: Name, mut last: LastNumber) {
         let bound = last.bound();
         let is_live = last.number().is_none();
         match self.entries.get_mut(&name) {
@@ -376,7 +380,7 @@ impl Outbound {
 }
 
 impl Inbound {
-    fn keep(&mut self, name: Name, mut last: LastNumber) {
+    fn track(&mut self, name: Name, mut last: LastNumber) {
         let is_live = last.number().is_none();
         self.numbers.insert(name, last);
         if is_live {
@@ -496,53 +500,53 @@ mod tests {
         jobs
     }
 
-    fn after(number: u64) -> Begin {
-        Begin::After { number, ceiling: u64::MAX }
+    fn after(number: u64) -> Start {
+        Start::After { number, ceiling: u64::MAX }
     }
 
     #[test]
     fn a_sending_key_is_known_under_every_spi_and_a_receiving_one_under_its_own() {
         let mut ledger = Ledger::in_memory();
-        ledger.keep(Direction::Outbound, &sa(300, 1), LastNumber::new(7));
-        ledger.keep(Direction::Inbound, &sa(300, 1), LastNumber::new(9));
-        assert_eq!(ledger.begin(&sa(301, 1), None), after(7));
-        assert_eq!(ledger.begin(&sa(300, 2), None), after(0));
-        assert_eq!(ledger.begin(&sa(300, 1), Some(100)), after(100));
-        assert_eq!(ledger.begin(&sa(300, 1), Some(3)), after(7));
-        assert_eq!(ledger.received(&sa(300, 1)), Some(9));
-        assert_eq!(ledger.received(&sa(301, 1)), Some(0));
+        ledger.track(Direction::Outbound, &sa(300, 1), LastNumber::new(7));
+        ledger.track(Direction::Inbound, &sa(300, 1), LastNumber::new(9));
+        assert_eq!(ledger.start(&sa(301, 1), None), after(7));
+        assert_eq!(ledger.start(&sa(300, 2), None), after(0));
+        assert_eq!(ledger.start(&sa(300, 1), Some(100)), after(100));
+        assert_eq!(ledger.start(&sa(300, 1), Some(3)), after(7));
+        assert_eq!(ledger.last_received(&sa(300, 1)), Some(9));
+        assert_eq!(ledger.last_received(&sa(301, 1)), Some(0));
     }
 
     #[test]
     fn a_key_is_used_when_its_block_is_on_disk_and_goes_on_behind_it_after_a_crash() {
         let mut ledger = new_on_disk();
         assert_eq!(write(&mut ledger), [Job { records: Vec::new(), replaces: true, is_whole: true }]);
-        assert_eq!(ledger.begin(&sa(300, 1), None), Begin::Recording);
-        assert_eq!(ledger.begin(&sa(300, 1), None), Begin::Recording);
+        assert_eq!(ledger.start(&sa(300, 1), None), Start::Recording);
+        assert_eq!(ledger.start(&sa(300, 1), None), Start::Recording);
         let jobs = write(&mut ledger);
         let name = name(Direction::Outbound, &sa(300, 1));
         let record = Record { name, number: BLOCK, is_stale: false };
         assert_eq!(jobs, [Job { records: vec![record], replaces: false, is_whole: true }]);
-        assert_eq!(ledger.begin(&sa(300, 1), None), Begin::After { number: 0, ceiling: BLOCK });
+        assert_eq!(ledger.start(&sa(300, 1), None), Start::After { number: 0, ceiling: BLOCK });
 
         let mut later = Ledger::on_disk(Found { records: vec![record], is_whole: true });
-        assert_eq!(later.begin(&sa(300, 1), None), Begin::Recording);
+        assert_eq!(later.start(&sa(300, 1), None), Start::Recording);
         write(&mut later);
-        let begins = later.begin(&sa(300, 1), None);
-        assert_eq!(begins, Begin::After { number: BLOCK, ceiling: 2 * BLOCK });
+        let begins = later.start(&sa(300, 1), None);
+        assert_eq!(begins, Start::After { number: BLOCK, ceiling: 2 * BLOCK });
     }
 
     #[test]
     fn an_orderly_end_records_where_each_key_is_and_leaves_out_those_that_live() {
         let mut ledger = new_on_disk();
         for key in [1, 2] {
-            ledger.begin(&sa(300, key), None);
+            ledger.start(&sa(300, key), None);
         }
         write(&mut ledger);
         let lives = LastNumber::bounded(0, BLOCK);
         let _will = lives.will();
-        ledger.keep(Direction::Outbound, &sa(300, 1), LastNumber::new(7));
-        ledger.keep(Direction::Outbound, &sa(300, 2), lives);
+        ledger.track(Direction::Outbound, &sa(300, 1), LastNumber::new(7));
+        ledger.track(Direction::Outbound, &sa(300, 2), lives);
         ledger.close();
         let jobs = write(&mut ledger);
         let name = name(Direction::Outbound, &sa(300, 1));
@@ -553,11 +557,11 @@ mod tests {
     #[test]
     fn a_ceiling_is_raised_before_it_is_reached() {
         let mut ledger = new_on_disk();
-        ledger.begin(&sa(300, 1), None);
+        ledger.start(&sa(300, 1), None);
         write(&mut ledger);
         let last = LastNumber::bounded(0, BLOCK);
         let will = last.will();
-        ledger.keep(Direction::Outbound, &sa(300, 1), last);
+        ledger.track(Direction::Outbound, &sa(300, 1), last);
         ledger.raise();
         assert_eq!(write(&mut ledger), []);
         let half = BLOCK / 2 / STRIDE * STRIDE + STRIDE;
@@ -577,39 +581,39 @@ mod tests {
         let lost = || Found { records: Vec::new(), is_whole: false };
         for mut ledger in [Ledger::on_disk(lost()), Ledger::without_disk()] {
             assert!(ledger.may_refuse() && ledger.is_unproven(&sa(300, 1), None));
-            assert_eq!(ledger.begin(&sa(300, 1), None), Begin::Unproven);
+            assert_eq!(ledger.start(&sa(300, 1), None), Start::Unproven);
             assert!(!ledger.is_unproven(&sa(300, 1), Some(0)));
-            assert_ne!(ledger.begin(&sa(300, 1), Some(0)), Begin::Unproven);
+            assert_ne!(ledger.start(&sa(300, 1), Some(0)), Start::Unproven);
         }
     }
 
     #[test]
     fn a_copied_machine_uses_no_key_before_its_number_has_moved() {
         let mut ledger = new_on_disk();
-        ledger.begin(&sa(300, 1), None);
+        ledger.start(&sa(300, 1), None);
         write(&mut ledger);
-        ledger.keep(Direction::Outbound, &sa(300, 1), LastNumber::new(7));
+        ledger.track(Direction::Outbound, &sa(300, 1), LastNumber::new(7));
         ledger.distrust();
         let jobs = write(&mut ledger);
         assert!(jobs[0].records[0].is_stale, "it has to be known after a restart, too");
         for given in [None, Some(0), Some(7)] {
-            assert_eq!(ledger.begin(&sa(300, 1), given), Begin::Unproven);
+            assert_eq!(ledger.start(&sa(300, 1), given), Start::Unproven);
         }
-        assert_eq!(ledger.begin(&sa(300, 1), Some(8)), Begin::Recording);
+        assert_eq!(ledger.start(&sa(300, 1), Some(8)), Start::Recording);
         write(&mut ledger);
-        let begins = ledger.begin(&sa(300, 1), Some(8));
-        assert_eq!(begins, Begin::After { number: 8, ceiling: 8 + BLOCK });
-        assert_ne!(ledger.begin(&sa(300, 2), None), Begin::Unproven, "another key");
+        let begins = ledger.start(&sa(300, 1), Some(8));
+        assert_eq!(begins, Start::After { number: 8, ceiling: 8 + BLOCK });
+        assert_ne!(ledger.start(&sa(300, 2), None), Start::Unproven, "another key");
     }
 
     #[test]
     fn what_was_received_displaces_nothing_that_was_sent() {
         let mut ledger = Ledger::in_memory();
-        ledger.keep(Direction::Outbound, &sa(300, 1), LastNumber::new(7));
+        ledger.track(Direction::Outbound, &sa(300, 1), LastNumber::new(7));
         for number in 0..MAX_ENDED + 10 {
-            ledger.keep(Direction::Inbound, &many(number), LastNumber::new(1));
+            ledger.track(Direction::Inbound, &many(number), LastNumber::new(1));
         }
-        assert_eq!(ledger.begin(&sa(300, 1), None), after(7));
+        assert_eq!(ledger.start(&sa(300, 1), None), after(7));
         assert_eq!(ledger.inbound.numbers.len(), MAX_ENDED);
     }
 
@@ -619,18 +623,18 @@ mod tests {
         // The oldest of all, which ends last.
         let oldest = LastNumber::default();
         let will = oldest.will();
-        ledger.keep(Direction::Outbound, &sa(300, 1), oldest);
+        ledger.track(Direction::Outbound, &sa(300, 1), oldest);
         for number in 0..MAX_ENDED {
-            ledger.keep(Direction::Outbound, &many(number), LastNumber::new(1));
+            ledger.track(Direction::Outbound, &many(number), LastNumber::new(1));
         }
         will.leave(5);
         drop(will);
         for number in 0..1000 {
-            ledger.keep(Direction::Outbound, &many(MAX_ENDED + number), LastNumber::new(1));
+            ledger.track(Direction::Outbound, &many(MAX_ENDED + number), LastNumber::new(1));
         }
-        assert_eq!(ledger.begin(&sa(300, 1), None), after(5));
-        assert_eq!(ledger.begin(&many(0), None), Begin::Unproven);
-        assert_eq!(ledger.begin(&many(MAX_ENDED), None), after(1));
+        assert_eq!(ledger.start(&sa(300, 1), None), after(5));
+        assert_eq!(ledger.start(&many(0), None), Start::Unproven);
+        assert_eq!(ledger.start(&many(MAX_ENDED), None), after(1));
         assert!(ledger.outbound.entries.len() <= MAX_ENDED + 2 * LOOK_AT_LEAST);
     }
 }

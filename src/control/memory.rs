@@ -109,14 +109,14 @@ impl Supervisor {
     /// Gives the workers the configured associations that they do not have. What has to be written down first follows when
     /// the disk has it.
     pub(super) fn provide(&mut self, config: &Config) -> Result<(), ApplyError> {
-        let (mut first, until) = (0, Instant::now() + DISK_PATIENCE);
+        let (mut unused_keys, until) = (0, Instant::now() + DISK_PATIENCE);
         let left_out = loop {
             let (mut left_out, mut recording) = (0, 0);
             for queue in self.running.queues.values_mut() {
-                let provided = queue.provide(config, &self.running.numbers, &mut self.memory.ledger);
-                first += provided.first;
-                left_out += provided.left_out;
-                recording += provided.recording;
+                let result = queue.provide(config, &self.running.numbers, &mut self.memory.ledger);
+                unused_keys += result.unused_keys;
+                left_out += result.left_out;
+                recording += result.recording;
             }
             self.memory.is_awaited = recording > 0;
             self.memory.write();
@@ -125,10 +125,10 @@ impl Supervisor {
                 break left_out;
             }
         };
-        if first > 0 {
+        if unused_keys > 0 {
             tracing::warn!(
-                "{first} outbound SAs with configured keys begin with sequence number 1: if packets were sealed under \
-                 these keys on another machine, nonces repeat; give new keys, or the sequence-number reached"
+                "{unused_keys} outbound SAs with configured keys begin with sequence number 1: if packets were sealed \
+                 under these keys on another machine, nonces repeat; give new keys, or the sequence-number reached"
             );
         }
         if left_out == 0 { Ok(()) } else { Err(ApplyError::LeftOut(left_out)) }

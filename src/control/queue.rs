@@ -2,7 +2,7 @@
 //! One queue: its worker, its key manager, and the traffic between the two.
 
 use super::ApplyError;
-use super::associations::{Associations, Provided};
+use super::associations::{Associations, ProvideResult};
 use super::devices::DeviceId;
 use super::job::{Job, Progress};
 use super::layout::{self};
@@ -218,7 +218,12 @@ impl Queue {
     }
 
     /// Gives the worker the configured associations that it does not have.
-    pub(super) fn provide(&mut self, config: &Config, numbers: &Numbers, ledger: &mut Ledger) -> Provided {
+    pub(super) fn provide(
+        &mut self,
+        config: &Config,
+        numbers: &Numbers,
+        ledger: &mut Ledger,
+    ) -> ProvideResult {
         self.associations.provide(&mut self.worker, config, numbers, ledger)
     }
 
