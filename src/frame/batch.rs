@@ -141,6 +141,14 @@ impl<'a, Note> Annotated<'a, Note> {
         }
     }
 
+    /// Shows each frame with its note and its place in the batch. What `visit` gets it may keep while it looks at others.
+    #[inline(always)]
+    pub fn for_each<'b>(&'b mut self, mut visit: impl FnMut(usize, &'b mut Frame, &'b Note)) {
+        for (index, (frame, note)) in self.frames.iter_mut().zip(self.notes.iter()).enumerate() {
+            visit(index, frame, note);
+        }
+    }
+
     /// The frames alone.
     #[inline]
     pub fn into_frames(self) -> &'a mut Batch {

@@ -49,41 +49,31 @@ impl Seal {
         meter: &mut impl Meter,
     ) -> &'a mut Batch {
         let mut jobs: ArrayVec<Job<'_>, BATCH> = ArrayVec::new();
-        let mut outcomes: Notes<Outcome> = Notes::new();
-        let mut all_sealed = true;
-        packets.map(&mut outcomes, |frame, peer| {
+        // The rule costs nothing: only exceptions are noted.
+        let mut exceptions: ArrayVec<(usize, Outcome), BATCH> = ArrayVec::new();
+        packets.for_each(|index, frame, peer| {
             let tunnel = tunnel(&self.tunnels, *peer);
-            let outcome = match tunnel.ok_or(Reason::NoSa).and_then(|tunnel| tunnel.prepare(frame, link)) {
+            match tunnel.ok_or(Reason::NoSa).and_then(|tunnel| tunnel.prepare(frame, link)) {
                 Ok((job, is_resolved)) => {
                     jobs.push(job);
-                    if is_resolved { Outcome::Sealed } else { Outcome::Unresolved }
+                    if !is_resolved {
+                        exceptions.push((index, Outcome::Unresolved));
+                    }
                 }
-                Err(Reason::NoSa) => Outcome::NoSa(*peer),
+                Err(Reason::NoSa) => exceptions.push((index, Outcome::NoSa(*peer))),
                 Err(reason) => {
                     let owner = Owner { route: route_counters(&self.tunnels, *peer), sa: None };
                     counters.dropped(1, reason, owner);
-                    Outcome::Dropped
+                    exceptions.push((index, Outcome::Dropped));
                 }
-            };
-            all_sealed &= matches!(outcome, Outcome::Sealed);
-            outcome
+            }
         });
         meter.lap("outbound prepare");
         aead.seal(&mut jobs);
         drop(jobs);
         let frames = packets.into_frames();
-        if !all_sealed {
-            Annotated::new(frames, &mut outcomes).try_retain(
-                |_, outcome| if matches!(outcome, Outcome::Sealed) { Ok(()) } else { Err(outcome) },
-                |outcome, mut frame, _| match outcome {
-                    Outcome::Unresolved => {
-                        frame.trim_front(ethernet::HEADER);
-                        unsent.unresolved.push(frame);
-                    }
-                    Outcome::NoSa(peer) => unsent.without_sa.push((frame, peer)),
-                    Outcome::Sealed | Outcome::Dropped => {}
-                },
-            );
+        if !exceptions.is_empty() {
+            put_aside(frames, &exceptions, unsent);
         }
         meter.lap("outbound seal");
         frames
@@ -105,4 +95,26 @@ impl Seal {
         }
         Some(is_resolved)
     }
+}
+
+/// Takes the packets out that are not ready to be sent.
+#[cold]
+fn put_aside(frames: &mut Batch, exceptions: &[(usize, Outcome)], unsent: &mut Unsent) {
+    let mut outcomes: Notes<Outcome> = frames.iter().map(|_| Outcome::Sealed).collect();
+    for (index, exception) in exceptions {
+        if let Some(outcome) = outcomes.get_mut(*index) {
+            *outcome = *exception;
+        }
+    }
+    Annotated::new(frames, &mut outcomes).try_retain(
+        |_, outcome| if matches!(outcome, Outcome::Sealed) { Ok(()) } else { Err(outcome) },
+        |outcome, mut frame, _| match outcome {
+            Outcome::Unresolved => {
+                frame.trim_front(ethernet::HEADER);
+                unsent.unresolved.push(frame);
+            }
+            Outcome::NoSa(peer) => unsent.without_sa.push((frame, peer)),
+            Outcome::Sealed | Outcome::Dropped => {}
+        },
+    );
 }
