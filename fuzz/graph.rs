@@ -30,7 +30,7 @@ use vita::frame::{Frame, Memory, Pool};
 use vita::graph::{Graph, Interface, InterfaceAddress, Plan, Reroute};
 use vita::route::{PeerNumber, PrefixTable, RouteNumber, SpiTable};
 use vita::sa::{Key, SaParameters};
-use vita::stage::{Datagram, Handoff, Overheard, Resolved, SadEntry, Tunnel};
+use vita::stage::{Datagram, Handoff, NeighbourFrame, ResolvedMac, SadEntry, Tunnel};
 use vita::wire::Mac;
 use vita::wire::class::{Dscp, Marking};
 use vita::wire::ip::Ip;
@@ -72,7 +72,7 @@ struct Run {
     waiting: usize,
     /// What public addresses there have been: packets that wait may have the one of before.
     own: Vec<IpAddr>,
-    resolved: [Arc<Resolved>; 4],
+    resolved: [Arc<ResolvedMac>; 4],
     takes_datagrams: bool,
     now_ns: u64,
 }
@@ -88,7 +88,7 @@ struct Pass {
 
 impl Run {
     fn new(pool: Rc<Pool>, config: u8) -> Run {
-        let resolved: [Arc<Resolved>; 4] = Default::default();
+        let resolved: [Arc<ResolvedMac>; 4] = Default::default();
         let counters = Arc::new(Counters::default());
         let first =
             Plan { associations: Some(SpiTable::with_capacity(PEERS - 2)), ..plan(config, &resolved) };
@@ -364,10 +364,10 @@ impl Run {
 
     /// A frame that the kernel has received.
     fn hear(&mut self, side: Side, frame: &[u8]) {
-        let Some(heard) = Overheard::new(side, frame) else { return };
+        let Some(heard) = NeighbourFrame::new(side, frame) else { return };
         let before = self.verdicts();
         let arrived = usize::from(self.graph.pool.available() > 0);
-        self.graph.hear(self.now_ns, &heard, &mut self.private, &mut self.public);
+        self.graph.receive_neighbour(self.now_ns, &heard, &mut self.private, &mut self.public);
         // Whatever is of no interest is passed over.
         self.account(Pass { arrived, delivered: 0, neighbours: arrived }, before);
     }
@@ -423,7 +423,7 @@ fn framed(input: &mut Input<'_>, packet: impl FnOnce(&mut Input<'_>) -> Vec<u8>)
 
 /// Bits 0 and 1: families; 2: traffic flow confidentiality; 3 and 4: mtu; 5: next hops are to be asked for; 6: inner sources
 /// may be any; 7: the key exchange is off.
-fn plan(config: u8, resolved: &[Arc<Resolved>; 4]) -> Plan {
+fn plan(config: u8, resolved: &[Arc<ResolvedMac>; 4]) -> Plan {
     let (v4_inside, v6_inside) = (config & 3 != 1, config & 3 != 0);
     let (v4_outside, v6_outside) = (config & 3 != 1, config & 3 == 1 || config & 3 == 2);
     let configured = (config & 0x20 == 0).then_some(Mac(packets::HOST));
@@ -472,7 +472,7 @@ fn face<Address>(
     ip: Address,
     next_hop_ip: Address,
     mac: Option<Mac>,
-    resolved: &Arc<Resolved>,
+    resolved: &Arc<ResolvedMac>,
 ) -> InterfaceAddress<Address> {
     InterfaceAddress { ip, next_hop_ip, next_hop_mac: mac, next_hop: resolved.clone(), asks: true }
 }

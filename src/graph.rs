@@ -59,7 +59,7 @@ pub struct InterfaceAddress<Address> {
     /// The next hop's address, if it is not to be asked for.
     pub next_hop_mac: Option<Mac>,
     /// Where its address is kept.
-    pub next_hop: Arc<Resolved>,
+    pub next_hop: Arc<ResolvedMac>,
     /// Whether this worker asks for it.
     pub asks: bool,
 }
@@ -191,9 +191,9 @@ impl<M: Meter> Graph<M> {
             associations: plan.associations.unwrap_or_else(|| SpiTable::with_capacity(0)),
             exchange: ExchangeFilter { peers: plan.peers },
             handoff: plan.handoff,
-            private_icmp: Icmp::new(Place::Private, inside),
-            public_icmp: Icmp::new(Place::Public, outside),
-            inbound_icmp: Icmp::new(Place::Inbound, inside),
+            private_icmp: Icmp::new(IcmpNode::Private, inside),
+            public_icmp: Icmp::new(IcmpNode::Public, outside),
+            inbound_icmp: Icmp::new(IcmpNode::Inbound, inside),
             path_mtu: PathMtu::default(),
             private_next_hop: plan.private.next_hop(Side::Private),
             public_next_hop: plan.public.next_hop(Side::Public),
@@ -222,7 +222,7 @@ impl<M: Meter> Graph<M> {
         self.seal(now_ns, routed, Origin::Here, public);
         if !diverted.is_empty() {
             self.seal_fragments(now_ns, &mut diverted, Origin::Here, public);
-            let mut answers = self.answer(now_ns, Place::Private, &mut diverted);
+            let mut answers = self.answer(now_ns, IcmpNode::Private, &mut diverted);
             self.private_next_hop.send(now_ns, &mut answers, private, &self.counters);
             self.learn_private(now_ns, &mut diverted.neighbours, private);
         }
@@ -254,13 +254,13 @@ impl<M: Meter> Graph<M> {
         self.meter.lap("inbound inside to next hop");
         if !inner.is_empty() {
             self.private_next_hop.queue(now_ns, &mut inner.unresolved, &self.counters);
-            let mut answers = self.answer(now_ns, Place::Inbound, &mut inner);
+            let mut answers = self.answer(now_ns, IcmpNode::Inbound, &mut inner);
             self.seal_answers(now_ns, &mut answers, public);
         }
         if !diverted.is_empty() {
             let (messages, drops) = (&mut diverted.key_exchange, &mut self.drops);
             self.exchange.collect(now_ns, messages, deliver, drops, &self.counters);
-            let mut answers = self.answer(now_ns, Place::Public, &mut diverted);
+            let mut answers = self.answer(now_ns, IcmpNode::Public, &mut diverted);
             self.public_next_hop.send(now_ns, &mut answers, public, &self.counters);
             self.learn_public(now_ns, &mut diverted.neighbours, public);
         }
@@ -374,12 +374,12 @@ impl<M: Meter> Graph<M> {
     }
 
     /// Answers what is addressed to the gateway itself, and reports packets that cannot be forwarded. Gives IP packets.
-    fn answer(&mut self, now_ns: u64, place: Place, diverted: &mut Diverted) -> Batch {
-        let (icmp, tunnels) = match place {
+    fn answer(&mut self, now_ns: u64, node: IcmpNode, diverted: &mut Diverted) -> Batch {
+        let (icmp, tunnels) = match node {
             // Nobody inside sees our ESP packets.
-            Place::Private => (&mut self.private_icmp, &mut [][..]),
-            Place::Inbound => (&mut self.inbound_icmp, &mut [][..]),
-            Place::Public => (&mut self.public_icmp, &mut self.seal.tunnels[..]),
+            IcmpNode::Private => (&mut self.private_icmp, &mut [][..]),
+            IcmpNode::Inbound => (&mut self.inbound_icmp, &mut [][..]),
+            IcmpNode::Public => (&mut self.public_icmp, &mut self.seal.tunnels[..]),
         };
         let count = icmp.count(&self.counters);
         let (mut answers, mut reports) = (Batch::new(), Batch::new());
@@ -494,7 +494,7 @@ impl<M: Meter> Graph<M> {
             let routed = self.route_again(now_ns, &mut packets, &mut peers, &mut diverted);
             self.seal(now_ns, routed, Origin::OtherWorker, public);
             self.seal_fragments(now_ns, &mut diverted, Origin::OtherWorker, public);
-            let mut answers = self.answer(now_ns, Place::Private, &mut diverted);
+            let mut answers = self.answer(now_ns, IcmpNode::Private, &mut diverted);
             self.private_next_hop.send(now_ns, &mut answers, private, &self.counters);
         }
         work
@@ -570,10 +570,16 @@ impl<M: Meter> Graph<M> {
     }
 
     /// Takes what a neighbour said to all, which the kernel has received.
-    pub fn hear(&mut self, now_ns: u64, heard: &Overheard, private: &mut impl Port, public: &mut impl Port) {
+    pub fn receive_neighbour(
+        &mut self,
+        now_ns: u64,
+        received: &NeighbourFrame,
+        private: &mut impl Port,
+        public: &mut impl Port,
+    ) {
         let mut batch = Batch::new();
-        batch.extend(self.pool.copy_of(heard.frame()));
-        match heard.side {
+        batch.extend(self.pool.copy_of(received.frame()));
+        match received.side {
             Side::Private => self.learn_private(now_ns, &mut batch, private),
             Side::Public => self.learn_public(now_ns, &mut batch, public),
         }

@@ -605,8 +605,8 @@ fn the_link_is_told_which_group_the_gateway_listens_to() {
     };
     paris.arrive_public(&query(Some("ff02::1:ff00:31")));
     assert_eq!(answers(&mut paris), [(2, group)]);
-    let heard = vita::stage::Overheard::new(vita::count::Side::Public, &query(None)).unwrap();
-    paris.graph.hear(paris.now, &heard, &mut paris.private, &mut paris.public);
+    let heard = vita::stage::NeighbourFrame::new(vita::count::Side::Public, &query(None)).unwrap();
+    paris.graph.receive_neighbour(paris.now, &heard, &mut paris.private, &mut paris.public);
     assert_eq!(answers(&mut paris), [(2, group)]);
     paris.arrive_public(&query(Some("ff02::1:ff00:32")));
     paris.arrive_public(&with_byte(query(Some("ff02::1:ff00:31")), HOP_LIMIT, 2));

@@ -18,10 +18,12 @@ use vita::xdp::Device;
 fn worker(queue: u16, device: Option<Device>) -> (Worker, Arc<Counters>) {
     let counters = Arc::new(Counters::default());
     let public = device.map(|device| Attachment { device, queue: 0 });
-    let seat = WorkerPlacement { queue, private: None, public, cpu: None, busywait: false, realtime: false };
+    let placement =
+        WorkerPlacement { queue, private: None, public, cpu: None, busywait: false, realtime: false };
     let wakeup = Arc::new(EventFd::new().unwrap());
     (
-        Worker::start(seat, site::plan(31, 32), counters.clone(), wakeup, Duration::from_secs(3)).unwrap(),
+        Worker::start(placement, site::plan(31, 32), counters.clone(), wakeup, Duration::from_secs(3))
+            .unwrap(),
         counters,
     )
 }
@@ -85,7 +87,7 @@ fn a_worker_may_end_before_it_begins_and_while_packets_wait() {
     let counters = Arc::new(Counters::default());
     let mut plan = site::plan(31, 32);
     plan.public.v4.as_mut().unwrap().next_hop_mac = None;
-    let seat = WorkerPlacement {
+    let placement = WorkerPlacement {
         queue: 43,
         private: None,
         public: None,
@@ -94,7 +96,7 @@ fn a_worker_may_end_before_it_begins_and_while_packets_wait() {
         realtime: false,
     };
     let mut waiting =
-        Worker::start(seat, plan, counters, Arc::new(EventFd::new().unwrap()), Duration::ZERO).unwrap();
+        Worker::start(placement, plan, counters, Arc::new(EventFd::new().unwrap()), Duration::ZERO).unwrap();
     waiting.command(datagram());
     waiting.begin();
     assert!(waiting.settle(Duration::from_secs(10)));

@@ -13,7 +13,7 @@ use vita::frame::{BATCH, Batch, Frame, Pool};
 use vita::graph::{Graph, Interface, InterfaceAddress, Plan};
 use vita::route::{PeerNumber, PrefixTable, RouteNumber, SpiTable};
 use vita::sa::{Key, SaParameters};
-use vita::stage::{Meter, Resolved, SadEntry, Tunnel};
+use vita::stage::{Meter, ResolvedMac, SadEntry, Tunnel};
 use vita::wire::Mac;
 use vita::wire::ethernet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 use vita::wire::{checksum, ipv4, ipv6};
@@ -187,7 +187,7 @@ fn plan(family: Family, routes: usize) -> Plan {
 }
 
 fn face<Address>(ip: Address, next_hop_ip: Address) -> InterfaceAddress<Address> {
-    let next_hop = Arc::new(Resolved::default());
+    let next_hop = Arc::new(ResolvedMac::default());
     InterfaceAddress { ip, next_hop_ip, next_hop_mac: Some(Mac([2, 0, 0, 0, 0, 1])), next_hop, asks: false }
 }
 

@@ -16,7 +16,7 @@ use vita::frame::{BATCH, Batch, Frame, Pool, Port};
 use vita::graph::{Graph, Interface, InterfaceAddress, Plan};
 use vita::route::{PeerNumber, PrefixTable, SpiTable};
 use vita::sa::{Key, SaParameters};
-use vita::stage::{Resolved, Tunnel};
+use vita::stage::{ResolvedMac, Tunnel};
 use vita::wait::EventFd;
 use vita::wire::Mac;
 use vita::wire::ethernet::{self, ETHERTYPE_IPV4};
@@ -179,7 +179,7 @@ fn start_worker(plan: Plan) -> (Worker, Arc<Counters>, Vec<Program>) {
     let counters = Arc::new(Counters::default());
     let [private, public] =
         ["lan", "wan"].map(|device| Some(Attachment { device: inspect(device), queue: 0 }));
-    let seat = WorkerPlacement {
+    let placement = WorkerPlacement {
         queue: 1,
         private,
         public,
@@ -187,7 +187,7 @@ fn start_worker(plan: Plan) -> (Worker, Arc<Counters>, Vec<Program>) {
         busywait: false,
         realtime: false,
     };
-    let programs: Vec<Program> = [&seat.private, &seat.public]
+    let programs: Vec<Program> = [&placement.private, &placement.public]
         .into_iter()
         .flatten()
         .map(|Attachment { device, .. }| {
@@ -204,7 +204,7 @@ fn start_worker(plan: Plan) -> (Worker, Arc<Counters>, Vec<Program>) {
         })
         .collect();
     let wakeup = Arc::new(EventFd::new().expect("a descriptor is free"));
-    let mut worker = Worker::start(seat, plan, counters.clone(), wakeup, Duration::from_secs(3))
+    let mut worker = Worker::start(placement, plan, counters.clone(), wakeup, Duration::from_secs(3))
         .expect("the worker starts");
     for (program, bound) in programs.iter().zip([&worker.private, &worker.public]) {
         let socket = &bound.as_ref().expect("both devices are there").socket;
@@ -224,7 +224,7 @@ fn plan(private: [[u8; 6]; 2], public: [[u8; 6]; 2]) -> Plan {
             ip: ip.into(),
             next_hop_ip: next_hop_ip.into(),
             next_hop_mac: Some(Mac(next)),
-            next_hop: Arc::new(Resolved::default()),
+            next_hop: Arc::new(ResolvedMac::default()),
             asks: false,
         }),
         v6: None,

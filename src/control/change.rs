@@ -233,7 +233,7 @@ impl Supervisor {
     fn account(&mut self, queues: Vec<Queue>, config: &Config) {
         self.leaving.clear();
         for queue in queues {
-            let number = queue.seat().queue;
+            let number = queue.placement().queue;
             self.running.handoffs.leave(number);
             queue.end(config, &mut self.past, self.memory.ledger());
             self.ran = true;
@@ -260,14 +260,14 @@ impl Supervisor {
                 change.fault = Some(error.into());
             }
         }
-        for seat in survey.layout.seats() {
-            if self.running.queues.contains_key(&seat.queue) {
+        for placement in survey.layout.placements() {
+            if self.running.queues.contains_key(&placement.queue) {
                 continue;
             }
-            let Some(plan) = prepared.next.plans.remove(&seat.queue) else { continue };
-            let is_needed = !change.kind.is_lenient() && !survey.layout.is_optional(seat.queue);
+            let Some(plan) = prepared.next.plans.remove(&placement.queue) else { continue };
+            let is_needed = !change.kind.is_lenient() && !survey.layout.is_optional(placement.queue);
             let patience = if is_needed { PATIENCE } else { SHORT_PATIENCE };
-            match Starting::begin(seat, plan, &self.wakeup, patience) {
+            match Starting::begin(placement, plan, &self.wakeup, patience) {
                 Ok(starting) => prepared.starting.push(starting),
                 Err(error) if is_needed => {
                     self.discard(&prepared);
@@ -293,7 +293,7 @@ impl Supervisor {
         let config = change.document.config();
         let (mut begun, mut useless, mut error) = (Vec::new(), Vec::new(), None);
         for (starting, result) in std::mem::take(&mut prepared.started) {
-            let number = starting.seat.queue;
+            let number = starting.placement.queue;
             let registered = result.map_err(ApplyError::from).and_then(|worker| {
                 let queue = Queue::new(now, config, starting, worker);
                 match queue.register(&prepared.survey.programs) {
@@ -330,7 +330,7 @@ impl Supervisor {
         // Only now, because the answer to what one worker asks for may lead to another.
         begun.iter_mut().for_each(Queue::begin);
         let begun_any = !begun.is_empty();
-        self.running.queues.extend(begun.into_iter().map(|queue| (queue.seat().queue, queue)));
+        self.running.queues.extend(begun.into_iter().map(|queue| (queue.placement().queue, queue)));
         let Prepared { survey, next, .. } = prepared;
         let Next { numbers, neighbours, handoffs, mtus, gone, plans } = next;
         for (number, plan) in plans {
@@ -407,7 +407,7 @@ impl Supervisor {
             tracing::warn!(
                 "worker of queue {}: has not carried out its commands for {} s; the change waits for it. Has its CPU other \
                  work?",
-                queue.seat().queue,
+                queue.placement().queue,
                 PATIENCE.as_secs()
             );
         }

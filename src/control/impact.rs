@@ -44,13 +44,13 @@ impl Supervisor {
         let difference = Difference::between(self.running.document.config(), candidate.config());
         let mut impact = Impact::of_routes(&difference, self.running.document.config(), candidate.config());
         for (queue, running) in &self.running.queues {
-            match layout.seat(*queue) {
+            match layout.placement(*queue) {
                 None => impact.stopped.push(*queue),
-                Some(seat) if !running.serves(seat) => impact.restarted.push(*queue),
+                Some(placement) if !running.serves(placement) => impact.restarted.push(*queue),
                 Some(_) => {}
             }
         }
-        let queues = layout.seats().iter().map(|seat| seat.queue);
+        let queues = layout.placements().iter().map(|placement| placement.queue);
         impact.started.extend(queues.filter(|queue| !self.running.queues.contains_key(queue)));
         impact
     }

@@ -13,9 +13,9 @@ use crate::worker::WorkerPlacement;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-/// The seats of all workers that can work, every device read and found fit.
+/// The placements of all workers that can work, every device read and found fit.
 pub struct Layout {
-    seats: Vec<WorkerPlacement>,
+    placements: Vec<WorkerPlacement>,
     /// Queues whose interfaces are not fit now, and why.
     waiting: BTreeMap<u16, ApplyError>,
     /// Queues that may be without a worker without keeping anything else from being configured.
@@ -24,7 +24,7 @@ pub struct Layout {
 }
 
 /// What runs already. Its interfaces may be broken at the moment without keeping anything else from being configured.
-pub struct Known {
+pub struct RunningDevices {
     /// Device queues of the running configuration.
     configured: BTreeSet<(String, u16)>,
     running: BTreeSet<(DeviceId, u32)>,
@@ -34,14 +34,14 @@ pub struct Known {
     seen: Devices,
 }
 
-impl Known {
+impl RunningDevices {
     pub fn new<'a>(
         config: &Config,
-        seats: impl Iterator<Item = &'a WorkerPlacement>,
+        placements: impl Iterator<Item = &'a WorkerPlacement>,
         seen: &Devices,
-    ) -> Known {
-        let attachments = seats.flat_map(|seat| [&seat.private, &seat.public]).flatten();
-        Known {
+    ) -> RunningDevices {
+        let attachments = placements.flat_map(|placement| [&placement.private, &placement.public]).flatten();
+        RunningDevices {
             configured: device_queues(config).map(|(name, queue)| (name.to_string(), queue)).collect(),
             running: attachments.map(|attachment| (place(attachment), attachment.queue)).collect(),
             lenient: false,
@@ -55,15 +55,15 @@ impl Known {
     }
 
     /// Has every interface be waited for that is not fit, also where the running configuration does not have it.
-    pub fn lenient(self, lenient: bool) -> Known {
-        Known { lenient, ..self }
+    pub fn lenient(self, lenient: bool) -> RunningDevices {
+        RunningDevices { lenient, ..self }
     }
 }
 
 impl Layout {
     /// Reads the devices. Says what is wrong with them, and changes nothing. One that the running configuration
     /// has as well is waited for; a worker that runs goes on while its device is down. Takes as long as the devices do.
-    pub fn of(config: &Config, options: &Options, known: &Known) -> Result<Layout, ApplyError> {
+    pub fn of(config: &Config, options: &Options, known: &RunningDevices) -> Result<Layout, ApplyError> {
         let watched = devices::inspect(devices::names(config), &known.seen);
         let attach = |link: &Link, queue: u16| -> Result<Option<Attachment>, DeviceError> {
             let Link::Interface(name) = link else { return Ok(None) };
@@ -83,7 +83,7 @@ impl Layout {
             _ => true,
         };
         let mut layout = Layout {
-            seats: Vec::new(),
+            placements: Vec::new(),
             waiting: BTreeMap::new(),
             optional: BTreeSet::new(),
             watched: watched.clone(),
@@ -109,7 +109,7 @@ impl Layout {
                 layout.optional.insert(public.queue);
             }
             if let Ok([private, public_attachment]) = <[_; 2]>::try_from(attached) {
-                let seat = WorkerPlacement {
+                let placement = WorkerPlacement {
                     queue: public.queue,
                     private,
                     public: public_attachment,
@@ -117,10 +117,10 @@ impl Layout {
                     busywait: options.busywait,
                     realtime: options.realtime,
                 };
-                match taken_twice(&mut taken, &seat) {
-                    None => layout.seats.push(seat),
+                match taken_twice(&mut taken, &placement) {
+                    None => layout.placements.push(placement),
                     Some(error) if known.lenient => {
-                        layout.waiting.insert(seat.queue, error);
+                        layout.waiting.insert(placement.queue, error);
                     }
                     Some(error) => return Err(error),
                 }
@@ -129,18 +129,25 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Takes the seats of a device away, which has a fault, if nothing else depends on that. Gives the error back if
+    /// Takes the placements of a device away, which has a fault, if nothing else depends on that. Gives the error back if
     /// something does.
     pub fn do_without(&mut self, place: &DeviceId, error: ApplyError) -> Result<(), ApplyError> {
-        let on_it = |seat: &WorkerPlacement| {
-            [&seat.private, &seat.public].into_iter().flatten().any(|one| self::place(one) == *place)
+        let on_it = |placement: &WorkerPlacement| {
+            [&placement.private, &placement.public]
+                .into_iter()
+                .flatten()
+                .any(|one| self::place(one) == *place)
         };
-        if self.seats.iter().any(|seat| on_it(seat) && !self.optional.contains(&seat.queue)) {
+        if self
+            .placements
+            .iter()
+            .any(|placement| on_it(placement) && !self.optional.contains(&placement.queue))
+        {
             return Err(error);
         }
         let text = error.to_string();
-        for seat in self.seats.extract_if(.., |seat| on_it(seat)) {
-            self.waiting.insert(seat.queue, ApplyError::Waits(text.clone()));
+        for placement in self.placements.extract_if(.., |placement| on_it(placement)) {
+            self.waiting.insert(placement.queue, ApplyError::Waits(text.clone()));
         }
         Ok(())
     }
@@ -160,12 +167,12 @@ impl Layout {
         &self.watched
     }
 
-    pub fn seats(&self) -> &[WorkerPlacement] {
-        &self.seats
+    pub fn placements(&self) -> &[WorkerPlacement] {
+        &self.placements
     }
 
-    pub fn seat(&self, queue: u16) -> Option<&WorkerPlacement> {
-        self.seats.iter().find(|seat| seat.queue == queue)
+    pub fn placement(&self, queue: u16) -> Option<&WorkerPlacement> {
+        self.placements.iter().find(|placement| placement.queue == queue)
     }
 
     /// Every device of the configuration that there is, whether a worker can work on it now or not: nothing may pass it in
@@ -177,7 +184,8 @@ impl Layout {
 
     /// Whether a worker is to use this device.
     pub fn has_worker_on(&self, place: &DeviceId) -> bool {
-        let mut attachments = self.seats.iter().flat_map(|seat| [&seat.private, &seat.public]).flatten();
+        let mut attachments =
+            self.placements.iter().flat_map(|placement| [&placement.private, &placement.public]).flatten();
         attachments.any(|attachment| self::place(attachment) == *place)
     }
 
@@ -211,9 +219,9 @@ impl Layout {
     pub fn mtus(&self, config: &Config) -> Mtus {
         let mut inner = u32::from(config.mtu).min(LARGEST_IN_A_CHUNK);
         let mut outer = u32::MAX;
-        for seat in &self.seats {
-            inner = seat.private.iter().fold(inner, |mtu, private| mtu.min(private.device.mtu));
-            outer = seat.public.iter().fold(outer, |mtu, public| mtu.min(public.device.mtu));
+        for placement in &self.placements {
+            inner = placement.private.iter().fold(inner, |mtu, private| mtu.min(private.device.mtu));
+            outer = placement.public.iter().fold(outer, |mtu, public| mtu.min(public.device.mtu));
         }
         // At most what was configured, which has this type.
         let over = |family| inner.min(envelope::inner_mtu(family, outer)) as u16;
@@ -244,8 +252,8 @@ impl Mtus {
 }
 
 /// Names may be different and the device the same (altnames), which the configuration does not show.
-fn taken_twice(taken: &mut BTreeMap<(u32, u32), String>, seat: &WorkerPlacement) -> Option<ApplyError> {
-    for attachment in [&seat.private, &seat.public].into_iter().flatten() {
+fn taken_twice(taken: &mut BTreeMap<(u32, u32), String>, placement: &WorkerPlacement) -> Option<ApplyError> {
+    for attachment in [&placement.private, &placement.public].into_iter().flatten() {
         let Attachment { device, queue } = attachment;
         if let Some(other) = taken.insert((device.index, *queue), device.name.clone()) {
             let (interface, queue) = (device.name.clone(), queue + 1);
@@ -267,7 +275,7 @@ fn device_queues(config: &Config) -> impl Iterator<Item = (&str, u16)> {
     })
 }
 
-/// The gateway's addresses on one side of a seat.
+/// The gateway's addresses on one side of a placement.
 pub(super) struct OwnAddresses {
     pub mac: Mac,
     pub ip: Addresses,
@@ -307,7 +315,7 @@ impl OwnAddresses {
     }
 }
 
-/// Whether a worker on one seat would do the same on the other.
+/// Whether a worker on one placement would do the same on the other.
 pub(super) fn same(one: &WorkerPlacement, other: &WorkerPlacement) -> bool {
     let on = |attachment: &Option<Attachment>| {
         attachment.as_ref().map(|attachment| (place(attachment), attachment.queue))

@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::count::Side;
 use crate::device::Attachment;
 use crate::device::{self, Device, Interest};
-use crate::stage::Overheard;
+use crate::stage::NeighbourFrame;
 use crate::wire::nd;
 use crate::worker::WorkerPlacement;
 use std::collections::BTreeMap;
@@ -32,7 +32,7 @@ struct Listening {
 impl Listeners {
     /// Listens on the devices of this layout, and on no other. A gateway runs without it, so a failure is but told.
     pub(super) fn follow(&mut self, config: &Config, layout: &Layout) {
-        let interests = interests(config, layout.seats());
+        let interests = interests(config, layout.placements());
         let devices = layout.devices();
         self.of.retain(|place, _| interests.contains_key(place));
         for (place, interest) in interests {
@@ -76,7 +76,7 @@ impl Listeners {
 
     /// Takes what has arrived: a bounded number of frames at a time, and at a bounded rate.
     pub(super) fn receive(&mut self, now: Instant, mut take: impl FnMut(&DeviceId, &[u8])) {
-        let mut buffer = [0; Overheard::LONGEST];
+        let mut buffer = [0; NeighbourFrame::LONGEST];
         for (place, listening) in &mut self.of {
             if listening.paused_until.is_some_and(|until| now < until) {
                 continue;
@@ -100,29 +100,32 @@ impl Listeners {
 }
 
 /// The sides that a worker has on a device.
-pub(super) fn sides<'a>(seat: &'a WorkerPlacement, place: &'a DeviceId) -> impl Iterator<Item = Side> + 'a {
-    let sides = [(Side::Private, &seat.private), (Side::Public, &seat.public)];
+pub(super) fn sides<'a>(
+    placement: &'a WorkerPlacement,
+    place: &'a DeviceId,
+) -> impl Iterator<Item = Side> + 'a {
+    let sides = [(Side::Private, &placement.private), (Side::Public, &placement.public)];
     sides.into_iter().filter_map(move |(side, attachment)| {
         attachment.as_ref().is_some_and(|attachment| layout::place(attachment) == *place).then_some(side)
     })
 }
 
-fn interests<'a>(config: &Config, seats: &'a [WorkerPlacement]) -> BTreeMap<DeviceId, Interest> {
+fn interests<'a>(config: &Config, placements: &'a [WorkerPlacement]) -> BTreeMap<DeviceId, Interest> {
     let mut interests = BTreeMap::<DeviceId, Interest>::new();
-    for seat in seats {
-        let public = config.public.iter().filter(|public| public.queue == seat.queue);
+    for placement in placements {
+        let public = config.public.iter().filter(|public| public.queue == placement.queue);
         let private_next_hops =
             config.private.iter().map(|private| (private.nexthop_ip, private.nexthop_mac));
         let public_next_hops = public.map(|public| (public.nexthop_ip, public.nexthop_mac));
         let device =
             |attachment: &'a Option<Attachment>| attachment.as_ref().map(|attachment| &attachment.device);
         let [own_private, own_public] = [
-            OwnAddresses::private(config, device(&seat.private)),
-            OwnAddresses::public(config, seat.queue, device(&seat.public)),
+            OwnAddresses::private(config, device(&placement.private)),
+            OwnAddresses::public(config, placement.queue, device(&placement.public)),
         ];
         for (attachment, own, next_hops) in [
-            (&seat.private, own_private, private_next_hops.collect::<Vec<_>>()),
-            (&seat.public, own_public, public_next_hops.collect()),
+            (&placement.private, own_private, private_next_hops.collect::<Vec<_>>()),
+            (&placement.public, own_public, public_next_hops.collect()),
         ] {
             let (Some(attachment), Some(own)) = (attachment, own) else { continue };
             let interest = interests.entry(layout::place(attachment)).or_default();

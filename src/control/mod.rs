@@ -2,7 +2,7 @@
 //! The control thread's side of the gateway: makes the workers do what the configuration says, and keeps their keys.
 //!
 //! ```text
-//!   Document ──► Layout ──────► programs, seats        which devices and queues, who sits where
+//!   Document ──► Layout ──────► programs, placements        which devices and queues, who sits where
 //!            └─► Plan ────────► workers                addresses, routes, MTU
 //!            └─► routes, keys ► key managers ──► SAs ──► workers
 //!            └─► (data-plane) ─────────────────► SAs ──► workers

@@ -10,7 +10,7 @@ use crate::device::Device;
 use crate::exchange::{self, Share};
 use crate::graph::{Interface, InterfaceAddress, Plan};
 use crate::route::{PeerNumber, PrefixTable, RouteNumber, SpiTable};
-use crate::stage::{Resolved, Tunnel};
+use crate::stage::{ResolvedMac, Tunnel};
 use crate::wire::Mac;
 use crate::wire::class::Marking;
 use crate::wire::ip::Family;
@@ -55,10 +55,10 @@ pub(super) struct Tables {
     peers: usize,
 }
 
-/// Resolved next-hop addresses, as long as the same neighbour is configured.
+/// ResolvedMac next-hop addresses, as long as the same neighbour is configured.
 #[derive(Clone, Default)]
 pub(super) struct Neighbours {
-    known: HashMap<Neighbour, Arc<Resolved>>,
+    known: HashMap<Neighbour, Arc<ResolvedMac>>,
 }
 
 /// A next hop, as configured.
@@ -74,7 +74,7 @@ struct Neighbour {
 /// Everything that a plan is made of.
 pub(super) struct PlanInput<'a> {
     pub config: &'a Config,
-    pub seat: &'a WorkerPlacement,
+    pub placement: &'a WorkerPlacement,
     pub numbers: &'a Numbers,
     pub table: &'a Arc<PrefixTable>,
     pub neighbours: &'a Neighbours,
@@ -205,7 +205,7 @@ impl Neighbours {
         }
     }
 
-    fn of(&self, neighbour: &Neighbour) -> Arc<Resolved> {
+    fn of(&self, neighbour: &Neighbour) -> Arc<ResolvedMac> {
         self.known.get(neighbour).cloned().unwrap_or_default()
     }
 }
@@ -221,7 +221,7 @@ impl PlanInput<'_> {
             if let Some((RouteNumber(number), peer)) = numbers {
                 active_peers[number as usize] = peer;
                 tunnels[peer.0 as usize] =
-                    tunnel(self.config, route, self.seat.queue, self.mtus, self.numbers);
+                    tunnel(self.config, route, self.placement.queue, self.mtus, self.numbers);
             }
         }
         let is_room = associations(self.config) <= room;
@@ -239,7 +239,7 @@ impl PlanInput<'_> {
             tunnels,
             associations: (!is_room).then(|| SpiTable::with_capacity(capacity)),
             peers: self.peers(self.numbers.room_for_peers()),
-            handoff: self.handoffs.of(self.seat.queue),
+            handoff: self.handoffs.of(self.placement.queue),
         }
     }
 
@@ -247,7 +247,7 @@ impl PlanInput<'_> {
     fn peers(&self, room: usize) -> SpiTable<IpAddr> {
         let mut peers = SpiTable::with_capacity(room);
         for route in self.config.routes.iter().filter(|_| !self.config.data_plane) {
-            if let Some(gateway) = exchange_peer(self.config, route, self.seat.queue) {
+            if let Some(gateway) = exchange_peer(self.config, route, self.placement.queue) {
                 // There are no more routes than there is room for.
                 let _ = peers.insert(route.spi, gateway);
             }
@@ -256,14 +256,14 @@ impl PlanInput<'_> {
     }
 
     fn private(&self) -> Interface {
-        let own = OwnAddresses::private(self.config, device(&self.seat.private));
+        let own = OwnAddresses::private(self.config, device(&self.placement.private));
         let neighbours = self.config.private.iter().map(private_neighbour);
         self.interface(own, neighbours, self.asks_private)
     }
 
     fn public(&self) -> Interface {
-        let own = OwnAddresses::public(self.config, self.seat.queue, device(&self.seat.public));
-        let of_queue = self.config.public.iter().filter(|public| public.queue == self.seat.queue);
+        let own = OwnAddresses::public(self.config, self.placement.queue, device(&self.placement.public));
+        let of_queue = self.config.public.iter().filter(|public| public.queue == self.placement.queue);
         self.interface(own, of_queue.map(public_neighbour), true)
     }
 

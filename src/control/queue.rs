@@ -16,7 +16,7 @@ use crate::count::{Counters, KeyManager as KeyCounters, Totals};
 use crate::device::{Mode, Program};
 use crate::exchange::{self, KeyManager, Output, Settings};
 use crate::graph::{Interface, Plan, Reroute};
-use crate::stage::{Datagram, Event, Overheard, Resolved};
+use crate::stage::{Datagram, Event, NeighbourFrame, ResolvedMac};
 use crate::wait::EventFd;
 use crate::wire::ip::Family;
 use crate::worker::{Command, StartError, Wakeups, Worker, WorkerPlacement};
@@ -27,16 +27,16 @@ use std::time::Duration;
 
 /// A worker that is being started.
 pub(super) struct Starting {
-    pub seat: WorkerPlacement,
+    pub placement: WorkerPlacement,
     counters: Arc<Counters>,
     room: usize,
     tables: Tables,
-    next_hops: Vec<(IpAddr, Arc<Resolved>)>,
+    next_hops: Vec<(IpAddr, Arc<ResolvedMac>)>,
     job: Job<Result<Worker, StartError>>,
 }
 
 pub(super) struct Queue {
-    seat: WorkerPlacement,
+    placement: WorkerPlacement,
     worker: Worker,
     keys: KeyManager,
     counters: Arc<Counters>,
@@ -46,7 +46,7 @@ pub(super) struct Queue {
     /// Whether the kernel has taken the worker's sockets off their device.
     is_lost: bool,
     /// Next hops of the public interface, and what is known of them.
-    next_hops: Vec<(IpAddr, Arc<Resolved>)>,
+    next_hops: Vec<(IpAddr, Arc<ResolvedMac>)>,
     /// Room for inbound SAs in the worker.
     room: usize,
     /// Room for routes and peers in the worker.
@@ -56,7 +56,7 @@ pub(super) struct Queue {
 impl Starting {
     /// Starts the worker, in a thread of its own. A device queue that is in use is waited for as long as that.
     pub(super) fn begin(
-        seat: &WorkerPlacement,
+        placement: &WorkerPlacement,
         plan: Plan,
         wakeup: &Arc<EventFd>,
         patience: Duration,
@@ -64,12 +64,12 @@ impl Starting {
         let room = plan.associations.as_ref().map_or(0, |table| table.capacity());
         let (tables, next_hops) = (Tables::of(&plan), next_hops(&plan));
         let counters = Arc::new(Counters::default());
-        let (seat, own) = (seat.clone(), (seat.clone(), counters.clone(), wakeup.clone()));
+        let (placement, own) = (placement.clone(), (placement.clone(), counters.clone(), wakeup.clone()));
         let job = Job::start(wakeup, move || {
-            let (seat, counters, wakeup) = own;
-            Worker::start(seat, plan, counters, wakeup, patience)
+            let (placement, counters, wakeup) = own;
+            Worker::start(placement, plan, counters, wakeup, patience)
         })?;
-        Ok(Starting { seat, counters, room, tables, next_hops, job })
+        Ok(Starting { placement, counters, room, tables, next_hops, job })
     }
 
     /// What came of it, if that is known.
@@ -77,7 +77,7 @@ impl Starting {
         match self.job.poll() {
             Progress::Running => None,
             Progress::Done(result) => Some(result),
-            Progress::Died => Some(Err(StartError::Died { queue: self.seat.queue })),
+            Progress::Died => Some(Err(StartError::Died { queue: self.placement.queue })),
         }
     }
 }
@@ -86,8 +86,8 @@ impl Queue {
     /// Takes over a worker that has been started. Its interfaces lead to it once [`Queue::register`] has told the XDP
     /// programs; it waits for [`Queue::begin`].
     pub(super) fn new(now: Instant, config: &Config, starting: Starting, worker: Worker) -> Queue {
-        let Starting { seat, counters, room, tables, next_hops, .. } = starting;
-        let settings = settings(config, seat.queue);
+        let Starting { placement, counters, room, tables, next_hops, .. } = starting;
+        let settings = settings(config, placement.queue);
         let random = |bytes: &mut [u8]| {
             getrandom::fill(bytes).expect("without the kernel's random numbers there can be no keys");
         };
@@ -99,17 +99,17 @@ impl Queue {
             None => "no device",
         };
         let (private, public) = (place(&worker.private), place(&worker.public));
-        let cpu = seat.cpu.map_or("any CPU".to_string(), |cpu| format!("CPU {cpu}"));
-        tracing::info!("worker of queue {} runs: private {private}, public {public}, {cpu}", seat.queue);
-        let associations = Associations::new(seat.queue);
+        let cpu = placement.cpu.map_or("any CPU".to_string(), |cpu| format!("CPU {cpu}"));
+        tracing::info!("worker of queue {} runs: private {private}, public {public}, {cpu}", placement.queue);
+        let associations = Associations::new(placement.queue);
         let (is_manual, is_lost) = (false, false);
-        Queue { seat, worker, keys, counters, associations, is_manual, is_lost, next_hops, room, tables }
+        Queue { placement, worker, keys, counters, associations, is_manual, is_lost, next_hops, room, tables }
     }
 
     /// Has the XDP programs send this queue's frames to the worker.
     pub(super) fn register(&self, programs: &BTreeMap<DeviceId, Arc<Program>>) -> Result<(), ApplyError> {
         for (attachment, bound) in
-            [(&self.seat.private, &self.worker.private), (&self.seat.public, &self.worker.public)]
+            [(&self.placement.private, &self.worker.private), (&self.placement.public, &self.worker.public)]
         {
             if let (Some(attachment), Some(bound)) = (attachment, bound)
                 && let Some(program) = programs.get(&layout::place(attachment))
@@ -145,9 +145,9 @@ impl Queue {
 
     /// Gives the worker what a neighbour has said to everyone on a device, if it is there.
     pub(super) fn hear(&mut self, place: &DeviceId, frame: &[u8]) {
-        for side in listeners::sides(&self.seat, place) {
-            if let Some(heard) = Overheard::new(side, frame) {
-                self.worker.offer(Command::Hear(heard));
+        for side in listeners::sides(&self.placement, place) {
+            if let Some(heard) = NeighbourFrame::new(side, frame) {
+                self.worker.offer(Command::ReceiveNeighbour(heard));
                 self.worker.wake();
             }
         }
@@ -155,12 +155,12 @@ impl Queue {
 
     /// The devices that the worker uses.
     pub(super) fn places(&self) -> impl Iterator<Item = DeviceId> {
-        [&self.seat.private, &self.seat.public].into_iter().flatten().map(layout::place)
+        [&self.placement.private, &self.placement.public].into_iter().flatten().map(layout::place)
     }
 
     /// Whether the worker uses this device.
     pub(super) fn is_on(&self, place: &DeviceId) -> bool {
-        listeners::sides(&self.seat, place).next().is_some()
+        listeners::sides(&self.placement, place).next().is_some()
     }
 
     /// Gives the worker a new plan.
@@ -182,7 +182,7 @@ impl Queue {
         log: &mut Log,
         ledger: &mut Ledger,
     ) {
-        let queue = self.seat.queue;
+        let queue = self.placement.queue;
         let settings = settings(config, queue);
         let routes = config.routes.iter().filter(|_| !config.data_plane);
         let routes = routes.filter_map(|route| plan::exchange_route(config, route, queue));
@@ -212,7 +212,7 @@ impl Queue {
             self.associations.silence(&mut self.worker, config, numbers, ledger);
             return self.worker.wake();
         }
-        self.keys.configure(now, settings(config, self.seat.queue), Vec::new());
+        self.keys.configure(now, settings(config, self.placement.queue), Vec::new());
         self.perform(now, numbers, log);
         self.configure(now, config, numbers, log, ledger);
     }
@@ -295,10 +295,10 @@ impl Queue {
             self.perform(now, numbers, log);
         }
         while let Some(event) = link.events.pop() {
-            if let (Event::PartialChecksum, Some(private)) = (&event, &self.seat.private) {
+            if let (Event::PartialChecksum, Some(private)) = (&event, &self.placement.private) {
                 log.partial_checksums(&private.device);
             }
-            log.event(now, self.seat.queue, &event, numbers);
+            log.event(now, self.placement.queue, &event, numbers);
         }
         self.free();
     }
@@ -311,7 +311,7 @@ impl Queue {
 
     /// Carries out what the key manager wants, in its order.
     fn perform(&mut self, now: Instant, numbers: &Numbers, log: &mut Log) {
-        let queue = self.seat.queue;
+        let queue = self.placement.queue;
         let mut any = false;
         while let Some(output) = self.keys.poll() {
             any = true;
@@ -361,8 +361,8 @@ impl Queue {
     /// The next hop towards a peer that did not answer in time, if it is the one that is silent.
     fn silent_next_hop(&self, event: &exchange::Event) -> Option<SilentNextHop<'_>> {
         let exchange::Event::NegotiationExpired { gateway, .. } = event else { return None };
-        let attachment = self.seat.public.as_ref()?;
-        let of_family = |hop: &&(IpAddr, Arc<Resolved>)| Family::of(hop.0) == Family::of(*gateway);
+        let attachment = self.placement.public.as_ref()?;
+        let of_family = |hop: &&(IpAddr, Arc<ResolvedMac>)| Family::of(hop.0) == Family::of(*gateway);
         let (ip, address) = self.next_hops.iter().find(of_family)?;
         let is_silent = address.mac().is_none();
         is_silent.then(|| SilentNextHop { ip: *ip, interface: &attachment.device.name })
@@ -382,13 +382,13 @@ impl Queue {
         self.tables
     }
 
-    /// Whether the worker is what this seat needs.
-    pub(super) fn serves(&self, seat: &WorkerPlacement) -> bool {
-        !self.is_dead() && layout::same(seat, &self.seat)
+    /// Whether the worker is what this placement needs.
+    pub(super) fn serves(&self, placement: &WorkerPlacement) -> bool {
+        !self.is_dead() && layout::same(placement, &self.placement)
     }
 
-    pub(super) fn seat(&self) -> &WorkerPlacement {
-        &self.seat
+    pub(super) fn placement(&self) -> &WorkerPlacement {
+        &self.placement
     }
 
     /// Whether the worker is of no use any more.
@@ -426,7 +426,7 @@ impl Queue {
 const CONFIRMATIONS_PER_ROUND: usize = 256;
 
 /// Next hops of the public interface.
-fn next_hops(plan: &Plan) -> Vec<(IpAddr, Arc<Resolved>)> {
+fn next_hops(plan: &Plan) -> Vec<(IpAddr, Arc<ResolvedMac>)> {
     let Interface { v4, v6, .. } = &plan.public;
     let v4 = v4.iter().map(|face| (IpAddr::V4(face.next_hop_ip), face.next_hop.clone()));
     v4.chain(v6.iter().map(|face| (IpAddr::V6(face.next_hop_ip), face.next_hop.clone()))).collect()

@@ -3,7 +3,7 @@
 
 use super::devices::{DeviceId, Devices};
 use super::handoffs::Handoffs;
-use super::layout::{Known, Layout, Mtus};
+use super::layout::{Layout, Mtus, RunningDevices};
 use super::plan::{self, Neighbours, Numbers};
 use super::queue::Queue;
 use crate::config::{Config, Document};
@@ -56,15 +56,16 @@ impl Running {
     }
 
     /// What has to be known of it for reading a layout.
-    pub(super) fn known(&self, seen: &Devices) -> Known {
-        let placements = self.queues.values().filter(|queue| !queue.is_dead()).map(Queue::seat);
-        Known::new(self.document.config(), placements, seen)
+    pub(super) fn known(&self, seen: &Devices) -> RunningDevices {
+        let placements = self.queues.values().filter(|queue| !queue.is_dead()).map(Queue::placement);
+        RunningDevices::new(self.document.config(), placements, seen)
     }
 
     /// Plans for the workers of another configuration. Nothing is touched.
     pub(super) fn prepare(&self, config: &Config, layout: &Layout) -> Next {
-        let stays =
-            |queue: &Queue| layout.seat(queue.seat().queue).is_some_and(|placement| queue.serves(placement));
+        let stays = |queue: &Queue| {
+            layout.placement(queue.placement().queue).is_some_and(|placement| queue.serves(placement))
+        };
         let gone: Vec<u16> =
             self.queues.iter().filter(|(_, queue)| !stays(queue)).map(|(number, _)| *number).collect();
         let mut numbers = self.numbers.clone();
@@ -72,16 +73,16 @@ impl Running {
         let mut neighbours = self.neighbours.clone();
         neighbours.retain(config);
         let table = Arc::new(plan::table(config, &numbers));
-        let workers = layout.seats().iter().map(|placement| placement.queue).collect();
+        let workers = layout.placements().iter().map(|placement| placement.queue).collect();
         let handoffs = self.handoffs.for_workers(workers, numbers.room_for_peers());
         let mtus = layout.mtus(config);
-        let asks_private = layout.seats().first().map(|placement| placement.queue);
+        let asks_private = layout.placements().first().map(|placement| placement.queue);
         let mut plans = BTreeMap::new();
-        for placement in layout.seats() {
+        for placement in layout.placements() {
             let stays = self.queues.get(&placement.queue).filter(|_| !gone.contains(&placement.queue));
             let make = plan::PlanInput {
                 config,
-                seat: placement,
+                placement,
                 numbers: &numbers,
                 table: &table,
                 neighbours: &neighbours,

@@ -3,7 +3,7 @@
 //! its own, since devices may take their time.
 
 use super::devices::DeviceId;
-use super::layout::{Known, Layout};
+use super::layout::{Layout, RunningDevices};
 use super::{ApplyError, Options};
 use crate::config::Config;
 use crate::device::{Device, Filter, Pins, Program};
@@ -23,7 +23,7 @@ impl Survey {
     pub(super) fn of(
         config: &Config,
         options: &Options,
-        known: &Known,
+        known: &RunningDevices,
         is_first: bool,
         mut programs: BTreeMap<DeviceId, Arc<Program>>,
     ) -> Result<Survey, ApplyError> {

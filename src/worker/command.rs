@@ -4,7 +4,7 @@
 use crate::esp::OutboundSa;
 use crate::graph::{Leftover, Plan, Reroute};
 use crate::route::PeerNumber;
-use crate::stage::{Datagram, Overheard, SadEntry};
+use crate::stage::{Datagram, NeighbourFrame, SadEntry};
 use crate::wait::EventFd;
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ pub enum Command {
     /// Tells the neighbours where this gateway is.
     Announce,
     /// A frame that a neighbour sent to all, passed on by the control thread.
-    Hear(Overheard),
+    ReceiveNeighbour(NeighbourFrame),
     /// Sets the descriptors that wake the other workers.
     SetWakeups(Wakeups),
 }

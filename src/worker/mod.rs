@@ -89,20 +89,20 @@ impl Worker {
     /// use is waited for as long as `patience`. The sockets are to be registered with the XDP programs of their interfaces
     /// before the worker may [`begin`](Worker::begin).
     pub fn start(
-        seat: WorkerPlacement,
+        placement: WorkerPlacement,
         plan: Plan,
         counters: Arc<Counters>,
         control: Arc<EventFd>,
         patience: Duration,
     ) -> Result<Worker, StartError> {
-        let queue = seat.queue;
+        let queue = placement.queue;
         let system = |source| StartError::System { queue, source };
         let link = Arc::new(Link::new(counters, control).map_err(system)?);
         let (report, reported) = mpsc::sync_channel(1);
         let shared = link.clone();
         let thread = std::thread::Builder::new()
             .name(format!("vita-queue{queue}"))
-            .spawn(move || match Running::prepare(seat, plan, shared, patience) {
+            .spawn(move || match Running::prepare(placement, plan, shared, patience) {
                 Ok((running, sockets)) => {
                     if let Err(error) = process::confine() {
                         tracing::warn!(

@@ -31,26 +31,26 @@ pub(super) struct Running {
 impl Running {
     /// Opens the queues, in the worker's thread.
     pub(super) fn prepare(
-        seat: WorkerPlacement,
+        placement: WorkerPlacement,
         plan: Plan,
         link: Arc<Link>,
         patience: Duration,
     ) -> Result<(Running, [Option<Handle>; 2]), StartError> {
-        let queue = seat.queue;
-        if let Some(cpu) = seat.cpu
+        let queue = placement.queue;
+        if let Some(cpu) = placement.cpu
             && !core_affinity::set_for_current(core_affinity::CoreId { id: cpu })
         {
             return Err(StartError::Cpu { queue, cpu });
         }
-        if seat.realtime {
+        if placement.realtime {
             process::realtime().map_err(|source| StartError::Realtime { queue, source })?;
         }
         let memory = PacketMemory::new().map_err(|source| StartError::Memory { queue, source })?;
         let open = |attachment: &Option<Attachment>| {
             memory.open(attachment.as_ref(), patience).map_err(|source| StartError::Bind { queue, source })
         };
-        let (mut private, mut public) = (open(&seat.private)?, open(&seat.public)?);
-        if seat.busywait {
+        let (mut private, mut public) = (open(&placement.private)?, open(&placement.public)?);
+        if placement.busywait {
             private.prefer_busy_poll();
             public.prefer_busy_poll();
         }
@@ -58,7 +58,7 @@ impl Running {
             |queue_of: &dyn Queue| queue_of.handle().map_err(|source| StartError::System { queue, source });
         let handles = [handle(&*private)?, handle(&*public)?];
         let graph = Graph::new(memory.pool().clone(), link.counters.clone(), aead::preferred(), plan);
-        let busywait = seat.busywait;
+        let busywait = placement.busywait;
         let (shares, wakeups) = (Shares::default(), Vec::new());
         Ok((Running { link, graph, private, public, shares, wakeups, busywait }, handles))
     }
@@ -117,8 +117,8 @@ impl Running {
                     self.graph.announce();
                     None
                 }
-                Command::Hear(heard) => {
-                    self.graph.hear(now_ns, &heard, &mut self.private, &mut self.public);
+                Command::ReceiveNeighbour(heard) => {
+                    self.graph.receive_neighbour(now_ns, &heard, &mut self.private, &mut self.public);
                     None
                 }
                 Command::SendDummy { peer } => {

@@ -4,7 +4,7 @@
 use crate::support::site::*;
 use etherparse::{ArpOperation, NetSlice, SlicedPacket};
 use vita::count::Side;
-use vita::stage::Overheard;
+use vita::stage::NeighbourFrame;
 
 /// A site that has to find out who its public next hop is.
 fn asking() -> Site {
@@ -111,9 +111,9 @@ fn what_the_kernel_has_received_is_heard_as_if_the_queue_had() {
     paris.sent_public();
     let hear = |paris: &mut Site, side, mac, ip: &str| {
         let frame = arp(ArpOperation::REQUEST, (mac, ip), ([0; 6], ip));
-        let heard = Overheard::new(side, &frame).unwrap();
+        let heard = NeighbourFrame::new(side, &frame).unwrap();
         let (private, public) = (&mut paris.private, &mut paris.public);
-        paris.graph.hear(paris.now, &heard, private, public);
+        paris.graph.receive_neighbour(paris.now, &heard, private, public);
         paris.arrive_private(&udp("172.31.1.50", "172.32.1.50", 64, b"where to?"));
         paris.sent_public().iter().map(|frame| frame[..6].to_vec()).collect::<Vec<_>>()
     };
@@ -123,7 +123,7 @@ fn what_the_kernel_has_received_is_heard_as_if_the_queue_had() {
     assert_eq!(hear(&mut paris, Side::Public, ROUTER, "192.0.2.254"), [ROUTER; 3], "with those that waited");
     assert_eq!(hear(&mut paris, Side::Public, moved, "192.0.2.254"), [moved]);
     assert_eq!(hear(&mut paris, Side::Public, [0xff; 6], "192.0.2.254"), [moved], "the address of a group");
-    assert!(Overheard::new(Side::Public, &[0; 1500]).is_none());
+    assert!(NeighbourFrame::new(Side::Public, &[0; 1500]).is_none());
     paris.counted(&[
         ("public-next-hop/arp-requests", 1),
         ("public-next-hop/addresses-added", 1),

@@ -25,7 +25,7 @@ use std::net::IpAddr;
 
 /// One place's ICMP, of both versions.
 pub struct Icmp {
-    place: Place,
+    node: IcmpNode,
     own: Addresses,
     v4: Option<Responder<v4::Icmpv4>>,
     v6: Option<Responder<v6::Icmpv6>>,
@@ -33,7 +33,7 @@ pub struct Icmp {
 
 /// Where in the graph packets for the gateway arrive.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Place {
+pub enum IcmpNode {
     Private,
     Public,
     /// Out of a tunnel.
@@ -60,8 +60,8 @@ pub enum Problem {
 }
 
 impl Icmp {
-    pub fn new(place: Place, own: Addresses) -> Icmp {
-        Icmp { place, own, v4: own.v4.map(Responder::new), v6: own.v6.map(Responder::new) }
+    pub fn new(node: IcmpNode, own: Addresses) -> Icmp {
+        Icmp { node, own, v4: own.v4.map(Responder::new), v6: own.v6.map(Responder::new) }
     }
 
     /// The addresses that it speaks for.
@@ -72,16 +72,16 @@ impl Icmp {
     /// Goes over to other addresses, if they are others.
     pub fn change(&mut self, own: Addresses) {
         if self.own != own {
-            *self = Icmp::new(self.place, own);
+            *self = Icmp::new(self.node, own);
         }
     }
 
     /// Where it counts.
     pub fn count<'a>(&self, counters: &'a Counters) -> IcmpCount<'a> {
-        match self.place {
-            Place::Private => IcmpCount { v4: &counters.private_icmp4, v6: &counters.private_icmp6 },
-            Place::Public => IcmpCount { v4: &counters.public_icmp4, v6: &counters.public_icmp6 },
-            Place::Inbound => IcmpCount { v4: &counters.inbound_icmp4, v6: &counters.inbound_icmp6 },
+        match self.node {
+            IcmpNode::Private => IcmpCount { v4: &counters.private_icmp4, v6: &counters.private_icmp6 },
+            IcmpNode::Public => IcmpCount { v4: &counters.public_icmp4, v6: &counters.public_icmp6 },
+            IcmpNode::Inbound => IcmpCount { v4: &counters.inbound_icmp4, v6: &counters.inbound_icmp6 },
         }
     }
 

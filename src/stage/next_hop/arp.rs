@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! How neighbours talk with IPv4.
 
-use super::{Heard, Told, is_station, pad};
+use super::{LinkAddress, NeighbourMessage, is_station, pad};
 use crate::frame::Frame;
 use crate::wire::Mac;
 use crate::wire::arp::{self, Arp};
@@ -9,7 +9,7 @@ use crate::wire::ethernet::{self, ETHERTYPE_ARP, Ethernet};
 use std::net::Ipv4Addr;
 
 /// RFC 826: both requests and replies tell where their sender is.
-pub(super) fn hear(frame: &[u8], own_ip: Ipv4Addr, next_hop: Ipv4Addr) -> Option<Heard> {
+pub(super) fn parse(frame: &[u8], own_ip: Ipv4Addr, next_hop: Ipv4Addr) -> Option<NeighbourMessage> {
     let arp = Ethernet::parse(frame).and_then(|frame| Arp::parse(frame.payload())).ok()?;
     let sound = is_station(arp.sender_mac())
         && arp.sender_ip() != own_ip
@@ -19,8 +19,8 @@ pub(super) fn hear(frame: &[u8], own_ip: Ipv4Addr, next_hop: Ipv4Addr) -> Option
     }
     let (mac, ip) = (arp.sender_mac(), arp.sender_ip());
     let asks_for_us = arp.operation() == arp::REQUEST && arp.target_ip() == own_ip;
-    Some(Heard {
-        told: (ip == next_hop).then_some(Told { mac, overrides: true }),
+    Some(NeighbourMessage {
+        next_hop: (ip == next_hop).then_some(LinkAddress { mac, overrides: true }),
         asker: asks_for_us.then_some((ip.into(), mac)),
     })
 }

@@ -48,7 +48,7 @@ impl Listener {
     }
 
     /// Takes a query. `random` decides when it is answered: all listeners of a link hear it at once.
-    pub(super) fn hear(&mut self, now_ns: u64, query: &Query, group: Ipv6Addr, random: u64) {
+    pub(super) fn query(&mut self, now_ns: u64, query: &Query, group: Ipv6Addr, random: u64) {
         if query.group.is_some_and(|asked| asked != group) {
             return;
         }
@@ -142,8 +142,8 @@ mod tests {
         for group in [None, Some(GROUP)] {
             let mut listener = settled();
             let now = NOW + 20 * SECOND;
-            listener.hear(now, &query(group, Version::V2), GROUP, 4 * SECOND);
-            listener.hear(now, &query(group, Version::V2), GROUP, 9 * SECOND);
+            listener.query(now, &query(group, Version::V2), GROUP, 4 * SECOND);
+            listener.query(now, &query(group, Version::V2), GROUP, 9 * SECOND);
             assert_eq!(listener.due_ns(), now + 4 * SECOND, "the earlier one stays");
             let answer = listener.take(now + 4 * SECOND, 0);
             assert_eq!(answer, Some(Report { reason: Reason::Asked, version: Version::V2 }));
@@ -151,7 +151,7 @@ mod tests {
         }
         let mut listener = settled();
         let due = listener.due_ns();
-        listener.hear(NOW + 20 * SECOND, &query(Some(OTHER), Version::V2), GROUP, 1);
+        listener.query(NOW + 20 * SECOND, &query(Some(OTHER), Version::V2), GROUP, 1);
         assert_eq!(listener.due_ns(), due, "another group");
     }
 
@@ -161,7 +161,7 @@ mod tests {
         let at_once = Query { max_response_delay: Duration::ZERO, ..query(None, Version::V2) };
         let start = NOW + 20 * SECOND;
         let answers = (0..1000).filter(|ms| {
-            listener.hear(start + ms * 1_000_000, &at_once, GROUP, 7);
+            listener.query(start + ms * 1_000_000, &at_once, GROUP, 7);
             listener.take(start + ms * 1_000_000, 7).is_some()
         });
         assert_eq!(answers.count(), 10);
@@ -171,7 +171,7 @@ mod tests {
     fn a_querier_of_version_1_is_answered_in_kind_until_it_is_silent() {
         let mut listener = settled();
         let now = NOW + 20 * SECOND;
-        listener.hear(now, &query(None, Version::V1), GROUP, 1);
+        listener.query(now, &query(None, Version::V1), GROUP, 1);
         assert_eq!(listener.take(now + 1, 1).unwrap().version, Version::V1);
         let next = listener.due_ns();
         assert_eq!(listener.take(next, 1).unwrap().version, Version::V1);
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn a_gateway_that_starts_does_not_wait_for_a_query() {
         let mut listener = settled();
-        listener.hear(NOW + 2 * SECOND, &query(None, Version::V2), GROUP, 9 * SECOND);
+        listener.query(NOW + 2 * SECOND, &query(None, Version::V2), GROUP, 9 * SECOND);
         listener.start();
         assert_eq!(listener.due_ns(), 0);
     }

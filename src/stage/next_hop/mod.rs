@@ -38,17 +38,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A frame that a neighbour sent to everyone, so that the kernel has it, not the queue of a worker.
 #[derive(Clone)]
-pub struct Overheard {
+pub struct NeighbourFrame {
     pub side: Side,
-    frame: ArrayVec<u8, { Overheard::LONGEST }>,
+    frame: ArrayVec<u8, { NeighbourFrame::LONGEST }>,
 }
 
-impl Overheard {
+impl NeighbourFrame {
     /// Longer than announcements and queries are. What is longer is of no interest.
     pub const LONGEST: usize = 128;
 
-    pub fn new(side: Side, frame: &[u8]) -> Option<Overheard> {
-        Some(Overheard { side, frame: frame.try_into().ok()? })
+    pub fn new(side: Side, frame: &[u8]) -> Option<NeighbourFrame> {
+        Some(NeighbourFrame { side, frame: frame.try_into().ok()? })
     }
 
     pub fn frame(&self) -> &[u8] {
@@ -58,7 +58,7 @@ impl Overheard {
 
 /// An address that several workers may use while one of them finds it out.
 #[derive(Default)]
-pub struct Resolved(AtomicU64);
+pub struct ResolvedMac(AtomicU64);
 
 /// One interface's neighbours, one for each family at most.
 pub struct NextHop {
@@ -82,7 +82,7 @@ struct Announcements {
 pub struct Neighbour {
     own_ip: IpAddr,
     ip: IpAddr,
-    address: Arc<Resolved>,
+    address: Arc<ResolvedMac>,
     /// Whether it may tell us its address; not when that is configured.
     learns: bool,
     /// Whether this worker asks, and tells neighbours of our address.
@@ -95,20 +95,20 @@ pub struct Neighbour {
 
 /// What a neighbour said, as far as it matters.
 #[derive(Default)]
-struct Heard {
+struct NeighbourMessage {
     /// That it has the next hop's address.
-    told: Option<Told>,
+    next_hop: Option<LinkAddress>,
     /// That it wants to know ours: where it is.
     asker: Option<(IpAddr, Mac)>,
 }
 
-struct Told {
+struct LinkAddress {
     mac: Mac,
     /// Whether this replaces an address that is known.
     overrides: bool,
 }
 
-impl Resolved {
+impl ResolvedMac {
     /// The address, once it is known.
     #[inline]
     pub fn mac(&self) -> Option<Mac> {
@@ -129,7 +129,7 @@ impl Neighbour {
         own_ip: IpAddr,
         ip: IpAddr,
         configured: Option<Mac>,
-        address: Arc<Resolved>,
+        address: Arc<ResolvedMac>,
         speaks: bool,
     ) -> Neighbour {
         if let Some(mac) = configured {
@@ -160,15 +160,15 @@ impl Neighbour {
         asked_at_ns + pause_ns
     }
 
-    fn believe(&self, told: &Told, count: &count::NextHop, events: &mut Events) {
+    fn learn(&self, address: &LinkAddress, count: &count::NextHop, events: &mut Events) {
         match self.address.mac() {
-            Some(known) if known == told.mac || !told.overrides => return,
+            Some(known) if known == address.mac || !address.overrides => return,
             Some(_) => count.addresses_updated.add(1),
             None => count.addresses_added.add(1),
         }
-        self.address.set(told.mac);
+        self.address.set(address.mac);
         if !events.is_full() {
-            events.push(Event::NextHop { ip: self.ip, mac: told.mac });
+            events.push(Event::NextHop { ip: self.ip, mac: address.mac });
         }
     }
 
@@ -317,26 +317,26 @@ impl NextHop {
                 match (query, neighbour.own_ip) {
                     (Ok(query), IpAddr::V6(own_ip)) if neighbour.speaks => {
                         let random = self.random(now_ns);
-                        self.listener.hear(now_ns, &query, solicited_node(own_ip), random);
+                        self.listener.query(now_ns, &query, solicited_node(own_ip), random);
                     }
                     (Ok(_), _) => {}
                     (Err(_), _) => dropped(Reason::Mld(self.side)),
                 }
                 continue;
             }
-            let heard = match (neighbour.own_ip, neighbour.ip) {
-                (IpAddr::V4(own_ip), IpAddr::V4(ip)) => arp::hear(frame.data(), own_ip, ip),
-                (IpAddr::V6(own_ip), IpAddr::V6(ip)) => nd::hear(frame.data(), own_ip, ip),
+            let message = match (neighbour.own_ip, neighbour.ip) {
+                (IpAddr::V4(own_ip), IpAddr::V4(ip)) => arp::parse(frame.data(), own_ip, ip),
+                (IpAddr::V6(own_ip), IpAddr::V6(ip)) => nd::parse(frame.data(), own_ip, ip),
                 _ => None,
             };
-            let Some(heard) = heard else {
+            let Some(message) = message else {
                 dropped(error);
                 continue;
             };
-            if let (true, Some(told)) = (neighbour.learns, &heard.told) {
-                neighbour.believe(told, count, events);
+            if let (true, Some(address)) = (neighbour.learns, &message.next_hop) {
+                neighbour.learn(address, count, events);
             }
-            let Some((asker, mac)) = heard.asker else { continue };
+            let Some((asker, mac)) = message.asker else { continue };
             frame.reset();
             let answered = match (neighbour.own_ip, asker) {
                 (IpAddr::V4(own_ip), IpAddr::V4(asker)) => {

@@ -2,7 +2,7 @@
 //! How neighbours talk with IPv6.
 
 use super::mld::Report;
-use super::{Heard, Told, is_station};
+use super::{LinkAddress, NeighbourMessage, is_station};
 use crate::frame::Frame;
 use crate::wire::ethernet::{self, ETHERTYPE_IPV6, Ethernet};
 use crate::wire::ipv6::Ipv6;
@@ -12,7 +12,7 @@ use crate::wire::{self, Mac};
 use std::net::Ipv6Addr;
 
 /// What was said, after all checks of RFC 4861 section 7.1; and, as with ARP, no one else may have our address.
-pub(super) fn hear(frame: &[u8], own_ip: Ipv6Addr, next_hop: Ipv6Addr) -> Option<Heard> {
+pub(super) fn parse(frame: &[u8], own_ip: Ipv6Addr, next_hop: Ipv6Addr) -> Option<NeighbourMessage> {
     let ethernet = Ethernet::parse(frame).ok()?;
     let packet = Ipv6::parse(ethernet.payload()).ok()?;
     let message = Message::parse(&packet).ok()?;
@@ -30,16 +30,18 @@ pub(super) fn hear(frame: &[u8], own_ip: Ipv6Addr, next_hop: Ipv6Addr) -> Option
             if !is_answered_to_all && !is_station(mac) {
                 return None;
             }
-            let told = source_mac.filter(|_| source == next_hop).map(|mac| Told { mac, overrides: true });
-            Some(Heard { told, asker: (target == own_ip).then_some((source.into(), mac)) })
+            let next_hop =
+                source_mac.filter(|_| source == next_hop).map(|mac| LinkAddress { mac, overrides: true });
+            Some(NeighbourMessage { next_hop, asker: (target == own_ip).then_some((source.into(), mac)) })
         }
         Message::Advertisement { target, target_mac, overrides } => {
             if target == own_ip || target_mac.is_some_and(|mac| !is_station(mac)) {
                 return None;
             }
             // Section 7.2.5: without an address there is nothing to learn.
-            let told = target_mac.filter(|_| target == next_hop).map(|mac| Told { mac, overrides });
-            Some(Heard { told, asker: None })
+            let next_hop =
+                target_mac.filter(|_| target == next_hop).map(|mac| LinkAddress { mac, overrides });
+            Some(NeighbourMessage { next_hop, asker: None })
         }
     }
 }
