@@ -99,19 +99,22 @@ fn lines<T>(
     }
 }
 
+/// The first of these names, separated by commas; two dots stand for the rest.
+pub(crate) fn first_names<T: ToString>(names: &[T], most: usize) -> String {
+    let first: Vec<String> = names.iter().take(most).map(T::to_string).collect();
+    let more = if names.len() > most { ", .." } else { "" };
+    format!("{}{more}", first.join(", "))
+}
+
 /// `2 routes added (a, b)`, and the same of what was removed and changed.
 fn count<T>(what: &str, changes: &Changes<'_, T>, name: impl Fn(&T) -> String) -> Vec<String> {
     let changed: Vec<&T> = changes.changed.iter().map(|(_, new)| *new).collect();
     let kinds = [(&changes.added, "added"), (&changes.removed, "removed"), (&changed, "changed")];
     let kinds = kinds.into_iter().filter(|(elements, _)| !elements.is_empty());
     let part = |(elements, verb): (&Vec<&T>, &str)| {
-        let names: Vec<String> = elements.iter().take(MAX_NAMES).map(|element| name(element)).collect();
-        let (plural, more) = match elements.len() {
-            1 => ("", ""),
-            number if number > MAX_NAMES => ("s", ", .."),
-            _ => ("s", ""),
-        };
-        format!("{} {what}{plural} {verb} ({}{more})", elements.len(), names.join(", "))
+        let names: Vec<String> = elements.iter().take(MAX_NAMES + 1).map(|element| name(element)).collect();
+        let plural = if elements.len() == 1 { "" } else { "s" };
+        format!("{} {what}{plural} {verb} ({})", elements.len(), first_names(&names, MAX_NAMES))
     };
     kinds.map(part).collect()
 }

@@ -34,6 +34,7 @@ mod typed;
 mod warning;
 
 pub use check::Refusal;
+pub(crate) use describe::first_names;
 pub use difference::{Changes, Difference};
 pub use document::{Document, Rejected, decode, named};
 pub use live::LiveAssociation;

@@ -4,9 +4,8 @@
 
 use super::devices::{self, DeviceId, Devices};
 use super::layout::OwnAddresses;
-use super::log::first_names;
 use crate::clock::Instant;
-use crate::config::{Config, Link};
+use crate::config::{Config, Link, first_names};
 use crate::device::{Device, Offloads, PinError, Pins, Program, Unserved};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;

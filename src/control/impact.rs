@@ -3,7 +3,7 @@
 
 use super::layout::Layout;
 use super::{ApplyError, Job, Supervisor};
-use crate::config::{Config, Difference, Document, Route};
+use crate::config::{Config, Difference, Document, Route, first_names};
 use std::collections::HashSet;
 use std::fmt;
 use std::io;
@@ -113,9 +113,7 @@ impl fmt::Display for Impact {
             ("exchanges under way begun anew, SAs kept", &self.reset),
         ] {
             if !routes.is_empty() {
-                let more = if routes.len() > MAX_NAMES { ", .." } else { "" };
-                let names: Vec<_> = routes.iter().take(MAX_NAMES).map(String::as_str).collect();
-                writeln!(f, "{what}: {} of {}{more}", routes.len(), names.join(", "))?;
+                writeln!(f, "{what}: {} of {}", routes.len(), first_names(routes, MAX_NAMES))?;
             }
         }
         match (self.is_switched, self.is_manual) {

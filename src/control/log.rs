@@ -208,13 +208,6 @@ const RATE: u64 = 5;
 const BURST: u64 = 20;
 const REPORT_EVERY: Duration = Duration::from_secs(60);
 
-/// The first of these names, separated by commas; two dots stand for the rest.
-pub(super) fn first_names<T: ToString>(names: &[T], most: usize) -> String {
-    let first: Vec<String> = names.iter().take(most).map(T::to_string).collect();
-    let more = if names.len() > most { ", .." } else { "" };
-    format!("{}{more}", first.join(", "))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

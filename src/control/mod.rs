@@ -56,7 +56,7 @@ pub use job::{Job, Progress};
 pub use transaction::{Edit, Request, TransactionError, Transactions};
 
 use crate::clock::Instant;
-use crate::config::{Config, Document, LiveAssociation, Rejected, State};
+use crate::config::{Config, Document, LiveAssociation, Rejected, State, first_names};
 use crate::count::{Counters, KeyManager as KeyCounters, Totals};
 use crate::device::{BindError, DeviceError, PinError, Program, ProgramError};
 use crate::wait::{EventFd, poll, readable};
@@ -384,10 +384,9 @@ fn warn_of_stranded(before: &Config, config: &Config) {
             Family::V4 => "public-interface4",
             Family::V6 => "public-interface6",
         };
-        let more = if new.len() > MAX_NAMES { ", .." } else { "" };
-        let names = new[..new.len().min(MAX_NAMES)].join(", ");
+        let names = first_names(&new, MAX_NAMES);
         tracing::warn!(
-            "queue {queue} has no {interface}: packets that it receives for route {names}{more} ({} in all) go to a \
+            "queue {queue} has no {interface}: packets that it receives for route {names} ({} in all) go to a \
              worker that has keys for the route, or are dropped (private-router/sa-errors); configure a {interface} \
              with queue {queue}",
             new.len()

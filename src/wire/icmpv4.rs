@@ -1,52 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 //! ICMP for IPv4 (RFC 792), and when to keep silent (RFC 1122 section 3.2.2).
 
+use super::icmp::Message;
 use super::ipv4::{self, Ipv4};
 use super::{Malformed, checksum};
 use std::net::Ipv4Addr;
+use std::ops::Deref;
 
 /// A message whose header is complete.
 #[derive(Clone, Copy, Debug)]
-pub struct Icmpv4<'a> {
-    header: &'a [u8; HEADER],
-    message: &'a [u8],
-}
+pub struct Icmpv4<'a>(Message<'a>);
 
 impl<'a> Icmpv4<'a> {
-    /// Takes the payload of an IPv4 packet that is not a fragment.
+    /// Takes what follows the IP headers of a packet that is not a fragment.
     #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<Icmpv4<'a>, Malformed> {
-        let header = bytes.first_chunk().ok_or(Malformed::Truncated)?;
-        Ok(Icmpv4 { header, message: bytes })
-    }
-
-    /// The field named "type" in RFC 792.
-    #[inline]
-    pub fn kind(&self) -> u8 {
-        self.header[0]
-    }
-
-    #[inline]
-    pub fn code(&self) -> u8 {
-        self.header[1]
-    }
-
-    /// The last four bytes of the header, which each type uses in its own way.
-    #[inline]
-    pub fn rest(&self) -> [u8; 4] {
-        let [.., a, b, c, d] = *self.header;
-        [a, b, c, d]
-    }
-
-    /// What follows the header: echo data, or the quoted packet of an error.
-    #[inline]
-    pub fn body(&self) -> &'a [u8] {
-        self.message.get(HEADER..).unwrap_or_default()
+        Message::parse(bytes).map(Icmpv4)
     }
 
     #[inline]
     pub fn checksum_ok(&self) -> bool {
-        checksum::internet(self.message) == 0
+        checksum::internet(self.bytes()) == 0
+    }
+}
+
+impl<'a> Deref for Icmpv4<'a> {
+    type Target = Message<'a>;
+
+    #[inline]
+    fn deref(&self) -> &Message<'a> {
+        &self.0
     }
 }
 
@@ -152,7 +135,7 @@ fn is_single_destination(destination: Ipv4Addr) -> bool {
     !(destination.is_multicast() || destination.is_broadcast() || destination.is_unspecified())
 }
 
-pub const HEADER: usize = 8;
+pub use super::icmp::HEADER;
 
 pub const ECHO_REPLY: u8 = 0;
 pub const DESTINATION_UNREACHABLE: u8 = 3;

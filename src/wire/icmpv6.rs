@@ -1,53 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 //! ICMP for IPv6 (RFC 4443), and when to keep silent (its section 2.4 (e)).
 
+use super::icmp::Message;
 use super::ipv6::{self, Ipv6, PROTOCOL_ICMPV6};
 use super::{Malformed, checksum};
 use std::net::Ipv6Addr;
+use std::ops::Deref;
 
 /// A message whose header is complete.
 #[derive(Clone, Copy, Debug)]
-pub struct Icmpv6<'a> {
-    header: &'a [u8; HEADER],
-    message: &'a [u8],
-}
+pub struct Icmpv6<'a>(Message<'a>);
 
 impl<'a> Icmpv6<'a> {
-    /// Takes what follows the IPv6 headers of a packet that is not a fragment.
+    /// Takes what follows the IP headers of a packet that is not a fragment.
     #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<Icmpv6<'a>, Malformed> {
-        let header = bytes.first_chunk().ok_or(Malformed::Truncated)?;
-        Ok(Icmpv6 { header, message: bytes })
-    }
-
-    /// The field named "type" in RFC 4443.
-    #[inline]
-    pub fn kind(&self) -> u8 {
-        self.header[0]
-    }
-
-    #[inline]
-    pub fn code(&self) -> u8 {
-        self.header[1]
-    }
-
-    /// The last four bytes of the header, which each type uses in its own way.
-    #[inline]
-    pub fn rest(&self) -> [u8; 4] {
-        let [.., a, b, c, d] = *self.header;
-        [a, b, c, d]
-    }
-
-    /// What follows the header: echo data, or the quoted packet of an error.
-    #[inline]
-    pub fn body(&self) -> &'a [u8] {
-        self.message.get(HEADER..).unwrap_or_default()
+        Message::parse(bytes).map(Icmpv6)
     }
 
     #[inline]
     pub fn checksum_ok(&self, source: Ipv6Addr, destination: Ipv6Addr) -> bool {
-        checksum::fold(pseudo_header(source, destination, self.message.len()) + checksum::sum(self.message))
+        checksum::fold(pseudo_header(source, destination, self.bytes().len()) + checksum::sum(self.bytes()))
             == 0
+    }
+}
+
+impl<'a> Deref for Icmpv6<'a> {
+    type Target = Message<'a>;
+
+    #[inline]
+    fn deref(&self) -> &Message<'a> {
+        &self.0
     }
 }
 
@@ -162,7 +145,7 @@ fn pseudo_header(source: Ipv6Addr, destination: Ipv6Addr, length: usize) -> u32 
         + u32::from(PROTOCOL_ICMPV6)
 }
 
-pub const HEADER: usize = 8;
+pub use super::icmp::HEADER;
 /// The longest quote.
 pub const LONGEST_QUOTE: usize = ipv6::MIN_MTU as usize - ipv6::HEADER - HEADER;
 

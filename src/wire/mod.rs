@@ -29,6 +29,7 @@ pub mod envelope;
 pub mod esp;
 pub mod ethernet;
 pub mod fragment;
+pub mod icmp;
 pub mod icmpv4;
 pub mod icmpv6;
 pub mod ip;

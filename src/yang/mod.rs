@@ -24,6 +24,7 @@
 //! whole rather than understood by half. Leaf-lists exist in messages only, paths do not lead into them.
 
 mod bind;
+mod cursor;
 pub mod data;
 pub mod edit;
 mod flat;

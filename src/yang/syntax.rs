@@ -9,7 +9,9 @@
 
 use super::MAX_DEPTH;
 use super::text::{Problem, TextError};
+use crate::yang::cursor::Cursor;
 use std::borrow::Cow;
+use std::ops::{Deref, DerefMut};
 
 /// `keyword value;` or `keyword {`
 #[derive(Debug)]
@@ -60,9 +62,7 @@ pub(super) fn is_yang(character: char) -> bool {
 /// the memory that a text takes is that of the data in it, and the time is proportional to its length.
 #[derive(Clone)]
 pub(super) struct Reader<'a> {
-    source: &'a str,
-    /// Byte offset, always at the beginning of a character.
-    at: usize,
+    cursor: Cursor<'a>,
     /// Blocks that are open.
     depth: usize,
     /// Statements read so far.
@@ -71,10 +71,24 @@ pub(super) struct Reader<'a> {
     measured: (usize, usize),
 }
 
+impl<'a> Deref for Reader<'a> {
+    type Target = Cursor<'a>;
+
+    fn deref(&self) -> &Cursor<'a> {
+        &self.cursor
+    }
+}
+
+impl<'a> DerefMut for Reader<'a> {
+    fn deref_mut(&mut self) -> &mut Cursor<'a> {
+        &mut self.cursor
+    }
+}
+
 impl<'a> Reader<'a> {
     pub(super) fn new(source: &'a str) -> Self {
         let mark = if source.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len_utf8() } else { 0 };
-        Reader { source, at: mark, depth: 0, statements: 0, measured: (mark, 0) }
+        Reader { cursor: Cursor { source, at: mark }, depth: 0, statements: 0, measured: (mark, 0) }
     }
 
     /// The next statement of the innermost block, or nothing before a '}' or the end of the text.
@@ -308,27 +322,6 @@ impl<'a> Reader<'a> {
     /// An error unless all of the text has been read.
     pub(super) fn end(&self) -> Result<(), TextError> {
         if self.rest().is_empty() { Ok(()) } else { Err(self.unexpected("the end of the text")) }
-    }
-
-    fn take_while(&mut self, wanted: impl Fn(char) -> bool) -> &'a str {
-        let rest = self.rest();
-        let end = rest.find(|character| !wanted(character)).unwrap_or(rest.len());
-        self.at += end;
-        &rest[..end]
-    }
-
-    fn next(&mut self) -> Option<char> {
-        let character = self.peek()?;
-        self.at += character.len_utf8();
-        Some(character)
-    }
-
-    fn peek(&self) -> Option<char> {
-        self.rest().chars().next()
-    }
-
-    fn rest(&self) -> &'a str {
-        self.source.get(self.at..).unwrap_or("")
     }
 
     /// Width of the line before a place. Places are asked for in the order of the text.

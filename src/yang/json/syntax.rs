@@ -2,8 +2,10 @@
 //! The grammar of JSON (RFC 8259), with the places of its values.
 
 use crate::yang::MAX_DEPTH;
+use crate::yang::cursor::Cursor;
 use crate::yang::syntax::is_yang;
 use crate::yang::text::{Problem, TextError};
+use std::ops::{Deref, DerefMut};
 
 /// A value, and the byte offset where it begins.
 #[derive(Debug)]
@@ -35,9 +37,7 @@ pub(super) struct Member {
 
 /// Reads a text from its beginning to its end, one value at a time, and keeps nothing of what it has read.
 pub(super) struct Reader<'a> {
-    source: &'a str,
-    /// Byte offset, always at the beginning of a character.
-    at: usize,
+    cursor: Cursor<'a>,
     /// Objects and arrays that are open.
     depth: usize,
     /// Values read so far.
@@ -46,9 +46,23 @@ pub(super) struct Reader<'a> {
     opened: bool,
 }
 
+impl<'a> Deref for Reader<'a> {
+    type Target = Cursor<'a>;
+
+    fn deref(&self) -> &Cursor<'a> {
+        &self.cursor
+    }
+}
+
+impl<'a> DerefMut for Reader<'a> {
+    fn deref_mut(&mut self) -> &mut Cursor<'a> {
+        &mut self.cursor
+    }
+}
+
 impl<'a> Reader<'a> {
     pub(super) fn new(source: &'a str) -> Self {
-        Reader { source, at: 0, depth: 0, values: 0, opened: false }
+        Reader { cursor: Cursor::new(source), depth: 0, values: 0, opened: false }
     }
 
     /// The next value. Of an object or an array it is the beginning.
@@ -222,26 +236,6 @@ impl<'a> Reader<'a> {
     fn blank(&mut self) {
         let rest = self.rest();
         self.at += rest.len() - rest.trim_start_matches([' ', '\t', '\n', '\r']).len();
-    }
-
-    fn take(&mut self, character: char) -> bool {
-        let there = self.peek() == Some(character);
-        self.at += if there { character.len_utf8() } else { 0 };
-        there
-    }
-
-    fn next(&mut self) -> Option<char> {
-        let character = self.peek()?;
-        self.at += character.len_utf8();
-        Some(character)
-    }
-
-    fn peek(&self) -> Option<char> {
-        self.rest().chars().next()
-    }
-
-    fn rest(&self) -> &'a str {
-        self.source.get(self.at..).unwrap_or("")
     }
 
     fn unexpected(&self, what: &'static str) -> TextError {
