@@ -42,7 +42,9 @@ pub struct WorkerPlacement {
     pub queue: u16,
     /// `None`: an interface that is configured to have no device.
     pub private: Option<Attachment>,
+    /// The same on the public side.
     pub public: Option<Attachment>,
+    /// The CPU that it is pinned to.
     pub cpu: Option<usize>,
     /// Spin instead of sleeping.
     pub busywait: bool,
@@ -52,20 +54,22 @@ pub struct WorkerPlacement {
 
 /// A running worker, as its control thread holds it. Dropping it stops the worker and waits for its end.
 pub struct Worker {
+    /// What the control thread shares with it.
     pub link: Arc<Link>,
+    /// Its open queue on the private side.
     pub private: Option<Handle>,
+    /// Its open queue on the public side.
     pub public: Option<Handle>,
     thread: Option<JoinHandle<()>>,
     /// Commands for which the ring has no room yet.
     backlog: VecDeque<Command>,
-    /// Since when the ring has taken none of the backlog.
-    stuck_since: Option<Instant>,
     commanded: u64,
-    /// It has taken no command for so long that it is of no use any more.
+    /// Too many commands wait for it.
     lost: bool,
 }
 
 /// Why a worker did not start.
+#[allow(missing_docs, reason = "the text of each says it")]
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error(
@@ -125,7 +129,6 @@ impl Worker {
             public,
             thread: Some(thread),
             backlog: VecDeque::new(),
-            stuck_since: None,
             commanded: 0,
             lost: false,
         })
@@ -144,21 +147,19 @@ impl Worker {
         self.pump();
     }
 
-    /// Moves as much of the backlog into the ring as it takes. A worker that takes nothing for too long, or lets too much
-    /// pile up, is as good as dead.
+    /// Moves as much of the backlog into the ring as it takes. A worker without CPU is waited for; one that lets too much pile
+    /// up is as good as dead.
     pub fn pump(&mut self) {
         while let Some(command) = self.backlog.pop_front() {
             if let Err(refused) = self.link.commands.push(command) {
                 self.backlog.push_front(refused);
                 self.link.wakeup.notify();
-                let stuck_since = *self.stuck_since.get_or_insert_with(Instant::now);
-                self.lost |= stuck_since.elapsed() > STUCK || self.backlog.len() > BACKLOG;
+                self.lost |= self.backlog.len() > BACKLOG;
                 if self.lost {
                     self.backlog.clear();
                 }
                 return;
             }
-            self.stuck_since = None;
         }
     }
 
@@ -255,5 +256,3 @@ impl Drop for Worker {
 const BACKLOG: usize = 1 << 17;
 /// How long a worker may take to end: it looks between two batches.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How long a worker may take nothing from a full ring. Nobody waits for it meanwhile.
-const STUCK: Duration = Duration::from_secs(10);
