@@ -13,12 +13,12 @@
 //!                       └► path MTU ─► tunnels (too big on the way)
 //! ```
 //!
-//! A batch takes three passes outwards and four inwards. Between the first and the second, what the tunnels and associations
-//! of its packets need comes near the core; the cryptography has a pass of its own:
+//! A batch takes three passes outwards and four inwards. The first prefetches what the second needs of tunnels and SAs; the
+//! cryptography has a pass of its own. Packets that leave the fast path are put aside ([`Diverted`]) and handled afterwards.
 //!
 //! ```text
 //! outbound:  route (dispatch, ttl, router) │ prepare │ seal
-//! inbound:   find (dispatch, router) │ inspect │ open │ admit (decapsulate, inbound dispatch, ttl, next hop)
+//! inbound:   locate (dispatch, router) │ inspect │ open │ admit (decapsulate, inbound dispatch, ttl, next hop)
 //! ```
 //!
 //! The graph neither knows sockets nor the clock: it is driven through [`Port`]s, with the time as an argument.

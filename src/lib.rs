@@ -26,6 +26,7 @@ pub mod config;
 pub mod control;
 #[warn(missing_docs)]
 pub mod count;
+#[warn(missing_docs)]
 pub mod daemon;
 #[warn(missing_docs)]
 pub mod device;
@@ -33,6 +34,7 @@ pub mod device;
 #[deny(clippy::unwrap_used, clippy::expect_used)]
 #[cfg_attr(not(test), deny(clippy::indexing_slicing))]
 pub mod esp;
+#[warn(missing_docs)]
 pub mod exchange;
 #[warn(missing_docs)]
 #[allow(unsafe_code)]
@@ -52,6 +54,7 @@ pub mod process;
 pub mod route;
 #[warn(missing_docs)]
 pub mod sa;
+#[warn(missing_docs)]
 #[deny(clippy::unwrap_used, clippy::expect_used)]
 #[cfg_attr(not(test), deny(clippy::indexing_slicing))]
 pub mod stage;
@@ -61,6 +64,7 @@ pub mod wait;
 #[deny(clippy::unwrap_used, clippy::expect_used)]
 #[cfg_attr(not(test), deny(clippy::indexing_slicing))]
 pub mod wire;
+#[warn(missing_docs)]
 pub mod worker;
 #[allow(unsafe_code)]
 pub mod xdp;

@@ -273,7 +273,8 @@ fn cpu_list(text: &str) -> Result<CpuList, CpuListError> {
     cpus::parse(text).map(CpuList)
 }
 
-/// Seconds, from `90s`, `5m` or `1h`. The unit is required: guessing it wrong could cut somebody off.
+/// Seconds, from `90s`, `5m` or `1h`. The unit is required: guessing it wrong could cut somebody off. (The humantime crate
+/// would take much more, such as `1day 5 min`.)
 fn time(text: &str) -> Result<u32, String> {
     let seconds = |unit| match unit {
         's' => Some(1),

@@ -38,7 +38,9 @@ pub struct Options {
     pub name: Option<String>,
     /// One for each worker, in the order of their queues.
     pub cpus: Vec<usize>,
+    /// Workers spin instead of sleeping.
     pub busywait: bool,
+    /// Workers are real-time threads.
     pub realtime: bool,
     /// File of the configuration to start with, read again at SIGHUP.
     pub config: Option<PathBuf>,
@@ -46,6 +48,7 @@ pub struct Options {
     pub allow_empty: bool,
 }
 
+#[allow(missing_docs, reason = "the text of each says it")]
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
     #[error(transparent)]

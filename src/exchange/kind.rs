@@ -6,9 +6,13 @@ use std::fmt;
 /// The type of a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
+    /// Asks for a challenge.
     Knock = 11,
+    /// Names version and algorithm, and has a nonce.
     Challenge = 12,
+    /// The initiator's key and SPI.
     Proposal = 13,
+    /// The responder's key and SPI.
     Agreement = 14,
 }
 

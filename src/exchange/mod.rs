@@ -157,6 +157,7 @@ pub struct Settings {
 pub struct Share {
     /// Below `of`.
     pub index: u16,
+    /// How many queues share.
     pub of: u16,
 }
 
@@ -168,14 +169,18 @@ impl Share {
 /// One route as far as the key exchange is concerned.
 #[derive(Clone, Debug)]
 pub struct Route {
+    /// The name of the route.
     pub id: String,
+    /// The SPI of the route, not of an SA: it is in the header of every message.
     pub spi: u32,
+    /// What both ends know.
     pub preshared_key: PresharedKey,
     /// The peer's address for this queue.
     pub gateway: IpAddr,
 }
 
 /// What the caller has to do, in this order.
+#[allow(missing_docs, reason = "names of fields say it")]
 #[derive(Debug)]
 pub enum Output {
     /// A UDP payload for the peer.
@@ -200,6 +205,7 @@ pub enum Output {
 /// Keys depend on it: outside of tests it must be the operating system's generator, and it must not return unless
 /// it has filled the slice.
 pub trait Random {
+    /// Fills all of it.
     fn fill(&mut self, bytes: &mut [u8]);
 }
 
@@ -212,12 +218,19 @@ impl<F: FnMut(&mut [u8])> Random for F {
 /// One live SA, for the state tree.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Association<'a> {
+    /// The name of the route.
     pub route: &'a str,
+    /// The SPI of the route.
     pub route_spi: u32,
+    /// Which way its packets go.
     pub direction: Direction,
+    /// The SPI of the SA.
     pub spi: u32,
+    /// What its packets are sealed with.
     pub algorithm: Algorithm,
+    /// When it was agreed on.
     pub created: Instant,
+    /// When it ends.
     pub expires: Instant,
     /// False for an outbound SA that waits for its turn.
     pub active: bool,

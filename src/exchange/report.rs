@@ -10,6 +10,7 @@ use super::kind::Kind;
 use crate::sa::Direction;
 
 /// Why a datagram was not acted on. No datagram is answered with an error.
+#[allow(missing_docs, reason = "the text of each says it")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum Rejection {
     #[error(
@@ -51,6 +52,7 @@ pub enum Rejection {
 }
 
 /// A line for the log.
+#[allow(missing_docs, reason = "names say it")]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
     /// A datagram was refused. `route` is the id of the route it names, where there is one.
@@ -64,6 +66,7 @@ pub enum Event {
 }
 
 /// The side a gateway takes in one exchange.
+#[allow(missing_docs, reason = "names say it")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {
     Initiator,

@@ -18,14 +18,19 @@ use crate::wire::udp::Udp;
 
 /// Frames from the private interface.
 pub struct PrivateDispatch {
+    /// The MAC address of this side.
     pub mac: Mac,
+    /// The gateway's addresses on this side.
     pub own: Addresses,
 }
 
 /// Frames from the public interface.
 pub struct PublicDispatch {
+    /// The MAC address of this side.
     pub mac: Mac,
+    /// The gateway's addresses on this side.
     pub own: Addresses,
+    /// The UDP port of the key exchange.
     pub protocol_port: u16,
     /// Whether messages of the key exchange are wanted.
     pub key_exchange: bool,

@@ -27,9 +27,11 @@ pub enum Exception {
     Neighbour,
     /// To the port of the key exchange.
     KeyExchange,
+    /// Its time to live is over.
     TimeExceeded,
     /// Longer than its peer's tunnel takes, and not to be fragmented.
     TooBig {
+        /// The peer whose tunnel it does not fit.
         peer: PeerNumber,
         /// Whether the sender hears of it.
         is_reported: bool,
@@ -38,6 +40,7 @@ pub enum Exception {
     Oversize(PeerNumber),
     /// The link-layer address of the next hop is not known yet.
     Unresolved,
+    /// It is dropped.
     Drop(Reason),
 }
 
@@ -69,16 +72,22 @@ pub struct Drops {
 
 /// What a dropped packet belongs to, as far as that is known.
 pub enum Owner<'a> {
+    /// Nothing that is known.
     Nothing,
+    /// A tunnel, if there is one for its peer.
     Tunnel(Option<&'a Tunnel>),
     /// An inbound SA. The ESP header is at `offset` of the packet.
     Sa {
+        /// The SA.
         entry: &'a SadEntry,
+        /// Where in the packet its ESP header is.
         offset: u16,
     },
     /// A message of the key exchange, about the route with this SPI.
     Message {
+        /// Who sent it.
         source: IpAddr,
+        /// The route that it is about.
         route_spi: u32,
     },
 }

@@ -41,7 +41,7 @@ impl Datagram {
         bytes.iter_mut().zip(payload).for_each(|(byte, of_payload)| *byte = *of_payload);
         Datagram { peer, len: len as u8, bytes }
     }
-
+    /// The message.
     pub fn payload(&self) -> &[u8] {
         self.bytes.get(..usize::from(self.len)).unwrap_or_default()
     }

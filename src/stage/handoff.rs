@@ -24,6 +24,7 @@ pub struct Handoff {
     pub place: Option<u8>,
     /// Of all workers, by place.
     pub mailboxes: Arc<[Option<Arc<Mailbox>>]>,
+    /// Which workers have an SA.
     pub owners: Arc<Owners>,
 }
 

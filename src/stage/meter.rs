@@ -3,6 +3,7 @@
 
 /// Told after each step of the packet path that it is done. Nothing is compiled into a path without one: `()`.
 pub trait Meter {
+    /// This step is done.
     fn lap(&mut self, step: &'static str);
 }
 

@@ -53,6 +53,7 @@ use arrayvec::ArrayVec;
 use std::net::IpAddr;
 
 /// Something for the log, which a worker does not write itself.
+#[allow(missing_docs, reason = "names of fields say it")]
 #[derive(Clone, Debug)]
 pub enum Event {
     /// An ESP packet that was dropped (RFC 4303 section 3.4.3: an auditable event).

@@ -24,9 +24,11 @@ pub struct SadEntry {
     pub stats: Arc<count::Route>,
     /// What is counted of the SA.
     pub counters: Arc<SaCounters>,
+    /// Its route, whose prefixes inner sources have to be in.
     pub route: RouteNumber,
     /// The gateway of the route that sends through it.
     pub peer: PeerNumber,
+    /// Key and replay window.
     pub sa: InboundSa,
 }
 
@@ -44,13 +46,16 @@ pub struct Open {
 /// Where the SA of a packet is, and where in the packet its ESP header.
 #[derive(Clone, Copy)]
 pub struct Located {
+    /// The slot of its SA.
     pub slot: Slot,
+    /// Where in the packet the ESP header is.
     pub offset: u16,
 }
 
 /// What is known of a packet after the cryptography.
 #[derive(Clone, Copy)]
 pub struct Verdict {
+    /// Its SA.
     pub at: Located,
     /// The sequence number that it claims.
     sequence: u64,

@@ -19,6 +19,7 @@ use crate::wire::tcp::PROTOCOL_TCP;
 use crate::wire::{checksum, ipv4, ipv6};
 use std::ops::Range;
 
+/// Looks for unfinished checksums.
 #[derive(Default)]
 pub struct PartialChecksums {
     /// Whether there was one.

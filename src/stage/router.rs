@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 /// Finds the route of an inner packet.
 pub struct PrivateRouter {
+    /// Prefixes to route numbers.
     pub table: Arc<PrefixTable>,
     /// By route number.
     pub active_peers: Vec<PeerNumber>,

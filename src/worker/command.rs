@@ -10,21 +10,30 @@ use std::sync::Arc;
 
 /// A command from the control thread to a worker.
 pub enum Command {
+    /// Goes over to another plan.
     Replan(Box<Plan>),
+    /// Changes routes only.
     Reroute(Box<Reroute>),
+    /// Accepts packets of an inbound SA.
     Install(Box<SadEntry>),
+    /// Accepts packets of an inbound SA no more.
     Remove {
+        /// Its SPI.
         spi: u32,
     },
     /// Makes an SA the one that packets to a peer are sealed with, or none.
     Activate {
+        /// The peer.
         peer: PeerNumber,
+        /// The SA; none: packets to the peer are dropped.
         sa: Option<Box<OutboundSa>>,
     },
     /// Sends a dummy packet through the tunnel of a peer.
     SendDummy {
+        /// The peer.
         peer: PeerNumber,
     },
+    /// Sends a message of the key exchange.
     Send(Datagram),
     /// Tells the neighbours where this gateway is.
     Announce,
@@ -39,9 +48,14 @@ pub type Wakeups = Vec<Option<Arc<EventFd>>>;
 
 /// Memory that a worker no longer needs; the control thread frees it.
 pub enum Retired {
+    /// The plan before.
     Plan(Leftover),
+    /// The routes before.
     Routes(Box<Reroute>),
+    /// An inbound SA.
     Inbound(Box<SadEntry>),
+    /// An outbound SA.
     Outbound(Box<OutboundSa>),
+    /// What woke the other workers before.
     Wakeups(Wakeups),
 }

@@ -16,11 +16,15 @@ pub struct Link {
     pub(super) commands: ArrayQueue<Command>,
     /// Commands carried out so far.
     pub(super) completed: AtomicU64,
+    /// To be freed by the control thread.
     pub retired: ArrayQueue<Retired>,
+    /// Messages of the key exchange for the control thread.
     pub exchange: Inbox,
+    /// For the log.
     pub events: ArrayQueue<Event>,
     /// SPIs of inbound SAs whose first authentic packet has arrived. None is lost: what finds no room waits at the worker.
     pub confirmed: ArrayQueue<u32>,
+    /// What the worker counts.
     pub counters: Arc<Counters>,
     /// Set once frames lead to the worker: what it asks before, it would not hear the answer to.
     pub(super) begin: AtomicBool,

@@ -34,7 +34,9 @@ pub struct Icmp {
 /// Where in the graph packets for the gateway arrive.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum IcmpNode {
+    /// From the private network.
     Private,
+    /// From the public network.
     Public,
     /// Out of a tunnel.
     Inbound,
@@ -52,14 +54,17 @@ pub struct IcmpCount<'a> {
 pub enum Problem {
     /// The packet is for us, and we do not speak its protocol or, in IPv6, do not know an option that matters.
     UnknownProtocol,
+    /// Its time to live is over.
     TimeExceeded,
     /// The largest packet that would have passed has `mtu` bytes.
     TooBig {
+        /// Bytes of the largest packet that would have passed.
         mtu: u16,
     },
 }
 
 impl Icmp {
+    /// Speaks for these addresses, with full budgets.
     pub fn new(node: IcmpNode, own: Addresses) -> Icmp {
         Icmp { node, own, v4: own.v4.map(Responder::new), v6: own.v6.map(Responder::new) }
     }

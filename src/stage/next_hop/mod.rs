@@ -39,6 +39,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// A frame that a neighbour sent to everyone, so that the kernel has it, not the queue of a worker.
 #[derive(Clone)]
 pub struct NeighbourFrame {
+    /// The side it was sent to.
     pub side: Side,
     frame: ArrayVec<u8, { NeighbourFrame::LONGEST }>,
 }
@@ -46,11 +47,11 @@ pub struct NeighbourFrame {
 impl NeighbourFrame {
     /// Longer than announcements and queries are. What is longer is of no interest.
     pub const LONGEST: usize = 128;
-
+    /// A copy; none if the frame is longer than such frames are.
     pub fn new(side: Side, frame: &[u8]) -> Option<NeighbourFrame> {
         Some(NeighbourFrame { side, frame: frame.try_into().ok()? })
     }
-
+    /// The frame, with its Ethernet header.
     pub fn frame(&self) -> &[u8] {
         &self.frame
     }
@@ -115,7 +116,7 @@ impl ResolvedMac {
         let [known, _, mac @ ..] = self.0.load(Ordering::Relaxed).to_be_bytes();
         (known != 0).then_some(Mac(mac))
     }
-
+    /// The address is known now.
     pub fn set(&self, mac: Mac) {
         let Mac([a, b, c, d, e, f]) = mac;
         self.0.store(u64::from_be_bytes([1, 0, a, b, c, d, e, f]), Ordering::Relaxed);
@@ -211,6 +212,7 @@ impl Announcements {
 }
 
 impl NextHop {
+    /// Nobody has been asked yet.
     pub fn new(side: Side, own_mac: Mac, v4: Option<Neighbour>, v6: Option<Neighbour>) -> NextHop {
         NextHop {
             side,
