@@ -2,6 +2,7 @@
 //! What workers do about SAs beside sealing and opening: they report the first authentic packet, send dummy packets, and
 //! hand packets to the worker that has an SA. In memory, and with real daemons between two sites.
 
+use crate::support::field::{self, v4};
 use crate::support::injector::Injector;
 use crate::support::site::*;
 use crate::support::two_sites::TwoSites;
@@ -96,7 +97,7 @@ fn reports_that_find_no_room_are_not_lost() {
             SaParameters { spi: 5000 + number, key: Key::Aes128Gcm([7; 16]), salt: number.to_be_bytes() };
         assert!(tokyo.graph.install(inbound(&parameters, 0)).is_none());
         let sa = OutboundSa::new(&parameters, vita::aead::preferred());
-        let mut frame = tokyo.graph.pool.copy_of(&udp(HOST, FAR_HOST, 64, b"hello")[14..]).unwrap();
+        let mut frame = tokyo.graph.pool.copy_of(&udp(HOST, FAR_HOST, 64, b"hello")[field::IP..]).unwrap();
         let (_, _, job) = sa.encapsulate::<0, 0>(sa.draw().unwrap(), &mut frame, 4, 0).unwrap();
         vita::aead::preferred().seal(&mut [job]);
         let packet = packet4("192.0.2.31", "192.0.2.32", 50, frame.data());
@@ -171,7 +172,11 @@ fn a_worker_without_an_sa_hands_packets_to_the_one_that_has_it() {
         assert_eq!((other.graph.handed, take_handed(&mut owner)), (1, 1));
         tokyo.arrive_public(&only(owner.sent_public()));
         let expected = with_header_byte(udp(HOST, FAR_HOST, 64, &vec![7; length]), 8, 62);
-        assert_eq!(only(tokyo.sent_private())[14..], expected[14..], "as if one worker had done it all");
+        assert_eq!(
+            only(tokyo.sent_private())[field::IP..],
+            expected[field::IP..],
+            "as if one worker had done it all"
+        );
         other.graph.handed = 0;
     }
     other.counted(&[("outbound-handoff/handoff-out-packets", 4)]);
@@ -242,7 +247,10 @@ fn what_the_owner_cannot_send_is_told_by_the_owner() {
     assert_eq!(take_handed(&mut owner), 1);
     assert!(owner.sent_public().is_empty());
     let answer = only(owner.sent_private());
-    assert_eq!((&answer[30..34], &answer[34..36]), (&address(HOST)[..], &[3, 4][..]));
+    assert_eq!(
+        (&answer[v4::DESTINATION], &answer[v4::ICMP_TYPE_AND_CODE]),
+        (&address(HOST)[..], &[3, 4][..])
+    );
     owner.leaked_nothing();
 }
 

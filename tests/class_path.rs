@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The traffic class in tunnels of any kind, told with two gateways in memory: ECN by RFC 6040, DSCP as configured.
 
+use crate::support::field::{self, v4};
 use crate::support::site::*;
 use etherparse::{NetSlice, SlicedPacket};
 use vita::graph::Plan;
 use vita::stage::{Event, Tunnel};
-use vita::wire::checksum;
 use vita::wire::class::{Dscp, Marking};
 use vita::wire::ip::Family;
 
@@ -42,14 +42,12 @@ fn class(frame: &[u8]) -> u8 {
 }
 
 fn with_class(mut frame: Vec<u8>, class: u8) -> Vec<u8> {
-    if frame[14] >> 4 == 4 {
-        frame[15] = class;
-        frame[24..26].fill(0);
-        let sum = checksum::internet(&frame[14..34]);
-        frame[24..26].copy_from_slice(&sum.to_be_bytes());
+    if frame[v4::VERSION] >> 4 == 4 {
+        frame[v4::TOS] = class;
+        field::refresh_checksum(&mut frame);
     } else {
-        frame[14] = 6 << 4 | class >> 4;
-        frame[15] = class << 4 | frame[15] & 0x0f;
+        frame[v4::VERSION] = 6 << 4 | class >> 4;
+        frame[v4::TOS] = class << 4 | frame[v4::TOS] & 0x0f;
     }
     frame
 }

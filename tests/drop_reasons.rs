@@ -5,6 +5,7 @@
 //! A leaf of the table of counters that neither a [`Driver`] moves nor [`ELSEWHERE`] names fails the test. To add one:
 //! a line in the function of its group below, with the packet, the leaf, and what else has to move.
 
+use crate::support::field::{self};
 use crate::support::site::*;
 use etherparse::{ArpOperation, Icmpv6Type, PacketBuilder};
 use std::collections::BTreeSet;
@@ -260,7 +261,9 @@ fn next_hop(side: Side) -> Vec<Driver> {
         }),
         driver_of(&leaf("unresolved-errors"), unknown(None), move |site| {
             match side {
-                Side::Private => Far::new().send(site, &udp(FAR_HOST, HOST, 64, b"waits in vain")[14..], 4),
+                Side::Private => {
+                    Far::new().send(site, &udp(FAR_HOST, HOST, 64, b"waits in vain")[field::IP..], 4)
+                }
                 Side::Public => site.arrive_private(&udp(HOST, FAR_HOST, 64, b"waits in vain")),
             }
             site.now += 60 * SECOND;
@@ -333,7 +336,7 @@ fn dispatch() -> Vec<Driver> {
         driver("public-dispatch/address-errors public-dispatch/rxerrors", move |site| {
             site.strict = true;
             let [private, _] = site.macs;
-            let sealed = Far::new().sealed(site, &from_afar()[14..], 4);
+            let sealed = Far::new().sealed(site, &from_afar()[field::IP..], 4);
             site.arrive_public(&to(private, sealed));
             assert!(site.sent_private().is_empty());
         }),
@@ -349,8 +352,8 @@ fn dispatch() -> Vec<Driver> {
         driver("inbound-dispatch/protocol-errors*2", |site| {
             site.graph.replan(Plan { check_inner_source: false, ..both_families() });
             let mut far = Far::new();
-            far.send(site, &udp6("::ffff:10.0.0.1", HOST6, 64, b"nobody's")[14..], 41);
-            far.send(site, &echo("169.254.1.1", "172.31.1.20", 64)[14..], 4);
+            far.send(site, &udp6("::ffff:10.0.0.1", HOST6, 64, b"nobody's")[field::IP..], 41);
+            far.send(site, &echo("169.254.1.1", "172.31.1.20", 64)[field::IP..], 4);
         }),
         driver("public-dispatch/ethertype-errors public-dispatch/rxerrors", move |site| {
             site.arrive_public(&lldp())
@@ -363,7 +366,7 @@ fn dispatch() -> Vec<Driver> {
         }),
         // An outer header that was damaged on the way: that of ESP, of the key exchange, of a question to us.
         driver("public-dispatch/protocol-errors public-dispatch/rxerrors", move |site| {
-            let sealed = Far::new().sealed(site, &from_afar()[14..], 4);
+            let sealed = Far::new().sealed(site, &from_afar()[field::IP..], 4);
             site.arrive_public(&damaged(sealed));
             assert!(site.sent_private().is_empty());
         }),
@@ -381,7 +384,7 @@ fn dispatch() -> Vec<Driver> {
             Far::new().send(site, b"this is no packet at all", 4)
         }),
         driver("inbound-dispatch/protocol-errors", |site| {
-            Far::new().send(site, &udp(FAR_HOST, "224.0.0.5", 64, b"to a group")[14..], 4)
+            Far::new().send(site, &udp(FAR_HOST, "224.0.0.5", 64, b"to a group")[field::IP..], 4)
         }),
         driver("inbound-dispatch/protocol-errors", |site| {
             let sealed = Far::new().sealed(site, b"this is no packet at all", 4);
@@ -397,7 +400,7 @@ fn with_group(mut frame: Vec<u8>) -> Vec<u8> {
 }
 
 fn with_ethertype(mut frame: Vec<u8>, ethertype: [u8; 2]) -> Vec<u8> {
-    frame[12..14].copy_from_slice(&ethertype);
+    frame[field::ETHERTYPE].copy_from_slice(&ethertype);
     frame
 }
 
@@ -417,7 +420,9 @@ fn ages() -> Vec<Driver> {
             ));
         }),
         driver("inbound-ttl/protocol-errors", move |site| Far::new().send(site, &back()[14..14 + 24], 4)),
-        driver("inbound-ttl/checksum-errors", move |site| Far::new().send(site, &damaged(back())[14..], 4)),
+        driver("inbound-ttl/checksum-errors", move |site| {
+            Far::new().send(site, &damaged(back())[field::IP..], 4)
+        }),
     ]
 }
 
@@ -449,7 +454,7 @@ fn routers() -> Vec<Driver> {
         }),
         driver("packet-size/outbound-mss-clamped", |site| site.arrive_private(&syn(HOST, FAR_HOST))),
         driver("packet-size/inbound-mss-clamped", |site| {
-            Far::new().send(site, &syn(FAR_HOST, HOST)[14..], 4)
+            Far::new().send(site, &syn(FAR_HOST, HOST)[field::IP..], 4)
         }),
         driver("private-router/sa-errors private-router/rxerrors", |site| {
             site.graph.activate(PeerNumber(0), None);
@@ -488,7 +493,7 @@ fn syn(source: &str, destination: &str) -> Vec<u8> {
 }
 
 fn associations() -> Vec<Driver> {
-    let packet = || udp(FAR_HOST, HOST, 64, b"from afar")[14..].to_vec();
+    let packet = || udp(FAR_HOST, HOST, 64, b"from afar")[field::IP..].to_vec();
     vec![
         driver("inbound-sa/decrypt-errors inbound-sa/rxerrors", move |site| {
             let mut sealed = Far::new().sealed(site, &packet(), 4);
@@ -505,7 +510,7 @@ fn associations() -> Vec<Driver> {
         }),
         driver("inbound-sa/dummy-packets", |site| Far::new().send(site, &[0; 30], 59)),
         driver("inbound-sa/inner-source-errors inbound-sa/rxerrors", move |site| {
-            Far::new().send(site, &udp("172.33.1.50", HOST, 64, b"another's address")[14..], 4)
+            Far::new().send(site, &udp("172.33.1.50", HOST, 64, b"another's address")[field::IP..], 4)
         }),
         driver("inbound-sa/ecn-errors inbound-sa/rxerrors", move |site| {
             let sealed = Far::new().sealed(site, &packet(), 4);
@@ -550,7 +555,7 @@ impl Place {
         match self {
             Place::Private => site.arrive_private(frame),
             Place::Public => site.arrive_public(frame),
-            Place::Inbound => far.send(site, &frame[14..], if frame[12] == 8 { 4 } else { 41 }),
+            Place::Inbound => far.send(site, &frame[field::IP..], if frame[12] == 8 { 4 } else { 41 }),
         }
     }
 
@@ -568,8 +573,8 @@ impl Place {
 fn icmp(place: Place, family: Family) -> Vec<Driver> {
     let [them, own] = place.ends(family);
     let quote = move || match family {
-        Family::V4 => udp(own, them, 1, b"")[14..].to_vec(),
-        Family::V6 => udp6(own, them, 1, b"")[14..].to_vec(),
+        Family::V4 => udp(own, them, 1, b"")[field::IP..].to_vec(),
+        Family::V6 => udp6(own, them, 1, b"")[field::IP..].to_vec(),
     };
     let message = move |kind, code| match family {
         Family::V4 => icmp4(them, own, kind, code, &quote()),
@@ -600,10 +605,10 @@ fn icmp(place: Place, family: Family) -> Vec<Driver> {
         place.driver(too_big, family, move || {
             // About an ESP packet that nobody here has sent.
             vec![match family {
-                Family::V4 => icmp4(them, own, 3, 4, &packet4(own, them, 50, &[0x77; 32])[14..]),
+                Family::V4 => icmp4(them, own, 3, 4, &packet4(own, them, 50, &[0x77; 32])[field::IP..]),
                 Family::V6 => {
                     let kind = Icmpv6Type::Unknown { type_u8: 2, code_u8: 0, bytes5to8: [0; 4] };
-                    icmp6(them, own, 64, kind, &packet6(own, them, 64, 50, &[0x77; 32])[14..])
+                    icmp6(them, own, 64, kind, &packet6(own, them, 64, 50, &[0x77; 32])[field::IP..])
                 }
             }]
         }),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What happens to a packet, told with two gateways in memory.
 
+use crate::support::field::{self, v4};
 use crate::support::site::*;
 use etherparse::{Icmpv4Type, IpNumber, NetSlice, SlicedPacket, TransportSlice, icmpv4};
 use proptest::prelude::*;
@@ -48,7 +49,7 @@ fn a_packet_arrives_at_the_other_site_two_hops_older_and_unreadable_on_the_way()
     tokyo.arrive_public(&sealed);
     let arrived = only(tokyo.sent_private());
     let expected = with_header_byte(sent, 8, 62);
-    assert_eq!(arrived[14..], expected[14..]);
+    assert_eq!(arrived[field::IP..], expected[field::IP..]);
     assert_eq!(arrived[..6], HOST_MAC);
     paris.counted(&[]);
     tokyo.counted(&[]);
@@ -71,7 +72,7 @@ fn every_length_up_to_the_mtu_passes_with_and_without_padding() {
                 assert_eq!(sealed.len(), 14 + 20 + 16 + 1440 + 2 + 2 + 16);
             }
             tokyo.arrive_public(&sealed);
-            assert_eq!(only(tokyo.sent_private())[34..], sent[34..], "{len} bytes");
+            assert_eq!(only(tokyo.sent_private())[v4::PAYLOAD..], sent[v4::PAYLOAD..], "{len} bytes");
         }
     }
 }
@@ -118,8 +119,8 @@ fn both_own_addresses_answer_echo_requests_with_sound_checksums() {
         let packet = SlicedPacket::from_ethernet(&reply).unwrap();
         let Some(NetSlice::Ipv4(ip)) = packet.net else { panic!() };
         assert_eq!(ip.header().source(), address(from));
-        assert_eq!(checksum::internet(&reply[14..34]), 0);
-        assert_eq!(checksum::internet(&reply[34..]), 0);
+        assert_eq!(checksum::internet(&reply[v4::HEADER]), 0);
+        assert_eq!(checksum::internet(&reply[v4::PAYLOAD..]), 0);
     }
     paris.counted(&[("private-icmp4/echo-request", 1), ("public-icmp4/echo-request", 1)]);
 }
@@ -131,7 +132,13 @@ fn a_traceroute_meets_exactly_two_gateways() {
     let first = udp("172.31.1.50", "172.32.1.50", 1, b"first hop");
     paris.arrive_private(&first);
     assert!(paris.sent_public().is_empty());
-    assert_error(&only(paris.sent_private()), "172.31.1.20", "172.31.1.50", exceeded.clone(), &first[14..42]);
+    assert_error(
+        &only(paris.sent_private()),
+        "172.31.1.20",
+        "172.31.1.50",
+        exceeded.clone(),
+        &first[v4::QUOTED],
+    );
 
     let second = udp("172.31.1.50", "172.32.1.50", 2, b"second hop");
     paris.arrive_private(&second);
@@ -139,7 +146,7 @@ fn a_traceroute_meets_exactly_two_gateways() {
     assert!(tokyo.sent_private().is_empty());
     paris.arrive_public(&only(tokyo.sent_public()));
     let quoted = with_header_byte(second, 8, 1);
-    assert_error(&only(paris.sent_private()), "172.32.1.20", "172.31.1.50", exceeded, &quoted[14..42]);
+    assert_error(&only(paris.sent_private()), "172.32.1.20", "172.31.1.50", exceeded, &quoted[v4::QUOTED]);
 
     paris.arrive_private(&udp("172.31.1.50", "172.32.1.50", 3, b"target"));
     tokyo.arrive_public(&only(paris.sent_public()));
@@ -159,7 +166,7 @@ fn a_packet_beyond_the_mtu_is_told_so_if_it_must_not_be_fragmented() {
         next_hop_mtu: MTU,
     });
     let quoted = with_header_byte(large, 8, 63);
-    assert_error(&only(paris.sent_private()), "172.31.1.20", "172.31.1.50", needed, &quoted[14..42]);
+    assert_error(&only(paris.sent_private()), "172.31.1.20", "172.31.1.50", needed, &quoted[v4::QUOTED]);
     paris.counted(&[("private-router/mtu-errors", 2), ("private-router/rxerrors", 2)]);
 }
 
@@ -266,11 +273,11 @@ fn own_addresses_speak_icmp_only() {
         "172.31.1.20",
         "172.31.1.50",
         unreachable.clone(),
-        &inside[14..42],
+        &inside[v4::QUOTED],
     );
     let outside = udp("198.51.100.7", "192.0.2.31", 64, b"anyone there?");
     paris.arrive_public(&outside);
-    assert_error(&only(paris.sent_public()), "192.0.2.31", "198.51.100.7", unreachable, &outside[14..42]);
+    assert_error(&only(paris.sent_public()), "192.0.2.31", "198.51.100.7", unreachable, &outside[v4::QUOTED]);
 }
 
 #[test]
@@ -292,17 +299,17 @@ fn what_is_malformed_or_damaged_is_counted_and_dropped() {
     let (mut paris, _) = pair();
     let good = udp("172.31.1.50", "172.32.1.50", 64, b"good");
     let mut damaged = good.clone();
-    damaged[24] ^= 0x55;
+    damaged[v4::CHECKSUM.start] ^= 0x55;
     paris.arrive_private(&damaged);
     let mut longer_than_frame = good.clone();
-    longer_than_frame[16..18].copy_from_slice(&2000u16.to_be_bytes());
+    longer_than_frame[v4::TOTAL_LENGTH].copy_from_slice(&2000u16.to_be_bytes());
     paris.arrive_private(&longer_than_frame);
     paris.arrive_private(&good[..14 + 19]);
     let mut version = good.clone();
-    version[14] = 0x65;
+    version[v4::VERSION] = 0x65;
     paris.arrive_private(&version);
     let mut unknown = good.clone();
-    unknown[12..14].copy_from_slice(&[0x86, 0xdd]);
+    unknown[field::ETHERTYPE].copy_from_slice(&[0x86, 0xdd]);
     paris.arrive_private(&unknown);
     paris.arrive_private(&good[..10]);
     let mut broadcast = good.clone();
@@ -326,7 +333,7 @@ fn the_public_side_takes_nothing_but_what_is_meant_for_it() {
     paris.arrive_public(&with_header_byte(elsewhere.clone(), 6, 0x20));
     paris.arrive_public(&with_header_byte(elsewhere.clone(), 7, 0x20));
     let mut unknown = elsewhere.clone();
-    unknown[12..14].copy_from_slice(&[0x88, 0xcc]);
+    unknown[field::ETHERTYPE].copy_from_slice(&[0x88, 0xcc]);
     paris.arrive_public(&unknown);
     let mut broadcast = elsewhere.clone();
     broadcast[..6].fill(0xff);
@@ -428,7 +435,7 @@ fn what_cannot_be_sealed_does_not_leave_with_what_waits_for_the_next_hop() {
         paris.run();
         let sent = paris.sent_public();
         assert_eq!(sent.len(), 4 - places.len());
-        assert!(sent.iter().all(|frame| frame[23] == 50), "{sent:02x?}");
+        assert!(sent.iter().all(|frame| frame[v4::PROTOCOL] == 50), "{sent:02x?}");
     }
 }
 
@@ -446,13 +453,13 @@ fn esp_is_found_behind_options() {
     let (mut paris, mut tokyo) = pair();
     paris.arrive_private(&udp("172.31.1.50", "172.32.1.50", 64, b"options"));
     let sealed = only(paris.sent_public());
-    let mut longer = [&sealed[..34], &[1, 1, 1, 1], &sealed[34..]].concat();
-    longer[14] = 0x46;
+    let mut longer = [&sealed[..v4::PAYLOAD], &[1, 1, 1, 1], &sealed[v4::PAYLOAD..]].concat();
+    longer[v4::VERSION] = 0x46;
     let len = (longer.len() - 14) as u16;
-    longer[16..18].copy_from_slice(&len.to_be_bytes());
-    longer[24..26].fill(0);
+    longer[v4::TOTAL_LENGTH].copy_from_slice(&len.to_be_bytes());
+    longer[v4::CHECKSUM].fill(0);
     let sum = vita::wire::checksum::internet(&longer[14..38]);
-    longer[24..26].copy_from_slice(&sum.to_be_bytes());
+    longer[v4::CHECKSUM].copy_from_slice(&sum.to_be_bytes());
     tokyo.arrive_public(&longer);
     assert!(only(tokyo.sent_private()).ends_with(b"options"));
 }
@@ -517,11 +524,11 @@ fn no_error_about_an_error_a_group_or_a_later_fragment() {
     let error = only(paris.sent_private());
     // The error itself, now on its way through us with a TTL of one.
     let mut bounced = error.clone();
-    bounced[26..30].copy_from_slice(&address("172.31.1.50"));
-    bounced[30..34].copy_from_slice(&address("172.32.1.50"));
+    bounced[v4::SOURCE].copy_from_slice(&address("172.31.1.50"));
+    bounced[v4::DESTINATION].copy_from_slice(&address("172.32.1.50"));
     paris.arrive_private(&with_header_byte(bounced, 8, 1));
     let mut from_group = expired.clone();
-    from_group[26..30].copy_from_slice(&address("224.0.0.5"));
+    from_group[v4::SOURCE].copy_from_slice(&address("224.0.0.5"));
     paris.arrive_private(&with_header_byte(from_group, 8, 1));
     paris.arrive_private(&with_header_byte(expired, 7, 9));
     assert!(paris.sent_private().is_empty());
@@ -532,8 +539,8 @@ fn no_error_about_an_error_a_group_or_a_later_fragment() {
 fn what_must_not_be_answered_is_counted() {
     let (mut paris, _) = pair();
     let from_group = |mut frame: Vec<u8>| {
-        frame[26..30].copy_from_slice(&address("224.0.0.5"));
-        let ttl = frame[22];
+        frame[v4::SOURCE].copy_from_slice(&address("224.0.0.5"));
+        let ttl = frame[v4::TTL];
         with_header_byte(frame, 8, ttl)
     };
     paris.arrive_private(&from_group(udp("172.31.1.50", "172.32.1.50", 1, b"expired")));
@@ -552,7 +559,7 @@ fn what_must_not_be_answered_is_counted() {
 fn a_damaged_header_is_no_reason_to_bother_its_source() {
     let (mut paris, _) = pair();
     let mut damaged = udp("172.31.1.50", "172.31.1.20", 64, b"who sent this?");
-    damaged[24] ^= 0x55;
+    damaged[v4::CHECKSUM.start] ^= 0x55;
     paris.arrive_private(&damaged);
     assert!(paris.sent_private().is_empty());
     paris.counted(&[("private-icmp4/protocol-errors", 1), ("private-icmp4/rxerrors", 1)]);
@@ -566,7 +573,7 @@ fn icmp(kind: u8, code: u8, body: &[u8]) -> Vec<u8> {
 #[test]
 fn received_errors_are_counted_by_type_and_code() {
     let (mut paris, _) = pair();
-    let quote = udp("192.0.2.31", "198.51.100.7", 1, b"")[14..].to_vec();
+    let quote = udp("192.0.2.31", "198.51.100.7", 1, b"")[field::IP..].to_vec();
     let known: [(u8, &[u8], &str, &[&str]); 4] = [
         (
             3,
@@ -612,7 +619,7 @@ fn received_errors_are_counted_by_type_and_code() {
 #[test]
 fn a_received_error_must_be_sound_and_say_what_it_is_about() {
     let (mut paris, _) = pair();
-    let quote = udp("192.0.2.31", "198.51.100.7", 1, b"")[14..].to_vec();
+    let quote = udp("192.0.2.31", "198.51.100.7", 1, b"")[field::IP..].to_vec();
     let good = icmp(3, 1, &quote);
     let mut damaged = good.clone();
     damaged[40] ^= 1;
@@ -631,7 +638,7 @@ fn a_received_error_must_be_sound_and_say_what_it_is_about() {
 #[test]
 fn received_errors_are_reported_with_an_excerpt_but_not_all_of_them() {
     let (mut paris, _) = pair();
-    let quote = udp("192.0.2.31", "198.51.100.7", 1, b"text")[14..].to_vec();
+    let quote = udp("192.0.2.31", "198.51.100.7", 1, b"text")[field::IP..].to_vec();
     let error = icmp(3, 4, &quote);
     paris.arrive_public(&error);
     let Some(Event::Icmp { source, kind, code, excerpt }) = paris.graph.drops.events.first() else {
@@ -698,7 +705,7 @@ fn the_far_side_of_the_tunnel_may_ask_only_icmp_of_the_gateway() {
     paris.arrive_public(&only(tokyo.sent_public()));
     let unreachable = Icmpv4Type::DestinationUnreachable(icmpv4::DestUnreachableHeader::Protocol);
     let quoted = with_header_byte(asked, 8, 63);
-    assert_error(&only(paris.sent_private()), "172.32.1.20", "172.31.1.50", unreachable, &quoted[14..42]);
+    assert_error(&only(paris.sent_private()), "172.32.1.20", "172.31.1.50", unreachable, &quoted[v4::QUOTED]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What happens to an IPv6 packet, told with two gateways in memory; and to packets of one family in tunnels of the other.
 
+use crate::support::field::{self, v6};
 use crate::support::site::*;
 use etherparse::icmpv6::{ParameterProblemCode, ParameterProblemHeader, TimeExceededCode};
 use etherparse::{IcmpEchoHeader, Icmpv6Type, IpNumber, NetSlice, SlicedPacket, TransportSlice};
@@ -86,7 +87,7 @@ fn every_length_up_to_the_mtu_passes_in_any_tunnel_with_and_without_padding() {
                 }
                 tokyo.arrive_public(&sealed);
                 let arrived = only(tokyo.sent_private());
-                assert_eq!(arrived[12..14], sent[12..14]);
+                assert_eq!(arrived[field::ETHERTYPE], sent[field::ETHERTYPE]);
                 assert_eq!(arrived[6 + headers..], sent[6 + headers..], "{len} bytes, {outer:?}");
             }
             paris.counted(&[]);
@@ -158,7 +159,7 @@ fn a_traceroute_meets_exactly_two_gateways() {
     let first = udp6(HOST, FAR_HOST, 1, b"first hop");
     paris.arrive_private(&first);
     assert!(paris.sent_public().is_empty());
-    assert_error(&only(paris.sent_private()), GATEWAY, HOST, exceeded, &first[14..]);
+    assert_error(&only(paris.sent_private()), GATEWAY, HOST, exceeded, &first[field::IP..]);
 
     let second = udp6(HOST, FAR_HOST, 2, b"second hop");
     paris.arrive_private(&second);
@@ -166,7 +167,7 @@ fn a_traceroute_meets_exactly_two_gateways() {
     assert!(tokyo.sent_private().is_empty());
     paris.arrive_public(&only(tokyo.sent_public()));
     let quoted = with_byte(second, HOP_LIMIT, 1);
-    assert_error(&only(paris.sent_private()), FAR_GATEWAY, HOST, exceeded, &quoted[14..]);
+    assert_error(&only(paris.sent_private()), FAR_GATEWAY, HOST, exceeded, &quoted[field::IP..]);
 
     paris.arrive_private(&udp6(HOST, FAR_HOST, 3, b"target"));
     tokyo.arrive_public(&only(paris.sent_public()));
@@ -195,14 +196,14 @@ fn own_addresses_speak_icmp_only_and_say_where_the_other_protocol_is_named() {
     };
     let inside = udp6(HOST, GATEWAY, 64, b"anyone there?");
     paris.arrive_private(&inside);
-    assert_error(&only(paris.sent_private()), GATEWAY, HOST, problem(6), &inside[14..]);
+    assert_error(&only(paris.sent_private()), GATEWAY, HOST, problem(6), &inside[field::IP..]);
     let outside = udp6(STRANGER, OUTSIDE, 64, b"anyone there?");
     paris.arrive_public(&outside);
-    assert_error(&only(paris.sent_public()), OUTSIDE, STRANGER, problem(6), &outside[14..]);
+    assert_error(&only(paris.sent_public()), OUTSIDE, STRANGER, problem(6), &outside[field::IP..]);
     let options = [&[17, 0, 1, 4, 0, 0, 0, 0][..], &[0; 8]].concat();
     let behind = packet6(HOST, GATEWAY, 64, 60, &options);
     paris.arrive_private(&behind);
-    assert_error(&only(paris.sent_private()), GATEWAY, HOST, problem(40), &behind[14..]);
+    assert_error(&only(paris.sent_private()), GATEWAY, HOST, problem(40), &behind[field::IP..]);
     paris.counted(&[]);
 }
 
@@ -211,7 +212,7 @@ fn what_is_malformed_or_must_not_be_forwarded_is_counted_and_dropped() {
     let (mut paris, _) = pair6();
     let good = udp6(HOST, FAR_HOST, 64, b"good");
     let mut longer_than_frame = good.clone();
-    longer_than_frame[18..20].copy_from_slice(&2000u16.to_be_bytes());
+    longer_than_frame[v6::PAYLOAD_LENGTH].copy_from_slice(&2000u16.to_be_bytes());
     paris.arrive_private(&longer_than_frame);
     paris.arrive_private(&good[..14 + 39]);
     paris.arrive_private(&with_byte(good.clone(), 14, 0x45));
@@ -348,7 +349,7 @@ fn the_key_exchange_gets_its_datagrams_checked_and_sends_its_own() {
 #[test]
 fn received_errors_are_counted_by_type_and_code() {
     let (mut paris, _) = pair6();
-    let quote = udp6(OUTSIDE, STRANGER, 1, b"")[14..].to_vec();
+    let quote = udp6(OUTSIDE, STRANGER, 1, b"")[field::IP..].to_vec();
     let known: [(u8, u8, &[&str]); 17] = [
         (1, 0, &["destination-unreachable", "net-unreachable"]),
         (1, 1, &["destination-unreachable", "destination-denied"]),
@@ -662,9 +663,9 @@ fn one_family_does_not_wait_for_the_other_ones_next_hop() {
         paris.arrive_private(&frame);
         tokyo.arrive_public(&only(paris.sent_public()));
     }
-    assert_eq!(only(tokyo.sent_private())[12..14], [8, 0]);
+    assert_eq!(only(tokyo.sent_private())[field::ETHERTYPE], [8, 0]);
     tokyo.arrive_private(&advertisement("2001:db8:32::1", FAR_GATEWAY, true, HOST_MAC));
-    assert_eq!(only(tokyo.sent_private())[12..14], [0x86, 0xdd]);
+    assert_eq!(only(tokyo.sent_private())[field::ETHERTYPE], [0x86, 0xdd]);
     tokyo.leaked_nothing();
 }
 

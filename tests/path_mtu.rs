@@ -2,6 +2,7 @@
 //! Paths between the gateways that are narrower than their interfaces, as routers on the way tell: which of them are
 //! believed, what follows, and for how long.
 
+use crate::support::field::{self, v4};
 use crate::support::site::*;
 use crate::support::two_sites::TwoSites;
 use etherparse::{Icmpv4Type, Icmpv6Type, PacketBuilder, icmpv4};
@@ -13,7 +14,6 @@ use vita::graph::{Plan, Reroute};
 use vita::route::PeerNumber;
 use vita::sa::{Key, SaParameters};
 use vita::stage::{Event, Tunnel};
-use vita::wire::checksum;
 use vita::wire::ip::Family;
 
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
@@ -79,7 +79,7 @@ fn told(paris: &mut Site) -> u16 {
     match (answers.as_slice(), sealed.len()) {
         ([], 1) => MTU,
         ([answer], 0) => {
-            assert_eq!(answer[34..36], [3, 4], "fragmentation needed");
+            assert_eq!(answer[v4::ICMP_TYPE_AND_CODE], [3, 4], "fragmentation needed");
             u16::from_be_bytes([answer[40], answer[41]])
         }
         outcome => panic!("{outcome:?}"),
@@ -111,10 +111,8 @@ fn a_router_on_the_way_lowers_what_fits_and_senders_are_told() {
         }
         // What may be fragmented is, to what the path carries.
         let mut fragmentable = inner(MTU);
-        fragmentable[20] = 0;
-        fragmentable[24..26].fill(0);
-        let sum = checksum::internet(&fragmentable[14..34]);
-        fragmentable[24..26].copy_from_slice(&sum.to_be_bytes());
+        fragmentable[v4::FRAGMENT] = 0;
+        field::refresh_checksum(&mut fragmentable);
         paris.arrive_private(&fragmentable);
         assert!(paris.sent_private().is_empty());
         let pieces = paris.sent_public();
@@ -236,7 +234,7 @@ fn a_report_about_the_key_exchange_or_an_echo_reply_changes_nothing() {
             }
         }
         for packet in [exchange, reply] {
-            paris.arrive_public(&report(outer, 1300, &packet[14..]));
+            paris.arrive_public(&report(outer, 1300, &packet[field::IP..]));
             assert_eq!(told(&mut paris), MTU);
         }
     }
@@ -425,7 +423,7 @@ fn among_thousands_of_tunnels_numbers_grow_old_in_time_and_no_pass_looks_at_all_
             .activate(PeerNumber(last), Some(Box::new(OutboundSa::new(&other, vita::aead::preferred()))));
         let quotes = ["172.32.1.50", "172.33.1.50"].map(|destination| {
             paris.arrive_private(&udp("172.31.1.50", destination, 64, b"packet"));
-            paris.sent_public().remove(0)[14..42].to_vec()
+            paris.sent_public().remove(0)[v4::QUOTED].to_vec()
         });
         let (end, mut looks) = (paris.now + late * SECOND / 1000, 0);
         while paris.now < end {
@@ -476,7 +474,7 @@ const LATE: u64 = 1 << 16;
 fn a_router_that_does_not_know_how_to_tell_is_understood() {
     let mut paris = paris(Family::V4);
     paris.arrive_private(&inner(MTU));
-    let quote = paris.sent_public()[0][14..42].to_vec();
+    let quote = paris.sent_public()[0][v4::QUOTED].to_vec();
     paris.arrive_public(&report(Family::V4, 0, &quote));
     // The next plateau (RFC 1191 section 7.1) below the 1496 bytes that were quoted.
     assert_eq!(paris.route.path_mtu.value(), 1492);

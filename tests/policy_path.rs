@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which sources may come out of a tunnel (RFC 4301 section 5.2), told with two gateways in memory.
 
+use crate::support::field::{self, v4};
 use crate::support::site::*;
 use etherparse::{IcmpEchoHeader, Icmpv4Type, Icmpv6Type, PacketBuilder, icmpv4, icmpv6};
 use std::sync::Arc;
@@ -52,7 +53,7 @@ fn error4(kind: Icmpv4Type, router: &str, to: &str, quoted: (&str, &str)) -> Vec
 }
 
 fn error6(kind: Icmpv6Type, router: &str, to: &str, quoted: (&str, &str)) -> Vec<u8> {
-    let quoted = udp6(quoted.0, quoted.1, 1, &[0; 99])[14..].to_vec();
+    let quoted = udp6(quoted.0, quoted.1, 1, &[0; 99])[field::IP..].to_vec();
     let mut frame = Vec::new();
     let builder =
         PacketBuilder::ethernet2(HOST_MAC, [2, 0, 0, 0, 0, 1]).ipv6(address6(router), address6(to), 60);
@@ -176,7 +177,7 @@ fn a_gateway_with_an_address_outside_of_its_network_still_shows_in_a_traceroute(
     tokyo.arrive_public(&paris.sent_public()[0]);
     paris.arrive_public(&tokyo.sent_public()[0]);
     let told = paris.sent_private();
-    assert_eq!((told.len(), &told[0][26..30]), (1, &address("172.32.1.20")[..]));
+    assert_eq!((told.len(), &told[0][v4::SOURCE]), (1, &address("172.32.1.20")[..]));
     paris.counted(&[]);
     tokyo.counted(&[]);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Routes that change in a running packet path: what the others notice of it (nothing), and what becomes of those.
 
+use crate::support::field::v4;
 use crate::support::site::{self, *};
 use std::sync::Arc;
 use vita::aead;
@@ -34,7 +35,7 @@ fn pair_with_room() -> (Site, Site) {
 fn send(paris: &mut Site) -> (Vec<u8>, u32) {
     paris.arrive_private(&udp("172.31.1.50", "172.32.1.50", 64, b"hello"));
     let frame = paris.sent_public().pop().unwrap();
-    let sequence = u32::from_be_bytes(frame[38..42].try_into().unwrap());
+    let sequence = u32::from_be_bytes(frame[v4::ESP_SEQUENCE].try_into().unwrap());
     (frame, sequence)
 }
 
@@ -75,7 +76,10 @@ fn a_gateway_that_moves_keeps_its_keys_and_its_sequence_number() {
     }));
     let (after, second) = send(&mut paris);
     assert_eq!(second, first + 1);
-    assert_eq!((&before[30..34], &after[30..34]), (&[192, 0, 2, 32][..], &[192, 0, 2, 77][..]));
+    assert_eq!(
+        (&before[v4::DESTINATION], &after[v4::DESTINATION]),
+        (&[192, 0, 2, 32][..], &[192, 0, 2, 77][..])
+    );
 }
 
 #[test]
@@ -155,7 +159,7 @@ fn a_route_with_two_peers_sends_to_the_active_one_and_hears_both() {
     paris.graph.activate(second, Some(Box::new(OutboundSa::new(&other, aead::preferred()))));
     let destination_and_spi = |paris: &mut Site| {
         let (frame, _) = send(paris);
-        (frame[30..34].to_vec(), u32::from_be_bytes(frame[34..38].try_into().unwrap()))
+        (frame[v4::DESTINATION].to_vec(), u32::from_be_bytes(frame[v4::ESP_SPI].try_into().unwrap()))
     };
     assert_eq!(destination_and_spi(&mut paris), (vec![192, 0, 2, 32], to_tokyo.spi));
 

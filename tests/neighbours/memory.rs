@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A gateway's packet path in memory: when it asks for its next hop, and what it says and hears unasked.
 
+use crate::support::field;
 use crate::support::site::*;
 use etherparse::{ArpOperation, NetSlice, SlicedPacket};
 use vita::count::Side;
@@ -55,9 +56,9 @@ fn neighbours_are_told_where_the_gateway_is_when_it_starts_and_when_its_address_
             let Some(NetSlice::Arp(said)) = SlicedPacket::from_ethernet(frame).unwrap().net else { panic!() };
             assert_eq!((&frame[..6], said.operation()), (&[0xff; 6][..], ArpOperation::REQUEST));
             assert_eq!(said.sender_protocol_addr(), said.target_protocol_addr());
-            assert_eq!(said.sender_hw_addr(), &frame[6..12]);
+            assert_eq!(said.sender_hw_addr(), &frame[field::SOURCE_MAC]);
         }
-        frames.iter().map(|frame| [&frame[6..12], &frame[28..32]].concat()).collect::<Vec<_>>()
+        frames.iter().map(|frame| [&frame[field::SOURCE_MAC], &frame[28..32]].concat()).collect::<Vec<_>>()
     };
     let sent = |paris: &mut Site| [announcements(paris.sent_private()), announcements(paris.sent_public())];
     let inside = |mac: u8| vec![[2, 0, 0, 0, 31, mac, 172, 31, 1, 20].to_vec()];

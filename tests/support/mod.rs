@@ -2,6 +2,7 @@
 //! What the stories share.
 //!
 //! * `site`: a packet path in memory, and packets for it
+//! * `field`: where the fields of a frame are
 //! * `netns`, `veth`, `injector`, `flow`, `pcap`: namespaces, the devices in them, and traffic
 //! * `two_sites`, `lab`: gateways with the real daemon in namespaces
 //! * `instance`: an instance behind a control socket
@@ -9,6 +10,7 @@
 //! * `wait`: waiting for something that must happen
 
 pub mod alone;
+pub mod field;
 pub mod flow;
 pub mod injector;
 pub mod instance;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One gateway's packet path in memory, and packets made by etherparse, which shares no code with it.
 
+use super::field::{self};
 use etherparse::defrag::IpDefragPool;
 use etherparse::icmpv6::NeighborAdvertisementHeader;
 use etherparse::{
@@ -437,9 +438,7 @@ pub fn neighbour(target: &str, option: Option<(u8, [u8; 6])>) -> Vec<u8> {
 /// Sets a byte of the IPv4 header and repairs its checksum.
 pub fn with_header_byte(mut frame: Vec<u8>, offset: usize, value: u8) -> Vec<u8> {
     frame[14 + offset] = value;
-    frame[24..26].fill(0);
-    let sum = checksum::internet(&frame[14..34]);
-    frame[24..26].copy_from_slice(&sum.to_be_bytes());
+    field::refresh_checksum(&mut frame);
     frame
 }
 
