@@ -134,8 +134,8 @@ fn an_instance_that_does_not_run_is_named() {
         let output = program().arg("config").args(args).env("SNABB_SHM_ROOT", root.path()).output().unwrap();
         assert_eq!(output.status.code(), Some(1));
         assert!(output.stdout.is_empty());
-        let told = "Could not connect to config leader socket on Snabb instance 'nosuch'.\n";
-        assert_eq!(stderr(&output), told);
+        let shown = "Could not connect to config leader socket on Snabb instance 'nosuch'.\n";
+        assert_eq!(stderr(&output), shown);
     }
 }
 
@@ -157,9 +157,9 @@ fn a_reader_that_has_seen_enough_is_no_error() {
         command.arg("--config-help");
         command
     };
-    let (line, code, told) = head(config_help());
+    let (line, code, shown) = head(config_help());
     assert!(line.starts_with("vita-esp-gateway: "), "{line}");
-    assert_eq!((code, told.as_str()), (Some(0), ""));
+    assert_eq!((code, shown.as_str()), (Some(0), ""));
     // More than a pipe holds.
     struct Long;
     impl Handler for Long {
@@ -206,16 +206,16 @@ fn files_in_other_encodings_are_refused_with_their_place() {
     let check = |bytes: &[u8]| {
         std::fs::write(&path, bytes).unwrap();
         let output = vita(&["config", "check", path.to_str().unwrap()]);
-        let told = [stdout(&output), stderr(&output)].concat().replace(path.to_str().unwrap(), "FILE");
-        (told, output.status.code())
+        let shown = [stdout(&output), stderr(&output)].concat().replace(path.to_str().unwrap(), "FILE");
+        (shown, output.status.code())
     };
     let latin = b"mtu 1440; // le caf\xe9\nsa-ttl 600;\n";
-    let (told, code) = check(latin);
-    assert!(told.starts_with("FILE:1:20: byte 0xe9 is not UTF-8; convert the file"), "{told}");
+    let (shown, code) = check(latin);
+    assert!(shown.starts_with("FILE:1:20: byte 0xe9 is not UTF-8; convert the file"), "{shown}");
     assert_eq!(code, Some(1));
     let wide: Vec<u8> = "\u{feff}mtu 1440;".encode_utf16().flat_map(u16::to_le_bytes).collect();
-    let (told, code) = check(&wide);
-    assert!(told.starts_with("FILE:1:1: this is UTF-16LE, and the text has to be UTF-8"), "{told}");
+    let (shown, code) = check(&wide);
+    assert!(shown.starts_with("FILE:1:1: this is UTF-16LE, and the text has to be UTF-8"), "{shown}");
     assert_eq!(code, Some(1));
     assert_eq!(check("\u{feff}mtu 1440;".as_bytes()), ("FILE: valid (0 queues, 0 routes)\n".into(), Some(0)));
     let json = "\u{feff}{ \"vita-esp-gateway:mtu\": 1440 }";
@@ -242,11 +242,11 @@ fn a_check_says_warnings_and_succeeds() {
     );
     std::fs::write(&path, text).unwrap();
     let output = vita(&["config", "check", path.to_str().unwrap()]);
-    let told = stdout(&output).replace(path.to_str().unwrap(), "FILE");
+    let shown = stdout(&output).replace(path.to_str().unwrap(), "FILE");
     let expected = "FILE: valid (1 queue, 1 route)\n\
         FILE: warning: /route4[id=a]/gateway[ip=198.51.100.2]/queue 2: there is no public interface with this queue \
         (public-interface4 has queue 1), so this gateway is not used; add the interface\n";
-    assert_eq!((told.as_str(), stderr(&output), output.status.code()), (expected, "", Some(0)));
+    assert_eq!((shown.as_str(), stderr(&output), output.status.code()), (expected, "", Some(0)));
 }
 
 #[test]

@@ -180,10 +180,10 @@ fn a_packet_beyond_the_mtu_is_always_told_so() {
     let large = udp6(HOST, FAR_HOST, 64, &[7; MTU as usize - 47]);
     paris.arrive_private(&large);
     let quoted = with_byte(large, HOP_LIMIT, 63);
-    let told = only(paris.sent_private());
-    assert_eq!(told.len(), 14 + 1280, "as much as fits the smallest MTU");
+    let output = only(paris.sent_private());
+    assert_eq!(output.len(), 14 + 1280, "as much as fits the smallest MTU");
     let expected = Icmpv6Type::PacketTooBig { mtu: MTU.into() };
-    assert_error(&told, GATEWAY, HOST, expected, &quoted[14..14 + 1280 - 48]);
+    assert_error(&output, GATEWAY, HOST, expected, &quoted[14..14 + 1280 - 48]);
     paris.counted(&[("private-router/mtu-errors", 1), ("private-router/rxerrors", 1)]);
 }
 

@@ -73,7 +73,7 @@ fn report(outer: Family, mtu: u16, quote: &[u8]) -> Vec<u8> {
 }
 
 /// The MTU that a sender of a packet of the configured one is told; that one itself if the packet passes.
-fn told(paris: &mut Site) -> u16 {
+fn output(paris: &mut Site) -> u16 {
     paris.arrive_private(&inner(MTU));
     let (answers, sealed) = (paris.sent_private(), paris.sent_public());
     match (answers.as_slice(), sealed.len()) {
@@ -96,11 +96,11 @@ fn a_router_on_the_way_lowers_what_fits_and_senders_are_told() {
     for outer in FAMILIES {
         let mut paris = paris(outer);
         let quote = quote(outer, &mut paris);
-        assert_eq!(told(&mut paris), MTU);
+        assert_eq!(output(&mut paris), MTU);
         for path_mtu in [1400, 1399, 1301] {
             paris.arrive_public(&report(outer, path_mtu, &quote));
             let fits = inner_mtu(outer, path_mtu);
-            assert_eq!(told(&mut paris), fits);
+            assert_eq!(output(&mut paris), fits);
             assert_eq!(paris.route.path_mtu.value(), u64::from(path_mtu));
             paris.arrive_private(&inner(fits));
             let sealed = paris.sent_public().remove(0);
@@ -181,7 +181,7 @@ fn a_report_about_what_is_no_packet_of_ours_changes_nothing() {
         forged.push(sound[..spi].to_vec());
         for quote in &forged {
             paris.arrive_public(&report(outer, 1300, quote));
-            assert_eq!(told(&mut paris), MTU, "{quote:02x?}");
+            assert_eq!(output(&mut paris), MTU, "{quote:02x?}");
         }
         let version = if outer == Family::V4 { 4 } else { 6 };
         let counted = |paris: &Site, leaf: &str| {
@@ -197,7 +197,7 @@ fn a_report_about_what_is_no_packet_of_ours_changes_nothing() {
             let mut quote = sound.clone();
             quote[place] ^= flip;
             paris.arrive_public(&report(outer, 1300, &quote));
-            assert_eq!(told(&mut paris), MTU);
+            assert_eq!(output(&mut paris), MTU);
         }
         assert_eq!(received_and_refused(&paris), [count + 2, count]);
 
@@ -205,11 +205,11 @@ fn a_report_about_what_is_no_packet_of_ours_changes_nothing() {
         let mut damaged = report(outer, 1300, &sound);
         *damaged.last_mut().unwrap() ^= 1;
         paris.arrive_public(&damaged);
-        assert_eq!(told(&mut paris), MTU);
+        assert_eq!(output(&mut paris), MTU);
         assert!(!paris.graph.drops.events.iter().any(|event| matches!(event, Event::PathMtu { .. })));
         // The sound one still is believed.
         paris.arrive_public(&report(outer, 1300, &sound));
-        assert_eq!(told(&mut paris), inner_mtu(outer, 1300));
+        assert_eq!(output(&mut paris), inner_mtu(outer, 1300));
         paris.leaked_nothing();
     }
 }
@@ -235,7 +235,7 @@ fn a_report_about_the_key_exchange_or_an_echo_reply_changes_nothing() {
         }
         for packet in [exchange, reply] {
             paris.arrive_public(&report(outer, 1300, &packet[field::IP..]));
-            assert_eq!(told(&mut paris), MTU);
+            assert_eq!(output(&mut paris), MTU);
         }
     }
 }
@@ -247,30 +247,30 @@ fn nothing_below_the_smallest_mtu_of_the_protocol_is_believed_and_nothing_is_rai
         let quote = quote(outer, &mut paris);
         // More than we send is no news.
         paris.arrive_public(&report(outer, 1520, &quote));
-        assert_eq!((told(&mut paris), paris.route.path_mtu.value()), (MTU, 0));
+        assert_eq!((output(&mut paris), paris.route.path_mtu.value()), (MTU, 0));
         paris.arrive_public(&report(outer, 1400, &quote));
         paris.arrive_public(&report(outer, 1450, &quote));
         paris.arrive_public(&report(outer, u16::MAX, &quote));
-        assert_eq!(told(&mut paris), inner_mtu(outer, 1400));
+        assert_eq!(output(&mut paris), inner_mtu(outer, 1400));
         assert_eq!(refused(&paris, outer), 0);
         match outer {
             // Some take any path to be this wide (RFC 1191 section 3), and nobody shall choke a tunnel.
             Family::V4 => {
                 paris.arrive_public(&report(outer, 68, &quote));
-                assert_eq!((told(&mut paris), refused(&paris, outer)), (inner_mtu(outer, smallest), 0));
+                assert_eq!((output(&mut paris), refused(&paris, outer)), (inner_mtu(outer, smallest), 0));
             }
             // RFC 8201 section 4: it must be discarded.
             Family::V6 => {
                 for (count, mtu) in [0, 68, smallest - 1].into_iter().enumerate() {
                     paris.arrive_public(&report(outer, mtu, &quote));
-                    assert_eq!(told(&mut paris), inner_mtu(outer, 1400), "{mtu}");
+                    assert_eq!(output(&mut paris), inner_mtu(outer, 1400), "{mtu}");
                     assert_eq!(
                         (paris.route.path_mtu.value(), refused(&paris, outer)),
                         (1400, count as u64 + 1)
                     );
                 }
                 paris.arrive_public(&report(outer, smallest, &quote));
-                assert_eq!(told(&mut paris), inner_mtu(outer, smallest));
+                assert_eq!(output(&mut paris), inner_mtu(outer, smallest));
             }
         }
     }
@@ -346,9 +346,13 @@ fn of_the_key_before_the_numbers_count_as_well() {
             quote(outer, &mut paris);
         }
         paris.arrive_public(&report(outer, 1300, &numbered(outer, &before, 2)));
-        assert_eq!((told(&mut paris), refused(&paris, outer)), (MTU, 1), "it was sent with the new key only");
+        assert_eq!(
+            (output(&mut paris), refused(&paris, outer)),
+            (MTU, 1),
+            "it was sent with the new key only"
+        );
         paris.arrive_public(&report(outer, 1300, &before));
-        assert_eq!(told(&mut paris), inner_mtu(outer, 1300));
+        assert_eq!(output(&mut paris), inner_mtu(outer, 1300));
     }
 }
 
@@ -454,9 +458,9 @@ fn ipv6_inside_never_has_less_than_its_smallest_mtu() {
         for (path_mtu, believed) in [(floor + 4, floor + 4), (floor - 1, floor), (1280, floor)] {
             paris.arrive_public(&report(outer, path_mtu, &quote));
             assert_eq!(paris.route.path_mtu.value(), u64::from(believed));
-            assert_eq!(told(&mut paris), inner_mtu(outer, believed));
+            assert_eq!(output(&mut paris), inner_mtu(outer, believed));
         }
-        assert_eq!(told(&mut paris), 1282);
+        assert_eq!(output(&mut paris), 1282);
         let smallest = udp6("2001:db8:31::50", "2001:db8:32::50", 64, &[0; 1280 - 48]);
         paris.arrive_private(&smallest);
         assert_eq!((paris.sent_private().len(), paris.sent_public().len()), (0, 1));
@@ -502,20 +506,20 @@ fn ten_minutes_after_the_last_report_all_is_as_before() {
         paris.arrive_public(&report(outer, 1400, &quote));
         paris.now = start + 999 * SECOND;
         paris.run();
-        assert_eq!(told(&mut paris), inner_mtu(outer, 1400), "it was confirmed");
+        assert_eq!(output(&mut paris), inner_mtu(outer, 1400), "it was confirmed");
         paris.now = start + 1000 * SECOND;
         paris.run();
-        assert_eq!((told(&mut paris), paris.route.path_mtu.value()), (MTU, 0));
+        assert_eq!((output(&mut paris), paris.route.path_mtu.value()), (MTU, 0));
         // Until the next one.
         let quote = self::quote(outer, &mut paris);
         paris.arrive_public(&report(outer, 1300, &quote));
-        assert_eq!(told(&mut paris), inner_mtu(outer, 1300));
+        assert_eq!(output(&mut paris), inner_mtu(outer, 1300));
         let port = || vita::frame::Memory::default();
         let due = paris.graph.tick(paris.now, &mut port(), &mut port());
         assert!(due <= start + 1600 * SECOND, "whoever sleeps is told when to look: {due}");
         paris.now = start + 1600 * SECOND;
         paris.run();
-        assert_eq!(told(&mut paris), MTU);
+        assert_eq!(output(&mut paris), MTU);
     }
 }
 
@@ -532,10 +536,10 @@ fn new_keys_and_plans_change_nothing_about_the_path() {
         rekey(&mut paris, 3000);
         // A packet sealed with the key before was still on its way.
         paris.arrive_public(&report(outer, 1400, &quote));
-        assert_eq!(told(&mut paris), inner_mtu(outer, 1400));
+        assert_eq!(output(&mut paris), inner_mtu(outer, 1400));
         rekey(&mut paris, 4000);
         paris.arrive_public(&report(outer, 1300, &quote));
-        assert_eq!(told(&mut paris), inner_mtu(outer, 1400), "that key is too old");
+        assert_eq!(output(&mut paris), inner_mtu(outer, 1400), "that key is too old");
 
         let stats = paris.route.clone();
         let again = || {
@@ -544,20 +548,20 @@ fn new_keys_and_plans_change_nothing_about_the_path() {
             plan
         };
         paris.graph.replan(again());
-        assert_eq!(told(&mut paris), inner_mtu(outer, 1400));
+        assert_eq!(output(&mut paris), inner_mtu(outer, 1400));
         let same = again().tunnels.remove(0);
         paris.graph.reroute(Box::new(Reroute {
             table: None,
             tunnels: vec![(PeerNumber(0), same)],
             ..Reroute::default()
         }));
-        assert_eq!((told(&mut paris), stats.path_mtu.value()), (inner_mtu(outer, 1400), 1400));
+        assert_eq!((output(&mut paris), stats.path_mtu.value()), (inner_mtu(outer, 1400), 1400));
         // The key before is still known, too.
         let present = self::quote(outer, &mut paris);
         rekey(&mut paris, 5000);
         paris.graph.replan(again());
         paris.arrive_public(&report(outer, 1350, &present));
-        assert_eq!(told(&mut paris), inner_mtu(outer, 1350));
+        assert_eq!(output(&mut paris), inner_mtu(outer, 1350));
 
         // Another gateway is another path.
         let [near, elsewhere] = [31, 77].map(|host| outside(outer, host).parse().unwrap());
@@ -568,7 +572,7 @@ fn new_keys_and_plans_change_nothing_about_the_path() {
             tunnels: vec![(PeerNumber(0), moved)],
             ..Reroute::default()
         }));
-        assert_eq!((told(&mut paris), stats.path_mtu.value()), (MTU, 0));
+        assert_eq!((output(&mut paris), stats.path_mtu.value()), (MTU, 0));
     }
 }
 
@@ -588,9 +592,9 @@ fn only_the_route_whose_packet_was_too_big_is_narrowed() {
     let mut mixed = quote.clone();
     mixed[19] = 33;
     paris.arrive_public(&report(Family::V4, 1300, &mixed));
-    assert_eq!(told(&mut paris), MTU);
+    assert_eq!(output(&mut paris), MTU);
     paris.arrive_public(&report(Family::V4, 1300, &quote));
-    assert_eq!(told(&mut paris), inner_mtu(Family::V4, 1300));
+    assert_eq!(output(&mut paris), inner_mtu(Family::V4, 1300));
     let to_other = udp("172.31.1.50", "172.33.1.50", 64, &[0; MTU as usize - 28]);
     paris.arrive_private(&to_other);
     assert_eq!(paris.sent_public().len(), 1);

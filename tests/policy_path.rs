@@ -176,8 +176,8 @@ fn a_gateway_with_an_address_outside_of_its_network_still_shows_in_a_traceroute(
     paris.arrive_private(&udp("172.31.1.50", "172.32.2.50", 2, b"second hop"));
     tokyo.arrive_public(&paris.sent_public()[0]);
     paris.arrive_public(&tokyo.sent_public()[0]);
-    let told = paris.sent_private();
-    assert_eq!((told.len(), &told[0][v4::SOURCE]), (1, &address("172.32.1.20")[..]));
+    let output = paris.sent_private();
+    assert_eq!((output.len(), &output[0][v4::SOURCE]), (1, &address("172.32.1.20")[..]));
     paris.counted(&[]);
     tokyo.counted(&[]);
 }

@@ -148,8 +148,8 @@ fn a_file_is_checked_without_a_gateway_and_told_where_it_is_wrong() {
         let path = directory.path().join("site.conf");
         fs::write(&path, text).unwrap();
         let output = Command::new(VITA).args(["config", "check"]).arg(&path).output().unwrap();
-        let told = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
-        (output.status.code().unwrap(), told)
+        let shown = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+        (output.status.code().unwrap(), shown)
     };
     let (code, [out, err]) = check(&gateway(3));
     assert_eq!((code, err.as_str()), (0, ""));
@@ -174,7 +174,7 @@ fn a_dry_run_tells_and_changes_nothing() {
     let daemon = Daemon::start(&gateway(3));
     let before = daemon.ok(&["get", "t", "/"]);
     let path = "/route4[id=r1]";
-    for (arguments, told) in [
+    for (arguments, shown) in [
         (&["set", "--dry-run", "t", "/mtu", "1400"][..], "~ mtu 8923 -> 1400\nroutes not touched: 3\n".to_owned()),
         (&["set", "--dry-run", "t", "/mtu", "8923"], "no change\n".to_owned()),
         (
@@ -208,8 +208,8 @@ fn a_dry_run_tells_and_changes_nothing() {
     ] {
         let output = daemon.config(arguments);
         let text = String::from_utf8(output.stdout).unwrap();
-        assert_eq!(output.status.success(), told.ends_with('\n'), "{arguments:?}: {text}");
-        assert!(text.starts_with(&told), "{arguments:?}: {text}");
+        assert_eq!(output.status.success(), shown.ends_with('\n'), "{arguments:?}: {text}");
+        assert!(text.starts_with(&shown), "{arguments:?}: {text}");
     }
     // Fewer queues, other addresses, a slower exchange.
     let less = INTERFACES
@@ -221,14 +221,14 @@ fn a_dry_run_tells_and_changes_nothing() {
         "less.conf",
         &(less + "route4 { id r1; " + &route(1).replace("gateway { ip 192.0.2.2; queue 2; }", "") + " }"),
     );
-    let told = daemon.ok(&["load", "--dry-run", "t", less.to_str().unwrap()]);
+    let shown = daemon.ok(&["load", "--dry-run", "t", less.to_str().unwrap()]);
     for line in [
         "workers stopped, their SAs lost: queue 2",
         "SAs lost: 2 of r0, r2",
         "exchanges under way begun anew, SAs kept: 1 of r1",
         "routes not touched: 0",
     ] {
-        assert!(told.contains(line), "no {line:?} in:\n{told}");
+        assert!(shown.contains(line), "no {line:?} in:\n{shown}");
     }
     assert_eq!(daemon.ok(&["get", "t", "/"]), before);
     assert_eq!(daemon.history().len(), 1);
@@ -242,10 +242,10 @@ fn a_trial_ends_with_its_confirmation_or_with_the_configuration_before() {
     assert_eq!(daemon.refused(&["confirm", "t"]), "no configuration awaits confirmation\n");
 
     // Confirmed.
-    let told = daemon.ok(&["commit", "--confirm", "1h", "t", file]);
+    let shown = daemon.ok(&["commit", "--confirm", "1h", "t", file]);
     assert!(
-        told.starts_with("~ mtu 8923 -> 1400\n- route4[id=r2]") && told.contains("taken back in 3600 s"),
-        "{told}"
+        shown.starts_with("~ mtu 8923 -> 1400\n- route4[id=r2]") && shown.contains("taken back in 3600 s"),
+        "{shown}"
     );
     assert!(daemon.refused(&["set", "t", "/mtu", "1300"]).contains("a configuration is on trial"));
     assert!(daemon.history()[0].contains("(on trial for another"));
@@ -303,8 +303,8 @@ fn every_configuration_of_the_history_can_be_returned_to_also_after_a_restart() 
     assert_eq!(daemon.history().len(), listed.len() + 1, "the same once more is not news");
     daemon.ok(&["rollback", "t"]);
     assert_eq!(daemon.ok(&["get", "t", "/"]), texts[4]);
-    for (number, told) in [("0", "the one that runs"), ("99", "no configuration 99")] {
-        assert!(daemon.refused(&["rollback", "t", number]).contains(told));
+    for (number, shown) in [("0", "the one that runs"), ("99", "no configuration 99")] {
+        assert!(daemon.refused(&["rollback", "t", number]).contains(shown));
     }
     let state = daemon.directory.path().join("state/t");
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -556,9 +556,9 @@ fn an_instance_of_another_make_is_told_apart() {
         let mut command = Command::new(VITA);
         let output =
             command.arg("config").args(arguments).env("SNABB_SHM_ROOT", root.path()).output().unwrap();
-        let told = String::from_utf8(output.stderr).unwrap();
+        let shown = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1));
-        assert!(told.starts_with(&format!("the instance does not know {name}:")), "{told}");
+        assert!(shown.starts_with(&format!("the instance does not know {name}:")), "{shown}");
     }
 }
 
@@ -601,8 +601,8 @@ fn measure(count: u32) -> Vec<(&'static str, f64)> {
         step("remove one: read and check");
         supervisor.apply(Instant::now(), removed.clone()).unwrap();
         step("remove one: workers run it");
-        let told = Difference::between(document.config(), removed.config()).summary();
-        assert_eq!(told, "1 route added (new), 1 route removed (r50)");
+        let shown = Difference::between(document.config(), removed.config()).summary();
+        assert_eq!(shown, "1 route added (new), 1 route removed (r50)");
         step("difference, in words");
         let state = |path: &str| supervisor.state(path).and_then(|state| state.get(path, false)).unwrap();
         assert_eq!(state("/gateway-state").matches(" id ").count(), 2 * count as usize);

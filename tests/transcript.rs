@@ -608,8 +608,8 @@ fn a_file_is_loaded_from_text_and_from_json_and_its_mistakes_have_a_line() {
     let output =
         program(daemon.directory.path()).args(["--name", "other", "--config", &path]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert!(told.contains(&format!("{path}:2:3: unrecognized parameter: muc\n  muc 1;\n  ^")), "{told}");
+    let shown = String::from_utf8(output.stderr).unwrap();
+    assert!(shown.contains(&format!("{path}:2:3: unrecognized parameter: muc\n  muc 1;\n  ^")), "{shown}");
 }
 
 #[test]
@@ -762,7 +762,7 @@ fn a_listener_serves_requests_in_json_and_keeps_others_from_writing() {
 #[test]
 fn a_listener_ends_when_it_does_not_understand() {
     let daemon = Daemon::start();
-    for (request, told) in [
+    for (request, shown) in [
         ("{\"id\":\"0\",\"verb\":\"explode\"}", "error: invalid verb: explode"),
         ("{\"id\":\"0\",\"verb\":\"set\",\"path\":\"/mtu\"}", "error: set needs a value"),
         ("{\"id\":\"0\"}", "error: a request has to be a JSON object"),
@@ -772,7 +772,7 @@ fn a_listener_ends_when_it_does_not_understand() {
     ] {
         let said = daemon.config(&["listen", "ref"], request);
         assert_eq!((said.stdout.as_str(), said.code), ("", 1), "{request}");
-        assert!(said.stderr.starts_with(told), "{request}: {}", said.stderr);
+        assert!(said.stderr.starts_with(shown), "{request}: {}", said.stderr);
     }
 }
 

@@ -11,7 +11,7 @@ use crate::leader::Reply;
 pub(super) fn report(reply: &Reply, output: &mut dyn Write) -> Result<ExitCode, ConfigError> {
     let text = match (reply.error(), reply.status()) {
         (Some(error), _) => Some(error),
-        (None, 0) => reply.leaf("config").or_else(|| reply.leaf("state")).or_else(|| told(reply)),
+        (None, 0) => reply.leaf("config").or_else(|| reply.leaf("state")).or_else(|| shown(reply)),
         (None, _) => Some(UNEXPLAINED.to_owned()),
     };
     if let Some(text) = text {
@@ -28,9 +28,9 @@ pub(super) fn refuse(error: &str, output: &mut dyn Write) -> Result<ExitCode, Co
 }
 
 /// What an instance tells of a change or of its history. Whole lines, the last one without its end.
-fn told(reply: &Reply) -> Option<String> {
-    let told = ["difference", "history"].into_iter().find_map(|name| reply.leaf(name))?;
-    Some(told.trim_end().to_owned()).filter(|told| !told.is_empty())
+fn shown(reply: &Reply) -> Option<String> {
+    let shown = ["difference", "history"].into_iter().find_map(|name| reply.leaf(name))?;
+    Some(shown.trim_end().to_owned()).filter(|shown| !shown.is_empty())
 }
 
 /// Some instances answer a value they cannot parse with nothing but a status.

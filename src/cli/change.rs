@@ -55,27 +55,27 @@ fn ask(
 fn check(file: &Path) -> Result<ExitCode, ConfigError> {
     let text = read(file)?;
     let name = source(file);
-    let (told, code) = match Document::parse(&text) {
+    let (report, code) = match Document::parse(&text) {
         Ok(document) => {
             let config = document.config();
             let (queues, routes) =
                 (counted(config.workers().count(), "queue"), counted(config.routes.len(), "route"));
-            let mut told = format!("{name}: valid ({queues}, {routes})\n");
+            let mut report = format!("{name}: valid ({queues}, {routes})\n");
             if document.ignored_associations() > 0 {
                 let ignored = counted(document.ignored_associations(), "association");
-                told += &format!("{name}: note: {ignored} will be ignored: the key exchange makes them\n");
+                report += &format!("{name}: note: {ignored} will be ignored: the key exchange makes them\n");
             }
             for warning in document.warnings() {
-                told += &format!("{name}: warning: {warning}\n");
+                report += &format!("{name}: warning: {warning}\n");
             }
-            (told, ExitCode::SUCCESS)
+            (report, ExitCode::SUCCESS)
         }
         Err(error) => (format!("{}\n", error.in_file(&name)), ExitCode::FAILURE),
     };
     let written = if code == ExitCode::SUCCESS {
-        write(&mut io::stdout(), &told)
+        write(&mut io::stdout(), &report)
     } else {
-        io::stderr().write_all(told.as_bytes())
+        io::stderr().write_all(report.as_bytes())
     };
     written.map_err(ConfigError::Output)?;
     Ok(code)

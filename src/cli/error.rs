@@ -68,9 +68,9 @@ mod tests {
     #[test]
     fn an_instance_that_hangs_up_on_an_extension_does_not_know_it() {
         let request = |call| Request::Extended(Extended { schema: "a".into(), revision: None, call });
-        let told = |error| explained(error, &request(Extension::History)).to_string();
-        assert!(told(ClientError::Unanswered).starts_with("the instance does not know history"));
-        assert_eq!(told(ClientError::Silent), ClientError::Silent.to_string());
+        let shown = |error| explained(error, &request(Extension::History)).to_string();
+        assert!(shown(ClientError::Unanswered).starts_with("the instance does not know history"));
+        assert_eq!(shown(ClientError::Silent), ClientError::Silent.to_string());
         let plain = explained(ClientError::Unanswered, &Request::Describe).to_string();
         assert_eq!(plain, ClientError::Unanswered.to_string());
     }

@@ -105,8 +105,8 @@ mod tests {
     #[test]
     fn a_value_that_was_refused_without_a_word_is_looked_at_here() {
         let problem = known().problem("/", "mtu 1440;\n  sa-ttl 5").unwrap();
-        let told = problem.in_source("all.conf", "/");
-        assert_eq!(told, "all.conf:2:11: expected ';', found the end of the text\n  sa-ttl 5\n          ^");
+        let shown = problem.in_source("all.conf", "/");
+        assert_eq!(shown, "all.conf:2:11: expected ';', found the end of the text\n  sa-ttl 5\n          ^");
         assert!(known().problem("/mtu", "1440").is_none());
     }
 

@@ -239,7 +239,7 @@ mod tests {
         route4 { id tokyo; net \"172.32.0.0/16\"; spi 1234; gateway { ip 203.0.113.5; }
                  preshared-key 00000000000000000000000000000000000000000000000000000000000ACAB1; }";
 
-    fn told(after: &str) -> (String, String) {
+    fn described(after: &str) -> (String, String) {
         let (before, after) = (Document::parse(SITE).unwrap(), Document::parse(after).unwrap());
         let difference = Difference::between(before.config(), after.config());
         (difference.to_string(), difference.summary())
@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn no_difference_is_nothing() {
-        assert_eq!(told(SITE), (String::new(), "nothing".to_owned()));
+        assert_eq!(described(SITE), (String::new(), "nothing".to_owned()));
     }
 
     #[test]
@@ -260,7 +260,7 @@ mod tests {
             .replace("203.0.113.5;", "203.0.113.6; queue 2;")
             + "mtu 1440; tfc true; dscp 46; ecn false; check-inner-source false;\
                fragment-inner false; mss-clamp false;";
-        let (lines, summary) = told(&after);
+        let (lines, summary) = described(&after);
         let expected = "\
 ~ mtu 8923 -> 1440
 ~ tfc false -> true
@@ -293,7 +293,7 @@ gateway 203.0.113.5 (queue 1) -> 203.0.113.6 (queue 2)
             )
         };
         let routes: String = (0..1000).map(route).collect();
-        let (lines, summary) = told(&format!("{SITE}\n{routes}"));
+        let (lines, summary) = described(&format!("{SITE}\n{routes}"));
         assert_eq!(lines.lines().count(), 201);
         assert!(lines.ends_with(".. and 800 more\n"), "{lines}");
         assert_eq!(summary, "1000 routes added (r0000, r0001, r0002, r0003, ..)");

@@ -230,8 +230,8 @@ mod tests {
             )
         };
         let warning = |mac| same_address(Document::parse(&text(mac)).unwrap().config(), &device(2, false));
-        let told = warning("").unwrap();
-        assert!(told.contains("10.0.0.1 and 192.0.2.1") && told.contains("02:00:00:00:00:01"), "{told}");
+        let shown = warning("").unwrap();
+        assert!(shown.contains("10.0.0.1 and 192.0.2.1") && shown.contains("02:00:00:00:00:01"), "{shown}");
         assert_eq!(warning("mac 02:00:00:00:00:02;"), None);
     }
 

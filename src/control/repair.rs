@@ -12,7 +12,7 @@ pub(super) struct Repair {
     /// Doubled with each time in vain.
     pause: Option<Duration>,
     /// What was said of it last.
-    told: String,
+    last_logged: String,
 }
 
 impl Repair {
@@ -48,7 +48,7 @@ impl Supervisor {
     pub(super) fn retry(&mut self, now: Instant, fault: Option<ApplyError>) {
         let repair = &mut self.repair;
         let Some(error) = fault else {
-            if !std::mem::take(&mut repair.told).is_empty() {
+            if !std::mem::take(&mut repair.last_logged).is_empty() {
                 tracing::info!("what did not run has been started");
             }
             (repair.at, repair.pause) = (None, None);
@@ -57,9 +57,9 @@ impl Supervisor {
         let pause = repair.pause.map_or(FIRST_PAUSE, |pause| (2 * pause).min(LONGEST_PAUSE));
         (repair.at, repair.pause) = (Some(now + pause), Some(pause));
         let text = error.to_string();
-        if repair.told != text {
+        if repair.last_logged != text {
             tracing::error!("not everything runs, trying again every few seconds: {text}");
-            repair.told = text;
+            repair.last_logged = text;
         }
     }
 }

@@ -163,10 +163,10 @@ impl Shared {
             queue.is_writing = true;
             drop(queue);
             // Said before the next line, which came later than what was dropped before it could be queued.
-            let told = dropped == 0 || output.write_all(&gap(dropped)).is_ok();
+            let is_gap_written = dropped == 0 || output.write_all(&gap(dropped)).is_ok();
             let written = output.write_all(&line).and_then(|()| output.flush()).is_ok();
             let lost = u64::from(!written);
-            self.lock().dropped += lost + if told { 0 } else { dropped };
+            self.lock().dropped += lost + if is_gap_written { 0 } else { dropped };
         }
     }
 }

@@ -183,7 +183,7 @@ mod tests {
         out
     }
 
-    fn told(asker: Ipv6Addr) -> [u8; PACKET] {
+    fn advertised(asker: Ipv6Addr) -> [u8; PACKET] {
         let mut out = [0; PACKET];
         advertisement(&mut out, US, OUR_MAC, asker);
         out
@@ -224,13 +224,13 @@ mod tests {
         );
         assert_eq!(Ipv6::parse(&asked).unwrap().destination(), solicited_node(THEM));
         for (asker, destination) in [(THEM, THEM), (Ipv6Addr::UNSPECIFIED, ALL_NODES)] {
-            let told = told(asker);
+            let advertised = advertised(asker);
             assert_eq!(
-                parse(&told),
+                parse(&advertised),
                 Ok(Message::Advertisement { target: US, target_mac: Some(OUR_MAC), overrides: true })
             );
-            assert_eq!(Ipv6::parse(&told).unwrap().destination(), destination);
-            assert!(is_neighbour_discovery(&Ipv6::parse(&told).unwrap()));
+            assert_eq!(Ipv6::parse(&advertised).unwrap().destination(), destination);
+            assert!(is_neighbour_discovery(&Ipv6::parse(&advertised).unwrap()));
         }
     }
 
@@ -247,8 +247,8 @@ mod tests {
         };
         assert_eq!(mac.link_layer_address(), OUR_MAC.0);
 
-        let told = told(THEM);
-        let slice = Icmpv6Slice::from_slice(&told[40..]).unwrap();
+        let advertised = advertised(THEM);
+        let slice = Icmpv6Slice::from_slice(&advertised[40..]).unwrap();
         assert!(slice.is_checksum_valid(US.octets(), THEM.octets()));
         let Icmpv6Type::NeighborAdvertisement(flags) = slice.icmp_type() else { panic!() };
         assert!(flags.router && flags.solicited && flags.r#override);
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn each_check_of_section_7_1_refuses_what_it_should() {
-        for good in [asked().to_vec(), told(THEM).to_vec()] {
+        for good in [asked().to_vec(), advertised(THEM).to_vec()] {
             let change = |at: usize, value: u8| {
                 let mut bytes = good.clone();
                 bytes[at] = value;
@@ -288,7 +288,7 @@ mod tests {
             }
         }
         // A solicited advertisement to many.
-        let mut to_many = told(THEM).to_vec();
+        let mut to_many = advertised(THEM).to_vec();
         to_many[24..40].copy_from_slice(&ALL_NODES.octets());
         assert_eq!(parse(&sound(to_many)), Err(Malformed::Message));
         // A probe for a duplicate: with an address, or to one node.

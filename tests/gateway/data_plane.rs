@@ -130,10 +130,10 @@ fn negotiated_associations_are_shown_and_are_no_part_of_a_configuration() {
     lab.configure("paris", &all);
     assert!(lab.log("paris").contains("Rejected changes to auto-managed SA database"));
     must(&lab, &["set", "paris", "/mtu", "1400"]);
-    let told = lab.config(&["set", "--dry-run", "paris", "/data-plane", "true"]).text;
+    let output = lab.config(&["set", "--dry-run", "paris", "/data-plane", "true"]).text;
     Pings::of(pings).assert_none_lost();
 
-    let mut written = told + &lab.log("paris");
+    let mut written = output + &lab.log("paris");
     for file in std::fs::read_dir(lab.file("state/paris")).expect("there is a history").flatten() {
         written += &std::fs::read_to_string(file.path()).expect("it can be read");
     }

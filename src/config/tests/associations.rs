@@ -136,9 +136,9 @@ fn a_change_of_algorithm_is_told_without_the_key() {
     let (document, long) = (manual(), "AB".repeat(32));
     let entry = format!("route tokyo; aead chacha20-poly1305; key {long}; salt 01020305;");
     let changed = document.set("/inbound-sa[spi=301]", &entry).unwrap();
-    let told = Difference::between(document.config(), changed.config()).to_string();
+    let shown = Difference::between(document.config(), changed.config()).to_string();
     assert_eq!(
-        told,
+        shown,
         "~ inbound-sa[queue=1][spi=301]: aead aes-gcm-16-icv -> chacha20-poly1305, key changed\n"
     );
     let message = document.set("/inbound-sa[spi=301]/aead", "chacha20-poly1305").unwrap_err().to_string();
@@ -184,7 +184,7 @@ fn no_two_associations_seal_with_the_same_nonces() {
 fn an_association_of_a_queue_without_a_worker_is_a_warning() {
     let document = Document::parse(&text().replace("queue 2; route", "queue 3; route")).unwrap();
     assert_eq!(
-        told(&document),
+        shown(&document),
         [
             "/outbound-sa[queue=3][spi=300]/queue 3: there is no public interface with this queue (public-interface4 has \
           queue 1, 2), so this SA is not used; add the interface"
@@ -192,11 +192,11 @@ fn an_association_of_a_queue_without_a_worker_is_a_warning() {
     );
     // The interface is removed before what is for its queue, and added after it.
     let without = manual().remove("/public-interface4[ip=172.31.1.40]").unwrap();
-    let told = told(&without);
-    assert!(told[1].starts_with("/outbound-sa[queue=2][spi=300]/queue 2: there is no public"), "{told:?}");
+    let shown = shown(&without);
+    assert!(shown[1].starts_with("/outbound-sa[queue=2][spi=300]/queue 2: there is no public"), "{shown:?}");
 }
 
-fn told(document: &Document) -> Vec<String> {
+fn shown(document: &Document) -> Vec<String> {
     document.warnings().iter().map(ToString::to_string).collect()
 }
 
@@ -211,13 +211,13 @@ fn a_key_is_for_one_direction_only_or_salts_tell_them_apart() {
     assert!(!message.contains("AB"), "{message}");
     let salted = Document::parse(&text().replace(INBOUND, &both.replace("01020304", "01020305"))).unwrap();
     assert_eq!(
-        told(&salted),
+        shown(&salted),
         [
             "/outbound-sa[queue=2][spi=300]/key: the same key as that of /inbound-sa[queue=1][spi=301], with another \
           salt; give each direction a key of its own"
         ]
     );
-    assert_eq!(told(&manual()), [""; 0]);
+    assert_eq!(shown(&manual()), [""; 0]);
 }
 
 /// The configuration with which deployed gateways are tested: what it sends comes back.
@@ -235,7 +235,7 @@ fn a_gateway_that_talks_to_itself_may_have_one_association() {
                      key \"00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00\"; salt \"00 00 00 00\"; }";
     let document = Document::parse(looped).unwrap();
     assert_eq!(
-        told(&document),
+        shown(&document),
         [
             "/outbound-sa[queue=1][spi=1001]/key: the same key and salt as that of /inbound-sa[queue=1][spi=1001]: safe \
           only because route loopback leads back to this gateway"
@@ -285,8 +285,8 @@ fn associations_are_edited_one_by_one() {
         "1 outbound SA removed (300), 1 inbound SA added (302), 1 inbound SA changed (301)"
     );
     let rekeyed = document.set("/outbound-sa[spi=300][queue=2]/salt", "01020309").unwrap();
-    let told = Difference::between(document.config(), rekeyed.config()).to_string();
-    assert_eq!(told, "~ outbound-sa[queue=2][spi=300]: salt changed\n");
+    let shown = Difference::between(document.config(), rekeyed.config()).to_string();
+    assert_eq!(shown, "~ outbound-sa[queue=2][spi=300]: salt changed\n");
     let message = document.remove("/route4[id=tokyo]").unwrap_err().to_string();
     assert!(message.contains("/route tokyo: expected the id of a route"), "{message}");
 }
@@ -341,7 +341,7 @@ fn live_associations_are_shown_and_never_become_part_of_a_document() {
 #[test]
 fn nothing_but_get_shows_a_configured_key() {
     let document = manual();
-    let told = format!("{document:?} {}", Difference::between(paris().config(), document.config()));
-    assert!(!told.contains("AB AB") && !told.to_lowercase().contains("abab"), "{told}");
-    assert!(!told.contains("171"), "{told}");
+    let shown = format!("{document:?} {}", Difference::between(paris().config(), document.config()));
+    assert!(!shown.contains("AB AB") && !shown.to_lowercase().contains("abab"), "{shown}");
+    assert!(!shown.contains("171"), "{shown}");
 }

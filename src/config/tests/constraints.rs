@@ -335,22 +335,23 @@ fn a_gateway_entry_for_a_worker_that_does_not_exist_is_a_warning() {
             queue - 4
         )
     };
-    let told = |document: &Document| document.warnings().iter().map(ToString::to_string).collect::<Vec<_>>();
-    assert_eq!(told(&paris()), [""; 0]);
+    let message =
+        |document: &Document| document.warnings().iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(message(&paris()), [""; 0]);
     // The interface goes first, and comes last.
     let without = paris().remove("/public-interface4[ip=172.31.1.40]").unwrap();
-    assert_eq!(told(&without), [warning(6, "public-interface4 has queue 1")]);
+    assert_eq!(message(&without), [warning(6, "public-interface4 has queue 1")]);
     assert_eq!(without.warnings_since(&paris()), without.warnings());
     assert_eq!(without.set("/mtu", "1400").unwrap().warnings_since(&without), []);
     let entry = "{ ip 203.0.113.6; queue 2; }";
     let shorter = without.remove("/route4[id=tokyo]/gateway[ip=203.0.113.6]").unwrap();
-    assert_eq!(told(&shorter), [""; 0]);
+    assert_eq!(message(&shorter), [""; 0]);
     let longer = shorter.add("/route4[id=tokyo]/gateway", entry).unwrap();
-    assert_eq!(told(&longer), [warning(6, "public-interface4 has queue 1")]);
+    assert_eq!(message(&longer), [warning(6, "public-interface4 has queue 1")]);
     // Before there are workers, routes may be configured already.
     let routes = PARIS.get(PARIS.find("route4").unwrap()..).unwrap();
     let none = "there is no public-interface4 yet";
-    assert_eq!(told(&Document::parse(routes).unwrap()), [warning(5, none), warning(6, none)]);
+    assert_eq!(message(&Document::parse(routes).unwrap()), [warning(5, none), warning(6, none)]);
 }
 
 #[test]
@@ -455,15 +456,15 @@ fn ipv6_needs_packets_of_1280_bytes() {
     let route6 = format!(
         "route6 {{ id a; spi 300; net 2001:db8:2::/48; gateway {{ ip 2001:db8::1; }} preshared-key {key}; }}"
     );
-    let told = |text: String| Document::parse(&text).unwrap_err().to_string();
+    let message = |text: String| Document::parse(&text).unwrap_err().to_string();
     let expected = "/mtu 1279: route a carries IPv6 (2001:db8:2::/48), whose hosts need not send packets of less than \
                     1280 bytes (RFC 8200 section 5); expected 1280 or more";
-    assert!(told(format!("mtu 1279; {route6}")).contains(expected));
+    assert!(message(format!("mtu 1279; {route6}")).contains(expected));
     Document::parse(&format!("mtu 1280; {route6}")).unwrap();
     // IPv6 in an IPv4 tunnel as well, and whichever comes last.
     let inner =
         PARIS.replace("mtu 1440", "mtu 576").replace("spi 1234;", "spi 1234; additional-net 2001:db8::/32;");
-    assert!(told(inner).contains("/mtu 576: route tokyo carries IPv6 (2001:db8::/32)"));
+    assert!(message(inner).contains("/mtu 576: route tokyo carries IPv6 (2001:db8::/32)"));
     let small = Document::parse(&PARIS.replace("mtu 1440", "mtu 576")).unwrap();
     let message = small.add("/route4[id=tokyo]/additional-net", "2001:db8::/32").unwrap_err().to_string();
     assert!(message.starts_with("/mtu 576: route tokyo carries IPv6"), "{message}");
