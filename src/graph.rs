@@ -110,7 +110,7 @@ pub struct Reroute {
 }
 
 /// What a worker no longer needs: memory to be freed, by someone who has the time.
-pub struct Leftover {
+pub struct RetiredPlan {
     _router: PrivateRouter,
     _tunnels: Vec<Option<Tunnel>>,
     _associations: Option<SpiTable<Box<SadEntry>>>,
@@ -487,7 +487,7 @@ impl<M: Meter> Graph<M> {
             let sender = senders.trailing_zeros() as u8;
             senders &= senders - 1;
             let mut packets = Batch::new();
-            let lost = mailbox.take(sender, &self.pool, |frame| packets.push(frame));
+            let lost = mailbox.receive(sender, &self.pool, |frame| packets.push(frame));
             self.counters.dropped(lost, Reason::HandoffFull, Default::default());
             work += packets.len();
             let (mut peers, mut diverted) = (Notes::new(), Diverted::default());
@@ -604,7 +604,7 @@ impl<M: Meter> Graph<M> {
     }
 
     /// Goes over to another plan and gives back what is left of the old one. Associations live on.
-    pub fn replan(&mut self, mut plan: Plan) -> Leftover {
+    pub fn replan(&mut self, mut plan: Plan) -> RetiredPlan {
         let public_dispatch = plan.public_dispatch();
         for (number, new) in plan.tunnels.iter_mut().enumerate() {
             let Some(new) = new else { continue };
@@ -632,9 +632,9 @@ impl<M: Meter> Graph<M> {
         self.public_next_hop.change(plan.public.next_hop(Side::Public), &self.counters);
         let handoff = std::mem::replace(&mut self.handoff, plan.handoff);
         for (tunnel, number) in plan.tunnels.iter().zip(0..) {
-            self.handoff.tell(PeerNumber(number), tunnel.as_ref().is_some_and(Tunnel::has_association));
+            self.handoff.set_owner(PeerNumber(number), tunnel.as_ref().is_some_and(Tunnel::has_association));
         }
-        Leftover {
+        RetiredPlan {
             _router: std::mem::replace(&mut self.private_router, router),
             _tunnels: std::mem::replace(&mut self.seal.tunnels, plan.tunnels),
             _associations: old_table,
@@ -652,7 +652,7 @@ impl<M: Meter> Graph<M> {
                 new.take_over(old.as_mut());
             }
             std::mem::swap(new, old);
-            self.handoff.tell(*number, old.as_ref().is_some_and(Tunnel::has_association));
+            self.handoff.set_owner(*number, old.as_ref().is_some_and(Tunnel::has_association));
         }
         for (route, new) in &mut change.active_peers {
             if let Some(active) = self.private_router.active_peers.get_mut(route.0 as usize) {
@@ -682,7 +682,7 @@ impl<M: Meter> Graph<M> {
     pub fn activate(&mut self, peer: PeerNumber, sa: Option<Box<OutboundSa>>) -> Option<Box<OutboundSa>> {
         match self.seal.tunnels.get_mut(peer.0 as usize).and_then(Option::as_mut) {
             Some(tunnel) => {
-                self.handoff.tell(peer, sa.is_some());
+                self.handoff.set_owner(peer, sa.is_some());
                 tunnel.activate(sa)
             }
             None => sa,

@@ -683,7 +683,7 @@ fn beside_an_owner() -> Plan {
     let owners = Arc::new(Owners::new(1));
     let mailboxes: Arc<[_]> = (0..2).map(|place| Some(Arc::new(Mailbox::new(place, 0..2)))).collect();
     let worker = |place| Handoff { place: Some(place), mailboxes: mailboxes.clone(), owners: owners.clone() };
-    worker(1).tell(PeerNumber(0), true);
+    worker(1).set_owner(PeerNumber(0), true);
     Plan { handoff: worker(0), ..both_families() }
 }
 

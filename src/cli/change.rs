@@ -10,7 +10,7 @@ use super::args::{ExtendedCommand, Schema};
 use super::error::{ConfigError, explained};
 use super::input::{read_bounded, read_file};
 use super::output::write;
-use super::schema::Known;
+use super::schema::InstanceSchema;
 use crate::config::Document;
 use crate::leader::{Client, Extended, Extension, Request};
 
@@ -37,10 +37,10 @@ pub(super) fn run(command: ExtendedCommand) -> Result<ExitCode, ConfigError> {
 fn ask(
     id: &str,
     schema: Schema,
-    call: impl FnOnce(&Known) -> Result<Extension, String>,
+    call: impl FnOnce(&InstanceSchema) -> Result<Extension, String>,
 ) -> Result<ExitCode, ConfigError> {
     let mut client = Client::connect(id)?;
-    let known = Known::of(&mut client, schema.name)?.ok_or(ConfigError::NoSchema)?;
+    let known = InstanceSchema::of(&mut client, schema.name)?.ok_or(ConfigError::NoSchema)?;
     let call = match call(&known) {
         Ok(call) => call,
         Err(refusal) => return refuse(&refusal, &mut io::stdout()),

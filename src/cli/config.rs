@@ -14,7 +14,7 @@ use super::error::{ConfigError, explained};
 use super::input::{read_bounded, read_file};
 use super::listen;
 use super::output;
-use super::schema::Known;
+use super::schema::InstanceSchema;
 use crate::config::named;
 use crate::leader::{Client, ClientError, Edit, Query, Reply, Request};
 use crate::yang::format::Format;
@@ -24,7 +24,7 @@ pub(super) fn run(command: ConfigCommand) -> Result<ExitCode, ConfigError> {
     let (id, schema, action) = prepare(command)?;
     let asked = |request: Request| if dry_run { request.dry_run() } else { request };
     let mut client = Client::connect(&id)?;
-    let known = Known::of(&mut client, schema.name)?.ok_or(ConfigError::NoSchema)?;
+    let known = InstanceSchema::of(&mut client, schema.name)?.ok_or(ConfigError::NoSchema)?;
     let revision = schema.revision;
     match action {
         Action::Listen { socket } => {
@@ -134,7 +134,7 @@ fn get(
     mut client: Client,
     verb: fn(Query) -> Request,
     query: Query,
-    known: &Known,
+    known: &InstanceSchema,
 ) -> Result<Reply, ConfigError> {
     let reply = client.call(&verb(query.clone()));
     let json = query.format.as_deref() == Some(Format::Json.name());

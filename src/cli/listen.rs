@@ -25,7 +25,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::output::{complain, write};
-use super::schema::Known;
+use super::schema::InstanceSchema;
 use crate::config::named;
 use crate::leader::{Client, ClientError, Edit, MAX_REQUEST, Query, Request};
 use crate::yang::format::Format;
@@ -53,7 +53,7 @@ pub(super) enum ListenError {
 /// Serves standard input, or one client of a socket, until it ends.
 pub(super) fn run(
     client: Client,
-    known: Known,
+    known: InstanceSchema,
     revision: Option<String>,
     socket: Option<&Path>,
 ) -> Result<(), ListenError> {
@@ -86,7 +86,7 @@ impl Drop for Socket<'_> {
 
 struct Listener {
     client: Client,
-    known: Known,
+    known: InstanceSchema,
     revision: Option<String>,
 }
 

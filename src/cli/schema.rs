@@ -13,7 +13,7 @@ use crate::yang::{IETF_INET_TYPES, IETF_YANG_TYPES};
 
 use super::args::Input;
 
-pub(super) struct Known {
+pub(super) struct InstanceSchema {
     /// As it is addressed.
     pub name: String,
     schema: Option<Model>,
@@ -31,9 +31,12 @@ pub(super) struct Sent {
     pub translated: bool,
 }
 
-impl Known {
+impl InstanceSchema {
     /// The schema of that name, or the one the instance names by default; nothing if it names none.
-    pub(super) fn of(client: &mut Client, name: Option<String>) -> Result<Option<Known>, ClientError> {
+    pub(super) fn of(
+        client: &mut Client,
+        name: Option<String>,
+    ) -> Result<Option<InstanceSchema>, ClientError> {
         let described = |client: &mut Client| -> Result<Option<String>, ClientError> {
             let description = client.call(&Request::Describe)?;
             Ok(description.leaf("default-schema").or_else(|| description.leaf("native-schema")))
@@ -46,12 +49,12 @@ impl Known {
             },
         };
         if name == crate::config::SCHEMA {
-            return Ok(Some(Known { name, schema: Some(Model::BuiltIn) }));
+            return Ok(Some(InstanceSchema { name, schema: Some(Model::BuiltIn) }));
         }
         let reply = client.call(&Request::GetSchema { schema: name.clone(), revision: None })?;
         let imports = [IETF_YANG_TYPES, IETF_INET_TYPES];
         let compiled = reply.leaf("source").and_then(|source| Schema::compile(&source, &imports, &[]).ok());
-        Ok(Some(Known { name, schema: compiled.map(|schema| Model::Fetched(Box::new(schema))) }))
+        Ok(Some(InstanceSchema { name, schema: compiled.map(|schema| Model::Fetched(Box::new(schema))) }))
     }
 
     /// The path in the form in which instances expect it.
@@ -98,8 +101,8 @@ impl Known {
 mod tests {
     use super::*;
 
-    fn known() -> Known {
-        Known { name: crate::config::SCHEMA.to_owned(), schema: Some(Model::BuiltIn) }
+    fn known() -> InstanceSchema {
+        InstanceSchema { name: crate::config::SCHEMA.to_owned(), schema: Some(Model::BuiltIn) }
     }
 
     #[test]
@@ -112,7 +115,7 @@ mod tests {
 
     #[test]
     fn without_a_schema_values_are_sent_as_they_are() {
-        let known = Known { name: "toy".to_owned(), schema: None };
+        let known = InstanceSchema { name: "toy".to_owned(), schema: None };
         let sent = known.value("/a", "{\"toy:a\": 1}".to_owned(), None).unwrap();
         assert_eq!((sent.text.as_str(), sent.translated), ("{\"toy:a\": 1}", false));
         assert_eq!(known.path("a[z=1][b=2]/").unwrap(), "/a[b=2][z=1]");

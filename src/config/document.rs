@@ -10,7 +10,7 @@ use crate::yang::edit::{self, EditError, UNNAMED};
 use crate::yang::format::{self, Format};
 use crate::yang::path::{Path, PathError};
 use crate::yang::print::Shown;
-use crate::yang::text::{self, Place};
+use crate::yang::text::{self, Position};
 use crate::yang::validate::{self, Invalid};
 use std::collections::HashSet;
 use std::fmt;
@@ -46,7 +46,7 @@ pub enum Rejected {
     NoSuchState(String),
     /// One of the others, and where in the text the node stands that it is about.
     #[error("{}", .0.mark(UNNAMED, &.1.to_string()))]
-    At(Place, Box<Rejected>),
+    At(Position, Box<Rejected>),
 }
 
 impl Rejected {

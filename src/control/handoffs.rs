@@ -78,7 +78,7 @@ mod tests {
         let first = Handoffs::default().for_workers(vec![1, 2], 10);
         let [one, two] = [1, 2].map(|queue| first.of(queue));
         assert_eq!((one.place, two.place), (Some(0), Some(1)));
-        two.tell(PeerNumber(9), true);
+        two.set_owner(PeerNumber(9), true);
         assert_eq!(one.owner(PeerNumber(9)), Some(1));
         let same = first.for_workers(vec![1, 2], 10);
         assert!(Arc::ptr_eq(&same.mailboxes, &first.mailboxes) && Arc::ptr_eq(&same.owners, &first.owners));

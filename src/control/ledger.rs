@@ -544,7 +544,7 @@ mod tests {
         }
         write(&mut ledger);
         let lives = LastNumber::bounded(0, BLOCK);
-        let _will = lives.will();
+        let _writer = lives.writer();
         ledger.track(Direction::Outbound, &sa(300, 1), LastNumber::new(7));
         ledger.track(Direction::Outbound, &sa(300, 2), lives);
         ledger.close();
@@ -560,20 +560,20 @@ mod tests {
         ledger.start(&sa(300, 1), None);
         write(&mut ledger);
         let last = LastNumber::bounded(0, BLOCK);
-        let will = last.will();
+        let writer = last.writer();
         ledger.track(Direction::Outbound, &sa(300, 1), last);
         ledger.raise();
         assert_eq!(write(&mut ledger), []);
         let half = BLOCK / 2 / STRIDE * STRIDE + STRIDE;
-        assert!(will.may_draw(half));
+        assert!(writer.may_draw(half));
         ledger.raise();
         ledger.raise();
         let jobs = write(&mut ledger);
         assert_eq!(jobs.len(), 1);
         assert_eq!(jobs[0].records[0].number, 2 * BLOCK);
-        assert!(will.may_draw(BLOCK / STRIDE * STRIDE + STRIDE));
+        assert!(writer.may_draw(BLOCK / STRIDE * STRIDE + STRIDE));
         // The disk has stopped.
-        assert!(!will.may_draw(2 * BLOCK / STRIDE * STRIDE));
+        assert!(!writer.may_draw(2 * BLOCK / STRIDE * STRIDE));
     }
 
     #[test]
@@ -622,13 +622,13 @@ mod tests {
         let mut ledger = Ledger::in_memory();
         // The oldest of all, which ends last.
         let oldest = LastNumber::default();
-        let will = oldest.will();
+        let writer = oldest.writer();
         ledger.track(Direction::Outbound, &sa(300, 1), oldest);
         for number in 0..MAX_ENDED {
             ledger.track(Direction::Outbound, &many(number), LastNumber::new(1));
         }
-        will.leave(5);
-        drop(will);
+        writer.leave(5);
+        drop(writer);
         for number in 0..1000 {
             ledger.track(Direction::Outbound, &many(MAX_ENDED + number), LastNumber::new(1));
         }

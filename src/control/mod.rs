@@ -296,7 +296,7 @@ impl Supervisor {
         let queues = &mut self.running.queues;
         self.listeners.receive(now, |place, frame| {
             for queue in queues.values_mut() {
-                queue.hear(place, frame);
+                queue.receive_neighbour(place, frame);
             }
         });
         self.advance(now);
@@ -310,7 +310,7 @@ impl Supervisor {
             self.look_at = Some(now + LOOK_EVERY);
             let links = self.listeners.links_that_came();
             for queue in self.running.queues.values_mut() {
-                queue.look();
+                queue.check_device();
                 if queue.is_lost() {
                     // So have the listeners on these devices.
                     queue.places().for_each(|place| self.listeners.forget(place));
@@ -333,7 +333,7 @@ impl Supervisor {
                 false => {}
             }
         }
-        if self.watch.look() {
+        if self.watch.poll() {
             self.repair.at_once(now);
         }
         if self.repair.is_due(now) {

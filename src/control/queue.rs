@@ -144,7 +144,7 @@ impl Queue {
     }
 
     /// Gives the worker what a neighbour has said to everyone on a device, if it is there.
-    pub(super) fn hear(&mut self, place: &DeviceId, frame: &[u8]) {
+    pub(super) fn receive_neighbour(&mut self, place: &DeviceId, frame: &[u8]) {
         for side in listeners::sides(&self.placement, place) {
             if let Some(heard) = NeighbourFrame::new(side, frame) {
                 self.worker.offer(Command::ReceiveNeighbour(heard));
@@ -261,7 +261,7 @@ impl Queue {
     }
 
     /// Finds out whether the kernel has taken the worker's sockets off their device.
-    pub(super) fn look(&mut self) {
+    pub(super) fn check_device(&mut self) {
         self.is_lost |= self.worker.has_lost_a_queue();
     }
 

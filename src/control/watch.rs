@@ -55,13 +55,13 @@ impl Watch {
     }
 
     /// Whether something is different from what was noted. What has been found since is noted.
-    pub(super) fn look(&mut self) -> bool {
+    pub(super) fn poll(&mut self) -> bool {
         let (found, is_detached) = {
             let mut state = self.shared.lock();
             (state.found.take(), std::mem::take(&mut state.is_detached))
         };
         if let Some(found) = &found {
-            self.tell(found);
+            self.log_changes(found);
         }
         found.is_some() || is_detached
     }
@@ -69,7 +69,7 @@ impl Watch {
     /// Remembers what the interfaces are like, and writes what is different to the log. These and these programs are
     /// looked at from now on.
     pub(super) fn note(&mut self, devices: &Devices, programs: &BTreeMap<DeviceId, Arc<Program>>) {
-        self.tell(devices);
+        self.log_changes(devices);
         let mut state = self.shared.lock();
         state.known.clone_from(devices);
         state.programs = programs.iter().map(|(place, one)| (*place, Arc::downgrade(one))).collect();
@@ -83,7 +83,7 @@ impl Watch {
         &self.seen
     }
 
-    fn tell(&mut self, devices: &Devices) {
+    fn log_changes(&mut self, devices: &Devices) {
         for (name, now) in devices {
             match (self.seen.get(name), now) {
                 (Some(Some(before)), Some(now)) => compare(before, now),
@@ -92,7 +92,7 @@ impl Watch {
                 }
                 (Some(None), Some(now)) => {
                     tracing::info!("interface {name} is back");
-                    tell_if_down(now);
+                    warn_if_down(now);
                 }
                 _ => {}
             }
@@ -173,7 +173,7 @@ fn compare(before: &Device, now: &Device) {
         }
     }
     if before.up && !now.up {
-        tell_if_down(now);
+        warn_if_down(now);
     } else if !before.up && now.up {
         tracing::info!("interface {name} is up");
     }
@@ -185,7 +185,7 @@ fn compare(before: &Device, now: &Device) {
     }
 }
 
-fn tell_if_down(device: &Device) {
+fn warn_if_down(device: &Device) {
     if !device.up {
         let name = &device.name;
         tracing::warn!("interface {name} is down, no packet passes: ip link set dev {name} up");

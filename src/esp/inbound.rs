@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The receiving end of a security association.
 
-use super::last::Will;
+use super::last::LastNumberWriter;
 use super::{Cipher, LastNumber, Window};
 use crate::aead::{Aead, Job};
 use crate::count::Reason;
@@ -19,21 +19,21 @@ pub struct InboundSa {
     pub(crate) window: Window,
     /// Whether its first authentic packet has been reported. Seldom looked at.
     is_confirmed: Cell<bool>,
-    will: Option<Will>,
+    writer: Option<LastNumberWriter>,
 }
 
 impl InboundSa {
     /// An SA that has seen no packet yet.
     pub fn new(parameters: &SaParameters, aead: &dyn Aead) -> InboundSa {
         let (cipher, window) = (Cipher::new(parameters, aead), Window::default());
-        InboundSa { cipher, window, is_confirmed: Cell::new(false), will: None }
+        InboundSa { cipher, window, is_confirmed: Cell::new(false), writer: None }
     }
 
     /// Takes every number up to `sequence` for seen, and leaves the highest of its own there.
     pub fn after(mut self, sequence: u64, last: &LastNumber) -> InboundSa {
         self.window = Window::after(sequence);
         self.is_confirmed.set(sequence > 0);
-        self.will = Some(last.will());
+        self.writer = Some(last.writer());
         self
     }
 
@@ -101,8 +101,8 @@ impl InboundSa {
 
 impl Drop for InboundSa {
     fn drop(&mut self) {
-        if let Some(will) = &self.will {
-            will.leave(self.window.top());
+        if let Some(writer) = &self.writer {
+            writer.leave(self.window.top());
         }
     }
 }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct LastNumber(Arc<Shared>);
 
 /// The SA's side. It tells the number when it goes.
-pub(crate) struct Will(Arc<Shared>);
+pub(crate) struct LastNumberWriter(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -60,8 +60,8 @@ impl LastNumber {
         self.0.ended.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn will(&self) -> Will {
-        Will(self.0.clone())
+    pub(crate) fn writer(&self) -> LastNumberWriter {
+        LastNumberWriter(self.0.clone())
     }
 }
 
@@ -72,7 +72,7 @@ impl Default for LastNumber {
     }
 }
 
-impl Will {
+impl LastNumberWriter {
     /// Notes that the SA begins behind this number.
     pub(crate) fn begin(&self, number: u64) {
         self.0.number.store(number, Ordering::Relaxed);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The sending end of a security association.
 
-use super::last::{STRIDE, Will};
+use super::last::{LastNumberWriter, STRIDE};
 use super::{Cipher, LastNumber};
 use crate::aead::{Aead, Job};
 use crate::count::Reason;
@@ -18,7 +18,7 @@ pub struct OutboundSa {
     pub(super) cipher: Cipher,
     /// The number drawn last; 0 before the first.
     sequence: Cell<u64>,
-    will: Option<Will>,
+    writer: Option<LastNumberWriter>,
 }
 
 /// A sequence number, for one packet.
@@ -27,15 +27,15 @@ pub struct Number(u64);
 impl OutboundSa {
     /// An SA that has sent no packet yet.
     pub fn new(parameters: &SaParameters, aead: &dyn Aead) -> OutboundSa {
-        OutboundSa { cipher: Cipher::new(parameters, aead), sequence: Cell::new(0), will: None }
+        OutboundSa { cipher: Cipher::new(parameters, aead), sequence: Cell::new(0), writer: None }
     }
 
     /// Continues behind `sequence`, and leaves its own last number there.
     pub fn after(mut self, sequence: u64, last: &LastNumber) -> OutboundSa {
-        let will = last.will();
-        will.begin(sequence);
+        let writer = last.writer();
+        writer.begin(sequence);
         self.sequence.set(sequence);
-        self.will = Some(will);
+        self.writer = Some(writer);
         self
     }
 
@@ -103,7 +103,7 @@ impl OutboundSa {
     #[cold]
     fn may_go_on(&self, sequence: u64) -> bool {
         // It is 0 behind the last number of all.
-        sequence != 0 && self.will.as_ref().is_none_or(|will| will.may_draw(sequence))
+        sequence != 0 && self.writer.as_ref().is_none_or(|writer| writer.may_draw(sequence))
     }
 }
 
@@ -118,8 +118,8 @@ const _: () = assert!(size_of::<OutboundSa>() == 64);
 
 impl Drop for OutboundSa {
     fn drop(&mut self) {
-        if let Some(will) = &self.will {
-            will.leave(self.sequence.get());
+        if let Some(writer) = &self.writer {
+            writer.leave(self.sequence.get());
         }
     }
 }

@@ -15,12 +15,12 @@
 //! Limits: a frame never spans chunks; pool and frames belong to one thread.
 
 mod batch;
-mod passage;
+mod packet_ring;
 mod pool;
 mod port;
 
 pub use batch::{Annotated, Batch, Notes};
-pub use passage::Passage;
+pub use packet_ring::PacketRing;
 pub use pool::{Frame, Pool};
 pub use port::{Memory, Port};
 

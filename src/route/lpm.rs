@@ -82,11 +82,11 @@ impl<const BYTES: usize> Trie<BYTES> {
             self.root[top..top + (1 << (16 - length))].fill(slot);
             return;
         }
-        let mut node = self.below(Place::Root(top));
+        let mut node = self.below(Slot::Root(top));
         // The byte that the prefix ends in, if only at its end.
         let last = usize::from(length - 1) / 8;
         for byte in &network[2..last] {
-            node = self.below(Place::Node(node, usize::from(*byte)));
+            node = self.below(Slot::Node(node, usize::from(*byte)));
         }
         let first = usize::from(network[last]);
         let span = 1 << (8 * (last + 1) - usize::from(length));
@@ -94,10 +94,10 @@ impl<const BYTES: usize> Trie<BYTES> {
     }
 
     /// The node below a slot; made, and filled with the slot's answer, if there is none.
-    fn below(&mut self, place: Place) -> usize {
+    fn below(&mut self, place: Slot) -> usize {
         let slot = match place {
-            Place::Root(index) => self.root[index],
-            Place::Node(node, index) => self.nodes[node][index],
+            Slot::Root(index) => self.root[index],
+            Slot::Node(node, index) => self.nodes[node][index],
         };
         if slot & INNER != 0 {
             return (slot & !INNER) as usize;
@@ -106,14 +106,14 @@ impl<const BYTES: usize> Trie<BYTES> {
         self.nodes.push([slot; NODE]);
         let link = INNER | node as u32;
         match place {
-            Place::Root(index) => self.root[index] = link,
-            Place::Node(parent, index) => self.nodes[parent][index] = link,
+            Slot::Root(index) => self.root[index] = link,
+            Slot::Node(parent, index) => self.nodes[parent][index] = link,
         }
         node
     }
 }
 
-enum Place {
+enum Slot {
     Root(usize),
     Node(usize, usize),
 }

@@ -12,7 +12,7 @@
 //! Limits: workers are told apart by their place, which is the queue number less one; those beyond [`PLACES`] neither give
 //! nor take. A packet is handed over once: an owner that has lost its SA in the meantime drops it.
 
-use crate::frame::{Frame, Passage, Pool};
+use crate::frame::{Frame, PacketRing, Pool};
 use crate::route::PeerNumber;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,7 +38,7 @@ pub struct Mailbox {
     /// A bit for each place whose ring may hold packets.
     waiting: Line,
     /// By the sender's place.
-    rings: Box<[Option<Passage>]>,
+    rings: Box<[Option<PacketRing>]>,
 }
 
 #[derive(Default)]
@@ -61,9 +61,9 @@ impl Handoff {
     }
 
     /// Says whether this worker has an outbound SA to a peer.
-    pub fn tell(&self, peer: PeerNumber, has_sa: bool) {
+    pub fn set_owner(&self, peer: PeerNumber, has_sa: bool) {
         if let Some(place) = self.place {
-            self.owners.tell(peer, place, has_sa);
+            self.owners.set_owner(peer, place, has_sa);
         }
     }
 
@@ -111,7 +111,7 @@ impl Owners {
         }
     }
 
-    fn tell(&self, PeerNumber(peer): PeerNumber, place: u8, has_sa: bool) {
+    fn set_owner(&self, PeerNumber(peer): PeerNumber, place: u8, has_sa: bool) {
         let Some(workers) = self.0.get(peer as usize) else { return };
         if has_sa {
             workers.fetch_or(bit(place), Ordering::Relaxed);
@@ -131,7 +131,7 @@ impl Mailbox {
                 rings.resize_with(end, || None);
             }
             if let Some(ring) = rings.get_mut(usize::from(place)) {
-                *ring = Some(Passage::new());
+                *ring = Some(PacketRing::new());
             }
         }
         Mailbox { waiting: Line::default(), rings: rings.into() }
@@ -149,7 +149,7 @@ impl Mailbox {
     }
 
     /// Takes at most [`PER_ROUND`] packets of one sender. Gives the number of those that there was no chunk for.
-    pub fn take(&self, sender: u8, pool: &Pool, mut each: impl FnMut(Frame)) -> u64 {
+    pub fn receive(&self, sender: u8, pool: &Pool, mut each: impl FnMut(Frame)) -> u64 {
         let Some(Some(ring)) = self.rings.get(usize::from(sender)) else { return 0 };
         let mut lost = 0;
         for _ in 0..PER_ROUND {
@@ -190,7 +190,7 @@ mod tests {
     fn the_owner_of_a_peer_is_the_first_other_worker_that_has_an_sa() {
         let [one, two, last] = workers(&[0, 1, 63]).try_into().ok().unwrap();
         assert_eq!(one.owner(PeerNumber(2)), None);
-        last.tell(PeerNumber(2), true);
+        last.set_owner(PeerNumber(2), true);
         assert_eq!(
             (
                 one.owner(PeerNumber(2)),
@@ -200,7 +200,7 @@ mod tests {
             ),
             (Some(63), Some(63), None, None)
         );
-        two.tell(PeerNumber(2), true);
+        two.set_owner(PeerNumber(2), true);
         assert_eq!(
             (one.owner(PeerNumber(2)), two.owner(PeerNumber(2)), last.owner(PeerNumber(2))),
             (Some(1), Some(63), Some(1))
@@ -210,9 +210,9 @@ mod tests {
         one.owners.leave(1);
         assert_eq!((one.owner(PeerNumber(2)), one.owner(PeerNumber(99))), (Some(63), None));
         assert_eq!(larger.0[2].load(Ordering::Relaxed), 1 << 1 | 1 << 63);
-        last.tell(PeerNumber(2), false);
+        last.set_owner(PeerNumber(2), false);
         assert_eq!(one.owner(PeerNumber(2)), None);
-        last.tell(PeerNumber(99), true);
+        last.set_owner(PeerNumber(99), true);
     }
 
     #[test]
@@ -221,22 +221,22 @@ mod tests {
         let pool = Pool::new(2 * PER_ROUND as u32).unwrap();
         let mailbox = one.own().unwrap().clone();
         assert!(!mailbox.has_packets());
-        assert!((0..Passage::SLOTS).all(|_| two.give(0, b"two")));
+        assert!((0..PacketRing::SLOTS).all(|_| two.give(0, b"two")));
         assert!(!two.give(0, b"two"), "its ring is full");
         assert!(three.give(0, b"three"), "the other one is not");
         assert!(!two.give(1, b"to itself") && !two.give(7, b"to nobody"));
-        for round in 0..Passage::SLOTS / PER_ROUND {
+        for round in 0..PacketRing::SLOTS / PER_ROUND {
             assert!(mailbox.has_packets());
             let senders = mailbox.senders();
             assert_eq!(senders, if round == 0 { 0b110 } else { 0b010 });
             let mut taken = Vec::new();
             for sender in (0..PLACES).filter(|sender| senders >> sender & 1 != 0) {
-                mailbox.take(sender, &pool, |frame| taken.push(frame.data().to_vec()));
+                mailbox.receive(sender, &pool, |frame| taken.push(frame.data().to_vec()));
             }
             assert_eq!(taken.len(), if round == 0 { PER_ROUND + 1 } else { PER_ROUND });
         }
         // The ring was empty exactly at the end of a share.
-        assert_eq!(mailbox.take(1, &pool, |_| panic!("there is no more")), 0);
+        assert_eq!(mailbox.receive(1, &pool, |_| panic!("there is no more")), 0);
         assert_eq!(mailbox.senders(), 0b010);
         assert!(!mailbox.has_packets());
     }

@@ -2,7 +2,7 @@
 //! Commands to a worker, and the memory that it returns to be freed.
 
 use crate::esp::OutboundSa;
-use crate::graph::{Leftover, Plan, Reroute};
+use crate::graph::{Plan, Reroute, RetiredPlan};
 use crate::route::PeerNumber;
 use crate::stage::{Datagram, NeighbourFrame, SadEntry};
 use crate::wait::EventFd;
@@ -49,7 +49,7 @@ pub type Wakeups = Vec<Option<Arc<EventFd>>>;
 /// Memory that a worker no longer needs; the control thread frees it.
 pub enum Retired {
     /// The plan before.
-    Plan(Leftover),
+    Plan(RetiredPlan),
     /// The routes before.
     Routes(Box<Reroute>),
     /// An inbound SA.

@@ -32,7 +32,7 @@ pub struct Inbox {
 }
 
 /// How much each route has put into the rings since the last round. The worker's own.
-pub struct Shares {
+pub struct RouteShares {
     round: u32,
     taken: [[u8; BUCKETS]; KINDS],
 }
@@ -43,18 +43,18 @@ impl Default for Inbox {
     }
 }
 
-impl Default for Shares {
-    fn default() -> Shares {
-        Shares { round: 0, taken: [[0; BUCKETS]; KINDS] }
+impl Default for RouteShares {
+    fn default() -> RouteShares {
+        RouteShares { round: 0, taken: [[0; BUCKETS]; KINDS] }
     }
 }
 
 impl Inbox {
     /// Hands over a message, if its route has some of its share left and its ring has room. For the worker.
-    pub fn put(&self, shares: &mut Shares, datagram: Datagram) -> bool {
+    pub fn put(&self, shares: &mut RouteShares, datagram: Datagram) -> bool {
         let round = self.rounds.load(Ordering::Relaxed);
         if round != shares.round {
-            *shares = Shares { round, ..Shares::default() };
+            *shares = RouteShares { round, ..RouteShares::default() };
         }
         let kind = ORDER.iter().position(|kind| datagram.kind() == Some(*kind)).unwrap_or(KINDS - 1);
         let bucket = datagram.route_spi().unwrap_or(0).wrapping_mul(GOLDEN) >> (u32::BITS - BUCKET_BITS);
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_flood_in_the_name_of_one_route_costs_no_other_route_a_message() {
-        let (inbox, mut shares) = (Inbox::default(), Shares::default());
+        let (inbox, mut shares) = (Inbox::default(), RouteShares::default());
         for kind in [11, 12, 13, 14, 99] {
             assert_eq!(
                 (0..10_000).filter(|_| inbox.put(&mut shares, message(7000, kind))).count() > 0,
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn what_is_dear_comes_first_and_a_round_ends() {
-        let (inbox, mut shares) = (Inbox::default(), Shares::default());
+        let (inbox, mut shares) = (Inbox::default(), RouteShares::default());
         // Of many routes, so that no share is used up.
         for spi in 0..200 {
             for kind in [11, 12, 13, 14] {
@@ -178,7 +178,7 @@ mod tests {
         peers.insert(SPI, peer.v4.unwrap().into()).unwrap();
         let (filter, mut drops) = (ExchangeFilter { peers }, Drops::default());
         let count = &counters.key_manager;
-        let (inbox, mut shares) = (Inbox::default(), Shares::default());
+        let (inbox, mut shares) = (Inbox::default(), RouteShares::default());
         let mut arrive = |from: Addresses, payload: &[u8]| {
             let datagram = Datagram::new(own.into(), payload);
             let mut batch: Batch = datagram_frame(&pool, from, 303, &datagram).into_iter().collect();
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_slow_round_ends_early() {
-        let (inbox, mut shares) = (Inbox::default(), Shares::default());
+        let (inbox, mut shares) = (Inbox::default(), RouteShares::default());
         for spi in 0..20 {
             assert!(inbox.put(&mut shares, message(spi, 13)));
         }

@@ -2,7 +2,7 @@
 //! The thread of a worker: its queues, its graph, and the loop around them.
 
 use super::command::{Command, Retired, Wakeups};
-use super::inbox::Shares;
+use super::inbox::RouteShares;
 use super::link::Link;
 use super::{StartError, WorkerPlacement};
 use crate::aead;
@@ -22,7 +22,7 @@ pub(super) struct Running {
     graph: Graph,
     private: Box<dyn Queue>,
     public: Box<dyn Queue>,
-    shares: Shares,
+    shares: RouteShares,
     /// Of the other workers.
     wakeups: Wakeups,
     busywait: bool,
@@ -59,7 +59,7 @@ impl Running {
         let handles = [handle(&*private)?, handle(&*public)?];
         let graph = Graph::new(memory.pool().clone(), link.counters.clone(), aead::preferred(), plan);
         let busywait = placement.busywait;
-        let (shares, wakeups) = (Shares::default(), Vec::new());
+        let (shares, wakeups) = (RouteShares::default(), Vec::new());
         Ok((Running { link, graph, private, public, shares, wakeups, busywait }, handles))
     }
 

@@ -13,13 +13,13 @@ use std::fmt;
 /// What is wrong with a text, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TextError {
-    pub place: Place,
+    pub place: Position,
     pub problem: Problem,
 }
 
 /// A place in a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct Position {
     /// Counted from 1.
     pub line: usize,
     /// In characters, counted from 1.
@@ -133,14 +133,14 @@ fn value(path: &Path, binder: Binder) -> Result<Data, TextError> {
 
 /// Where a whole document says something about the node at a path, or about the nearest node above it. Nothing if
 /// the document is not in the textual form.
-pub fn find(schema: &Members, source: &str, path: &str) -> Option<Place> {
+pub fn find(schema: &Members, source: &str, path: &str) -> Option<Position> {
     let path = Path::resolve(schema, path).ok()?;
-    Some(Place::new(source, bind::place(schema, source, &path.steps)?))
+    Some(Position::new(source, bind::place(schema, source, &path.steps)?))
 }
 
 impl TextError {
     pub(super) fn new(source: &str, at: usize, problem: Problem) -> Self {
-        TextError { place: Place::new(source, at), problem }
+        TextError { place: Position::new(source, at), problem }
     }
 
     /// `FILE:LINE:COLUMN: problem`, then the line with a caret under the place. The path to which the text belongs
@@ -151,7 +151,7 @@ impl TextError {
     }
 }
 
-impl Place {
+impl Position {
     fn new(source: &str, at: usize) -> Self {
         let before = source.get(..at).unwrap_or(source);
         let line = before.matches('\n').count() + 1;
@@ -166,7 +166,7 @@ impl Place {
         let before = skip.min(MARGIN);
         let around: String = text.chars().skip(skip - before).take(before + EXCERPT + MARGIN).collect();
         let excerpt = conceal(&around).chars().skip(before).take(EXCERPT).collect::<String>().into();
-        Place { line, column: column + 1, excerpt, indent: column - skip }
+        Position { line, column: column + 1, excerpt, indent: column - skip }
     }
 
     /// `FILE:LINE:COLUMN: message`, then the line with a caret under the place.
@@ -183,10 +183,10 @@ impl Place {
     }
 }
 
-/// Place and problem, then the line with a caret under the place.
+/// Position and problem, then the line with a caret under the place.
 impl fmt::Display for TextError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Place { line, column, .. } = self.place;
+        let Position { line, column, .. } = self.place;
         write!(f, "line {line}, column {column}: {}\n{}", self.problem, self.place.caret())
     }
 }

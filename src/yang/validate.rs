@@ -46,7 +46,7 @@ pub enum Problem {
 
 /// Checks a tree against the schema of its root. `valid` is one that was checked before, if there is any.
 pub fn validate(schema: &Members, root: &Container, valid: Option<&Container>) -> Result<(), Invalid> {
-    Place { parent: None, step: None }.members(schema, root, valid)
+    Node { parent: None, step: None }.members(schema, root, valid)
 }
 
 /// A leaf that ought to be in a container and is not. One inside of a case is needed if the case is taken
@@ -65,12 +65,12 @@ pub(super) fn missing<'s>(schema: &'s Members, container: &Container) -> Option<
 }
 
 /// A node on the way from the root; the path is put together only when something is wrong.
-struct Place<'a> {
-    parent: Option<&'a Place<'a>>,
+struct Node<'a> {
+    parent: Option<&'a Node<'a>>,
     step: Option<(&'a str, Option<(&'a schema::List, &'a Container)>)>,
 }
 
-impl Place<'_> {
+impl Node<'_> {
     fn members(
         &self,
         schema: &Members,
@@ -82,7 +82,7 @@ impl Place<'_> {
         }
         self.choices(schema, container)?;
         for node in schema.iter() {
-            let place = Place { parent: Some(self), step: Some((&node.name, None)) };
+            let place = Node { parent: Some(self), step: Some((&node.name, None)) };
             let valid = valid.and_then(|valid| valid.members.get(&node.name));
             match (&node.kind, container.members.get(&node.name)) {
                 (Kind::Container(schema), Some(Data::Container(inner))) => match valid {
@@ -128,9 +128,9 @@ impl Place<'_> {
     fn list(&self, name: &str, schema: &schema::List, list: &List, valid: &List) -> Result<(), Invalid> {
         if list.entries.len() < schema.min_elements {
             let problem = Problem::TooFew { expected: schema.min_elements, found: list.entries.len() };
-            return Err(Place { parent: Some(self), step: Some((name, None)) }.invalid(problem));
+            return Err(Node { parent: Some(self), step: Some((name, None)) }.invalid(problem));
         }
-        let entry_place = |entry| Place { parent: Some(self), step: Some((name, Some((schema, entry)))) };
+        let entry_place = |entry| Node { parent: Some(self), step: Some((name, Some((schema, entry)))) };
         let has_canonical =
             |name: &Arc<str>| schema.members.leaf(name).is_some_and(|leaf| leaf.kind.has_canonical());
         let keys = Some(&schema.keys).filter(|keys| keys.iter().any(has_canonical));
@@ -157,7 +157,7 @@ impl Place<'_> {
     }
 }
 
-impl fmt::Display for Place<'_> {
+impl fmt::Display for Node<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some((name, entry)) = &self.step else {
             return if f.alternate() { Ok(()) } else { write!(f, "/") };

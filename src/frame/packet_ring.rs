@@ -15,8 +15,8 @@
 use super::{Frame, Pool};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// A ring of [`Passage::SLOTS`] packets.
-pub struct Passage {
+/// A ring of [`PacketRing::SLOTS`] packets.
+pub struct PacketRing {
     words: Box<[AtomicU64]>,
     /// Packets taken so far, modulo 2^32.
     head: Line,
@@ -29,21 +29,25 @@ pub struct Passage {
 #[repr(align(128))]
 struct Line(AtomicU32);
 
-impl Passage {
+impl PacketRing {
     /// Packets that may wait.
     pub const SLOTS: usize = 256;
     /// The longest packet: with the usual headroom in front of it, it fills a chunk.
     pub const LONGEST: usize = (SLOT_WORDS - 1) * WORD;
     /// An empty ring.
-    pub fn new() -> Passage {
-        Passage { words: zeros(Passage::SLOTS * SLOT_WORDS), head: Line::default(), tail: Line::default() }
+    pub fn new() -> PacketRing {
+        PacketRing {
+            words: zeros(PacketRing::SLOTS * SLOT_WORDS),
+            head: Line::default(),
+            tail: Line::default(),
+        }
     }
 
     /// Copies a packet into the ring; false if it is full, or the packet too long. For the sender.
     pub fn put(&self, packet: &[u8]) -> bool {
         let tail = self.tail.0.load(Ordering::Relaxed);
         let waiting = tail.wrapping_sub(self.head.0.load(Ordering::Acquire));
-        if waiting as usize >= Passage::SLOTS || packet.len() > Passage::LONGEST {
+        if waiting as usize >= PacketRing::SLOTS || packet.len() > PacketRing::LONGEST {
             return false;
         }
         let Some([len, words @ ..]) = self.slot(tail) else { return false };
@@ -75,7 +79,7 @@ impl Passage {
 
     fn copy_out(&self, head: u32, pool: &Pool) -> Option<Frame> {
         let [len, words @ ..] = self.slot(head)? else { return None };
-        let len = (len.load(Ordering::Relaxed) as usize).min(Passage::LONGEST);
+        let len = (len.load(Ordering::Relaxed) as usize).min(PacketRing::LONGEST);
         let mut frame = pool.take()?;
         let (whole, rest) = frame.append(len)?.as_chunks_mut::<WORD>();
         let last = words.get(whole.len());
@@ -91,14 +95,14 @@ impl Passage {
     }
 
     fn slot(&self, number: u32) -> Option<&[AtomicU64]> {
-        let start = number as usize % Passage::SLOTS * SLOT_WORDS;
+        let start = number as usize % PacketRing::SLOTS * SLOT_WORDS;
         self.words.get(start..start + SLOT_WORDS)
     }
 }
 
-impl Default for Passage {
-    fn default() -> Passage {
-        Passage::new()
+impl Default for PacketRing {
+    fn default() -> PacketRing {
+        PacketRing::new()
     }
 }
 
@@ -122,50 +126,51 @@ mod tests {
 
     #[test]
     fn packets_of_every_length_arrive_as_they_were() {
-        let (passage, pool) = (Passage::new(), Pool::new(1).unwrap());
-        let bytes: Vec<u8> = (0..=Passage::LONGEST).map(|i| (i * 7 + i / 256) as u8).collect();
-        let lengths = (0..40).chain((1400..1420).step_by(3)).chain([Passage::LONGEST - 1, Passage::LONGEST]);
+        let (ring, pool) = (PacketRing::new(), Pool::new(1).unwrap());
+        let bytes: Vec<u8> = (0..=PacketRing::LONGEST).map(|i| (i * 7 + i / 256) as u8).collect();
+        let lengths =
+            (0..40).chain((1400..1420).step_by(3)).chain([PacketRing::LONGEST - 1, PacketRing::LONGEST]);
         for len in lengths {
-            assert!(passage.put(&bytes[..len]));
-            assert_eq!(passage.take(&pool).flatten().unwrap().data(), &bytes[..len]);
+            assert!(ring.put(&bytes[..len]));
+            assert_eq!(ring.take(&pool).flatten().unwrap().data(), &bytes[..len]);
         }
-        assert!(!passage.put(&bytes), "too long");
-        assert!(passage.take(&pool).is_none());
+        assert!(!ring.put(&bytes), "too long");
+        assert!(ring.take(&pool).is_none());
     }
 
     #[test]
     fn a_full_ring_refuses_and_loses_nothing() {
-        let (passage, pool) = (Passage::new(), Pool::new(1).unwrap());
+        let (ring, pool) = (PacketRing::new(), Pool::new(1).unwrap());
         // The counters of packets wrap.
-        for line in [&passage.head, &passage.tail] {
+        for line in [&ring.head, &ring.tail] {
             line.0.store(u32::MAX - 100, Ordering::Relaxed);
         }
         for round in 0..3u16 {
             let number = |i: usize| (i as u16 + round).to_be_bytes();
-            assert!((0..Passage::SLOTS).all(|i| passage.put(&number(i))));
-            assert!(!passage.put(&[0]));
-            for i in 0..Passage::SLOTS {
-                assert_eq!(passage.take(&pool).flatten().unwrap().data(), number(i));
+            assert!((0..PacketRing::SLOTS).all(|i| ring.put(&number(i))));
+            assert!(!ring.put(&[0]));
+            for i in 0..PacketRing::SLOTS {
+                assert_eq!(ring.take(&pool).flatten().unwrap().data(), number(i));
             }
-            assert!(passage.take(&pool).is_none());
+            assert!(ring.take(&pool).is_none());
         }
     }
 
     #[test]
     fn a_packet_for_which_the_receiver_has_no_chunk_makes_room_for_the_next() {
-        let (passage, pool) = (Passage::new(), Pool::new(1).unwrap());
-        assert!(passage.put(b"lost") && passage.put(b"kept"));
+        let (ring, pool) = (PacketRing::new(), Pool::new(1).unwrap());
+        assert!(ring.put(b"lost") && ring.put(b"kept"));
         let taken = pool.take();
-        assert!(matches!(passage.take(&pool), Some(None)));
+        assert!(matches!(ring.take(&pool), Some(None)));
         drop(taken);
-        assert_eq!(passage.take(&pool).flatten().unwrap().data(), b"kept");
+        assert_eq!(ring.take(&pool).flatten().unwrap().data(), b"kept");
     }
 
     #[test]
     fn two_threads_pass_packets_in_order() {
         const COUNT: u32 = if cfg!(miri) { 300 } else { 20_000 };
-        let passage = Arc::new(Passage::new());
-        let sender = passage.clone();
+        let ring = Arc::new(PacketRing::new());
+        let sender = ring.clone();
         let thread = std::thread::spawn(move || {
             for number in 0..COUNT {
                 let packet = number.to_be_bytes().repeat(1 + number as usize % 5);
@@ -177,7 +182,7 @@ mod tests {
         let pool = Pool::new(1).unwrap();
         for number in 0..COUNT {
             let frame = loop {
-                match passage.take(&pool) {
+                match ring.take(&pool) {
                     Some(frame) => break frame.unwrap(),
                     None => std::thread::yield_now(),
                 }
