@@ -219,13 +219,7 @@ impl<M: Meter> Graph<M> {
         let (mut peers, mut diverted) = (Notes::new(), Diverted::default());
         let routed = self.route(now_ns, &mut packets, &mut peers, &mut diverted);
         self.meter.lap("outbound dispatch to route");
-        self.seal(now_ns, routed, Origin::Here, public);
-        if !diverted.is_empty() {
-            self.seal_fragments(now_ns, &mut diverted, Origin::Here, public);
-            let mut answers = self.answer(now_ns, IcmpNode::Private, &mut diverted);
-            self.private_next_hop.send(now_ns, &mut answers, private, &self.counters);
-            self.learn_private(now_ns, &mut diverted.neighbours, private);
-        }
+        self.forward(now_ns, routed, &mut diverted, Origin::Here, private, public);
         work
     }
 
@@ -299,6 +293,26 @@ impl<M: Meter> Graph<M> {
                 drops.divert(now_ns, exception, frame, owner(exception, tunnels), diverted, counters);
             },
         )
+    }
+
+    /// Seals packets from inside, and handles those that left the fast path.
+    #[inline(always)]
+    fn forward(
+        &mut self,
+        now_ns: u64,
+        routed: Annotated<'_, PeerNumber>,
+        diverted: &mut Diverted,
+        origin: Origin,
+        private: &mut impl Port,
+        public: &mut impl Port,
+    ) {
+        self.seal(now_ns, routed, origin, public);
+        if !diverted.is_empty() {
+            self.seal_fragments(now_ns, diverted, origin, public);
+            let mut answers = self.answer(now_ns, IcmpNode::Private, diverted);
+            self.private_next_hop.send(now_ns, &mut answers, private, &self.counters);
+            self.learn_private(now_ns, &mut diverted.neighbours, private);
+        }
     }
 
     /// From a frame of the public side to an ESP packet with the place of its SA.
@@ -492,10 +506,7 @@ impl<M: Meter> Graph<M> {
             work += packets.len();
             let (mut peers, mut diverted) = (Notes::new(), Diverted::default());
             let routed = self.route_again(now_ns, &mut packets, &mut peers, &mut diverted);
-            self.seal(now_ns, routed, Origin::OtherWorker, public);
-            self.seal_fragments(now_ns, &mut diverted, Origin::OtherWorker, public);
-            let mut answers = self.answer(now_ns, IcmpNode::Private, &mut diverted);
-            self.private_next_hop.send(now_ns, &mut answers, private, &self.counters);
+            self.forward(now_ns, routed, &mut diverted, Origin::OtherWorker, private, public);
         }
         work
     }

@@ -337,7 +337,7 @@ fn install(
     let count = Arc::<SaCounters>::default();
     let sa = InboundSa::new(sa, aead::preferred()).after(after, last);
     let stats = numbers.stats(route, queue).cloned().unwrap_or_default();
-    let (route, peer) = (numbers.route(route)?, numbers.peer(route)?);
+    let (route, peer) = numbers.of(route)?;
     let entry = SadEntry { sa, route, peer, counters: count.clone(), stats };
     worker.command(Command::Install(Box::new(entry)));
     Some(count)

@@ -28,8 +28,8 @@ pub(super) struct Numbers {
     of: HashMap<String, Numbered>,
     /// Workers, by queue.
     queues: Vec<u16>,
-    routes: Pool,
-    peers: Pool,
+    routes: NumberPool,
+    peers: NumberPool,
 }
 
 #[derive(Clone)]
@@ -42,7 +42,7 @@ struct Numbered {
 
 /// Numbers of one kind.
 #[derive(Clone, Default)]
-struct Pool {
+struct NumberPool {
     free: Vec<u32>,
     /// One more than the highest number ever given.
     end: u32,
@@ -114,6 +114,11 @@ impl Numbers {
         }
     }
 
+    /// The numbers of a route and of its active peer.
+    pub(super) fn of(&self, id: &str) -> Option<(RouteNumber, PeerNumber)> {
+        self.of.get(id).map(|numbered| (numbered.route, numbered.peer))
+    }
+
     /// The number of a route.
     pub(super) fn route(&self, id: &str) -> Option<RouteNumber> {
         self.of.get(id).map(|numbered| numbered.route)
@@ -180,7 +185,7 @@ impl Tables {
     }
 }
 
-impl Pool {
+impl NumberPool {
     fn take(&mut self) -> u32 {
         self.free.pop().unwrap_or_else(|| {
             self.end += 1;
@@ -217,8 +222,7 @@ impl PlanInput<'_> {
         let mut tunnels: Vec<Option<Tunnel>> =
             std::iter::repeat_with(|| None).take(self.numbers.room_for_peers()).collect();
         for route in &self.config.routes {
-            let numbers = self.numbers.route(&route.id).zip(self.numbers.peer(&route.id));
-            if let Some((RouteNumber(number), peer)) = numbers {
+            if let Some((RouteNumber(number), peer)) = self.numbers.of(&route.id) {
                 active_peers[number as usize] = peer;
                 tunnels[peer.0 as usize] =
                     tunnel(self.config, route, self.placement.queue, self.mtus, self.numbers);

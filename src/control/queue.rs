@@ -5,7 +5,7 @@ use super::ApplyError;
 use super::associations::{Associations, ProvideResult};
 use super::devices::DeviceId;
 use super::job::{Job, Progress};
-use super::layout::{self};
+use super::layout;
 use super::ledger::Ledger;
 use super::listeners;
 use super::log::{Log, SilentNextHop};
@@ -13,7 +13,7 @@ use super::plan::{self, Numbers, Tables};
 use crate::clock::Instant;
 use crate::config::{Config, PublicInterface};
 use crate::count::{Counters, KeyManager as KeyCounters, Totals};
-use crate::device::{Mode, Program};
+use crate::device::{Handle, Mode, Program};
 use crate::exchange::{self, KeyManager, Output, Settings};
 use crate::graph::{Interface, Plan, Reroute};
 use crate::stage::{Datagram, Event, NeighbourFrame, ResolvedMac};
@@ -93,7 +93,7 @@ impl Queue {
         };
         let mut keys = KeyManager::new(settings, Box::new(random));
         keys.configure(now, settings, Vec::new());
-        let place = |bound: &Option<crate::device::Handle>| match bound.as_ref().map(|bound| bound.mode) {
+        let place = |bound: &Option<Handle>| match bound.as_ref().map(|bound| bound.mode) {
             Some(Mode::ZeroCopy) => "zero copy",
             Some(Mode::Copy) => "copy mode",
             None => "no device",

@@ -28,7 +28,7 @@ pub(super) struct Prepared {
     queues: Vec<(u16, OfQueue)>,
 }
 
-/// What one queue is told.
+/// Part of the change for one queue.
 struct OfQueue {
     /// For the worker, if the routes are different.
     reroute: Option<Reroute>,
@@ -52,8 +52,8 @@ impl Supervisor {
         }
         let mut numbers = running.numbers.clone();
         let present = || routes.added.iter().copied().chain(routes.changed.iter().map(|(_, new)| *new));
-        let both = |numbers: &Numbers, route: &Route| numbers.route(&route.id).zip(numbers.peer(&route.id));
-        let gone: Vec<_> = routes.removed.iter().filter_map(|route| both(&numbers, route)).collect();
+        let negotiated = || present().filter(|_| !config.data_plane);
+        let gone: Vec<_> = routes.removed.iter().filter_map(|route| numbers.of(&route.id)).collect();
         numbers.change(&routes.added, &routes.removed);
         let same_prefixes = routes.added.is_empty()
             && routes.removed.is_empty()
@@ -63,9 +63,8 @@ impl Supervisor {
             let gone_spis = gone_spis(config, routes, queue);
             let tunnel = |route| plan::tunnel(config, route, queue, running.mtus, &numbers);
             let tunnels = present().filter_map(|route| Some((numbers.peer(&route.id)?, tunnel(route))));
-            let added = routes.added.iter().filter_map(|route| both(&numbers, route));
-            let peers = present()
-                .filter(|_| !config.data_plane)
+            let added = routes.added.iter().filter_map(|route| numbers.of(&route.id));
+            let peers = negotiated()
                 .filter_map(|route| Some((route.spi, plan::exchange_peer(config, route, queue)?)));
             let reroute = (!routes.is_empty()).then(|| Reroute {
                 table: table.clone(),
@@ -74,7 +73,8 @@ impl Supervisor {
                 gone: gone_spis.clone(),
                 peers: peers.collect(),
             });
-            let routes = present().filter_map(|route| plan::exchange_route(config, route, queue)).collect();
+            let routes =
+                negotiated().filter_map(|route| plan::exchange_route(config, route, queue)).collect();
             OfQueue { reroute, gone_spis, routes }
         };
         let queues = running.queues.keys().map(|queue| (*queue, of_queue(*queue))).collect();

@@ -16,7 +16,7 @@
 mod reason;
 mod table;
 
-pub use reason::{Owner, Reason, Side};
+pub use reason::{OwnerCounters, Reason, Side};
 pub use table::*;
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -94,7 +94,7 @@ pub enum Reason {
 
 /// The counters that a dropped packet concerns besides those of the gateway, as far as they are known.
 #[derive(Clone, Copy, Default)]
-pub struct Owner<'a> {
+pub struct OwnerCounters<'a> {
     /// Its route.
     pub route: Option<&'a RouteCounters>,
     /// Its inbound SA.
@@ -116,7 +116,7 @@ struct Leaves<'a> {
 impl Counters {
     /// Counts packets that were dropped for a reason.
     #[cold]
-    pub fn dropped(&self, packets: u64, reason: Reason, owner: Owner<'_>) {
+    pub fn dropped(&self, packets: u64, reason: Reason, owner: OwnerCounters<'_>) {
         let Leaves { leaf, sum, route, sa, is_sa_error } = self.leaves(reason);
         let of_route = route.zip(owner.route).map(|(leaf, route)| leaf(route));
         let of_sa = sa.zip(owner.sa).map(|(leaf, sa)| leaf(sa));

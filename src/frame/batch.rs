@@ -134,11 +134,11 @@ impl<'a, Note> Annotated<'a, Note> {
         mut judge: impl FnMut(&'b mut Frame, &'b Note) -> Other,
     ) {
         others.clear();
-        for (frame, note) in self.frames.iter_mut().zip(self.notes.iter()) {
+        self.for_each(|_, frame, note| {
             let other = judge(frame, note);
             // SAFETY: both have the capacity of a batch, of which the frames take one place each.
             unsafe { others.push_unchecked(other) };
-        }
+        });
     }
 
     /// Shows each frame with its note and its place in the batch. What `visit` gets it may keep while it looks at others.

@@ -9,7 +9,7 @@
 use super::icmp::Problem;
 use super::open::SadEntry;
 use super::{Event, Events, Tunnel};
-use crate::count::{self, Counters, Reason};
+use crate::count::{Counters, OwnerCounters, Reason};
 use crate::frame::{BATCH, Batch, Frame};
 use crate::limit::TokenBucket;
 use crate::route::PeerNumber;
@@ -49,7 +49,7 @@ pub enum Exception {
 pub struct Diverted {
     /// To the gateway itself.
     pub local: Batch,
-    /// What neighbours say: whole frames.
+    /// Messages of neighbours: whole frames.
     pub neighbours: Batch,
     /// To the key exchange.
     pub key_exchange: Batch,
@@ -70,7 +70,7 @@ pub struct Drops {
     audited_messages: TokenBucket,
 }
 
-/// What a dropped packet belongs to, as far as that is known.
+/// Owner of a dropped packet, as far as it is known.
 pub enum Owner<'a> {
     /// Nothing that is known.
     Nothing,
@@ -192,14 +192,14 @@ impl<'a> Owner<'a> {
         }
     }
 
-    fn counters(&self) -> count::Owner<'a> {
+    fn counters(&self) -> OwnerCounters<'a> {
         match *self {
-            Owner::Nothing | Owner::Message { .. } => count::Owner::default(),
+            Owner::Nothing | Owner::Message { .. } => OwnerCounters::default(),
             Owner::Tunnel(tunnel) => {
-                count::Owner { route: tunnel.map(|tunnel| &tunnel.stats.counters), sa: None }
+                OwnerCounters { route: tunnel.map(|tunnel| &tunnel.stats.counters), sa: None }
             }
             Owner::Sa { entry, .. } => {
-                count::Owner { route: Some(&entry.stats.counters), sa: Some(&entry.counters) }
+                OwnerCounters { route: Some(&entry.stats.counters), sa: Some(&entry.counters) }
             }
         }
     }

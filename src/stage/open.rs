@@ -20,9 +20,9 @@ use std::sync::Arc;
 /// needs one cache line of it, and a second one for the replay window.
 #[repr(C, align(64))]
 pub struct SadEntry {
-    /// What this worker counts of the route.
+    /// This worker's counters of the route.
     pub stats: Arc<count::Route>,
-    /// What is counted of the SA.
+    /// Counters of the SA.
     pub counters: Arc<SaCounters>,
     /// Its route, whose prefixes inner sources have to be in.
     pub route: RouteNumber,
@@ -52,7 +52,7 @@ pub struct Located {
     pub offset: u16,
 }
 
-/// What is known of a packet after the cryptography.
+/// Result of the cryptography for one packet.
 #[derive(Clone, Copy)]
 pub struct Verdict {
     /// Its SA.
@@ -89,7 +89,7 @@ impl SadEntry {
 }
 
 impl Open {
-    /// Decrypts packets where they lie. What comes of it are verdicts.
+    /// Decrypts packets in place, and gives a verdict for each.
     #[inline(never)]
     pub fn decrypt<'a>(
         &self,

@@ -2,7 +2,7 @@
 //! From destination to route, from SPI to security association.
 
 use super::{Exception, SadEntry, Tunnel};
-use crate::count::{Counter, Counters, Owner, Reason, RouteCounters};
+use crate::count::{Counter, Counters, OwnerCounters, Reason, RouteCounters};
 use crate::frame::{BATCH, Batch, Frame, Notes, Pool};
 use crate::route::{PeerNumber, PrefixTable, Slot, SpiTable};
 use crate::wire::esp::Esp;
@@ -80,7 +80,7 @@ pub fn tunnel(tunnels: &[Option<Tunnel>], PeerNumber(peer): PeerNumber) -> Optio
     tunnels.get(peer as usize)?.as_ref()
 }
 
-/// What is counted of the route of a peer.
+/// Counters of the route of a peer.
 pub fn route_counters(tunnels: &[Option<Tunnel>], peer: PeerNumber) -> Option<&RouteCounters> {
     tunnel(tunnels, peer).map(|tunnel| &tunnel.stats.counters)
 }
@@ -120,7 +120,7 @@ pub fn fragment(
             None => Some(Reason::TooBig),
         };
         if let Some(reason) = dropped {
-            counters.dropped(1, reason, Owner { route: route_counters(tunnels, *peer), sa: None });
+            counters.dropped(1, reason, OwnerCounters { route: route_counters(tunnels, *peer), sa: None });
         }
         oversize.pop();
     }

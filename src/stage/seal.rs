@@ -4,7 +4,7 @@
 use super::router::{route_counters, tunnel};
 use super::tunnel::Tunnel;
 use super::{LinkHeaders, Meter};
-use crate::count::{Counters, Owner, Reason};
+use crate::count::{Counters, OwnerCounters, Reason};
 use crate::esp::{Aead, Job};
 use crate::frame::{Annotated, BATCH, Batch, Frame, Notes};
 use crate::route::PeerNumber;
@@ -26,7 +26,7 @@ pub struct Unsent {
     pub without_sa: ArrayVec<(Frame, PeerNumber), BATCH>,
 }
 
-/// What became of one packet.
+/// Outcome of sealing one packet.
 #[derive(Clone, Copy)]
 enum Outcome {
     Sealed,
@@ -49,7 +49,7 @@ impl Seal {
         meter: &mut impl Meter,
     ) -> &'a mut Batch {
         let mut jobs: ArrayVec<Job<'_>, BATCH> = ArrayVec::new();
-        // The rule costs nothing: only exceptions are noted.
+        // Packets that are sealed and ready need no entry.
         let mut exceptions: ArrayVec<(usize, Outcome), BATCH> = ArrayVec::new();
         packets.for_each(|index, frame, peer| {
             let tunnel = tunnel(&self.tunnels, *peer);
@@ -62,7 +62,7 @@ impl Seal {
                 }
                 Err(Reason::NoSa) => exceptions.push((index, Outcome::NoSa(*peer))),
                 Err(reason) => {
-                    let owner = Owner { route: route_counters(&self.tunnels, *peer), sa: None };
+                    let owner = OwnerCounters { route: route_counters(&self.tunnels, *peer), sa: None };
                     counters.dropped(1, reason, owner);
                     exceptions.push((index, Outcome::Dropped));
                 }

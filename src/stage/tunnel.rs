@@ -27,7 +27,7 @@ pub struct Tunnel {
     /// Whether shorter packets are extended to the largest (traffic flow confidentiality).
     tfc: bool,
     sa: Option<Box<OutboundSa>>,
-    /// What this worker counts of the route.
+    /// This worker's counters of the route.
     pub stats: Arc<count::Route>,
     path: Path,
 }

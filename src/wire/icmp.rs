@@ -37,7 +37,7 @@ impl<'a> Message<'a> {
         [a, b, c, d]
     }
 
-    /// What follows the header: echo data, or the quoted packet of an error.
+    /// Bytes behind the header: echo data, or the quoted packet of an error.
     #[inline]
     pub fn body(&self) -> &'a [u8] {
         self.bytes.get(HEADER..).unwrap_or_default()
@@ -50,5 +50,21 @@ impl<'a> Message<'a> {
     }
 }
 
-/// Type, code, checksum, and four bytes of the type.
+/// Fills the header of a message that has its body already; false, and nothing written, if it is too short to have a header.
+/// `checksum` computes over header and body, while the field in the header is zero.
+#[inline]
+pub(super) fn fill_header(
+    message: &mut [u8],
+    [kind, code]: [u8; 2],
+    [a, b, c, d]: [u8; 4],
+    checksum: impl FnOnce(&[u8], &[u8]) -> u16,
+) -> bool {
+    let Some((header, body)) = message.split_first_chunk_mut::<HEADER>() else { return false };
+    *header = [kind, code, 0, 0, a, b, c, d];
+    let checksum = checksum(header, body);
+    header[2..4].copy_from_slice(&checksum.to_be_bytes());
+    true
+}
+
+/// Bytes of type, code, checksum, and four that depend on the type.
 pub const HEADER: usize = 8;

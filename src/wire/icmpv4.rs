@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! ICMP for IPv4 (RFC 792), and when to keep silent (RFC 1122 section 3.2.2).
 
-use super::icmp::Message;
+use super::icmp::{self, Message};
 use super::ipv4::{self, Ipv4};
 use super::{Malformed, checksum};
 use std::net::Ipv4Addr;
@@ -59,12 +59,9 @@ pub fn echo_reply(message: &mut [u8]) -> bool {
 /// a header.
 #[inline]
 pub fn write_error(message: &mut [u8], kind: u8, code: u8, rest: [u8; 4]) -> bool {
-    let Some((header, quote)) = message.split_first_chunk_mut::<HEADER>() else { return false };
-    let [a, b, c, d] = rest;
-    *header = [kind, code, 0, 0, a, b, c, d];
-    let checksum = checksum::fold(checksum::sum(header) + checksum::sum(quote));
-    header[2..4].copy_from_slice(&checksum.to_be_bytes());
-    true
+    icmp::fill_header(message, [kind, code], rest, |header, quote| {
+        checksum::fold(checksum::sum(header) + checksum::sum(quote))
+    })
 }
 
 /// What an error says about the packet that caused it: "the internet header plus the first 64 bits of

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! ICMP for IPv6 (RFC 4443), and when to keep silent (its section 2.4 (e)).
 
-use super::icmp::Message;
+use super::icmp::{self, Message};
 use super::ipv6::{self, Ipv6, PROTOCOL_ICMPV6};
 use super::{Malformed, checksum};
 use std::net::Ipv6Addr;
@@ -64,12 +64,9 @@ pub fn write_error(
     source: Ipv6Addr,
     destination: Ipv6Addr,
 ) -> bool {
-    let Some((header, quote)) = message.split_first_chunk_mut::<HEADER>() else { return false };
-    let [a, b, c, d] = rest;
-    *header = [kind, code, 0, 0, a, b, c, d];
-    let checksum = checksum(source, destination, header, quote);
-    header[2..4].copy_from_slice(&checksum.to_be_bytes());
-    true
+    icmp::fill_header(message, [kind, code], rest, |header, quote| {
+        checksum(source, destination, header, quote)
+    })
 }
 
 /// The checksum to send with a message in two parts, of which the first is even and has a checksum of zero.
@@ -180,15 +177,7 @@ mod tests {
     const UDP: u8 = 17;
 
     fn packet_between(source: Ipv6Addr, destination: Ipv6Addr, next_header: u8, payload: &[u8]) -> Vec<u8> {
-        let header = ipv6::Header {
-            traffic_class: 0,
-            flow_label: 0,
-            next_header,
-            hop_limit: 64,
-            source,
-            destination,
-            payload_len: payload.len() as u16,
-        };
+        let header = ipv6::Header::of_ours(next_header, source, destination, payload.len() as u16);
         let mut bytes = vec![0; ipv6::HEADER];
         header.write(bytes.first_chunk_mut().unwrap());
         bytes.extend(payload);

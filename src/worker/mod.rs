@@ -33,7 +33,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use thread::Running;
+use thread::WorkerThread;
 
 /// The queues and the CPU of a worker. They do not change in its life.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -54,7 +54,7 @@ pub struct WorkerPlacement {
 
 /// A running worker, as its control thread holds it. Dropping it stops the worker and waits for its end.
 pub struct Worker {
-    /// What the control thread shares with it.
+    /// Rings shared with the control thread.
     pub link: Arc<Link>,
     /// Its open queue on the private side.
     pub private: Option<Handle>,
@@ -106,16 +106,16 @@ impl Worker {
         let shared = link.clone();
         let thread = std::thread::Builder::new()
             .name(format!("vita-queue{queue}"))
-            .spawn(move || match Running::prepare(placement, plan, shared, patience) {
-                Ok((running, sockets)) => {
+            .spawn(move || match WorkerThread::prepare(placement, plan, shared, patience) {
+                Ok((worker, handles)) => {
                     if let Err(error) = process::confine() {
                         tracing::warn!(
                             "worker of queue {queue}: runs with the rights of the process: {error}"
                         );
                     }
                     // A control thread that no longer waits for this has ended; so will the worker.
-                    let _ = report.send(Ok(sockets));
-                    running.run();
+                    let _ = report.send(Ok(handles));
+                    worker.run();
                 }
                 Err(error) => {
                     let _ = report.send(Err(error));

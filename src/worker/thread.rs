@@ -16,26 +16,26 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// The worker's own side.
-pub(super) struct Running {
+/// A worker, as its thread has it.
+pub(super) struct WorkerThread {
     link: Arc<Link>,
     graph: Graph,
     private: Box<dyn Queue>,
     public: Box<dyn Queue>,
     shares: RouteShares,
-    /// Of the other workers.
+    /// Descriptors that wake the other workers, by place.
     wakeups: Wakeups,
     busywait: bool,
 }
 
-impl Running {
+impl WorkerThread {
     /// Opens the queues, in the worker's thread.
     pub(super) fn prepare(
         placement: WorkerPlacement,
         plan: Plan,
         link: Arc<Link>,
         patience: Duration,
-    ) -> Result<(Running, [Option<Handle>; 2]), StartError> {
+    ) -> Result<(WorkerThread, [Option<Handle>; 2]), StartError> {
         let queue = placement.queue;
         if let Some(cpu) = placement.cpu
             && !core_affinity::set_for_current(core_affinity::CoreId { id: cpu })
@@ -60,7 +60,7 @@ impl Running {
         let graph = Graph::new(memory.pool().clone(), link.counters.clone(), aead::preferred(), plan);
         let busywait = placement.busywait;
         let (shares, wakeups) = (RouteShares::default(), Vec::new());
-        Ok((Running { link, graph, private, public, shares, wakeups, busywait }, handles))
+        Ok((WorkerThread { link, graph, private, public, shares, wakeups, busywait }, handles))
     }
 
     /// The loop of the thread, until it is told to stop.

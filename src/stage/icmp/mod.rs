@@ -18,8 +18,8 @@ use super::{EXCERPT, Event, Events, prepend_ip};
 use crate::count::{self, Counter, Counters};
 use crate::frame::{Batch, Frame};
 use crate::limit::TokenBucket;
+use crate::wire::icmp;
 use crate::wire::ip::{Addresses, Family};
-use crate::wire::{icmpv4, icmpv6};
 use arrayvec::ArrayVec;
 use std::net::IpAddr;
 
@@ -150,7 +150,7 @@ trait Version {
 
     /// Reads a packet to our address.
     fn read(frame: &Frame) -> Received;
-    /// What the reply to a checked echo request needs to know of it.
+    /// Fields of a checked echo request that its reply needs.
     fn request(frame: &Frame) -> Option<Request<Self::Address>>;
     /// Turns an echo request without IP header into its reply; false if it is none.
     fn write_reply(message: &mut [u8]) -> bool;
@@ -198,7 +198,7 @@ enum Received {
     },
 }
 
-/// What a message is for.
+/// Purpose of a message.
 enum Class {
     EchoRequest {
         /// Whether its source can be answered.
@@ -356,7 +356,7 @@ fn replace_by_reply<V: Version>(frame: &mut Frame) -> Option<()> {
 fn replace_by_error<V: Version>(own: V::Address, problem: Problem, frame: &mut Frame) -> Option<()> {
     let error = V::error(frame, problem)?;
     frame.truncate(error.quoted);
-    frame.prepend(MESSAGE_HEADER)?;
+    frame.prepend(icmp::HEADER)?;
     V::write_error(frame.data_mut(), &error, own).then_some(())?;
     prepend_ip(frame, V::ERROR_CLASS, V::PROTOCOL, own.into(), error.destination.into())
 }
@@ -381,9 +381,6 @@ fn error(common: &Common<'_>, reason: &Counter) {
     common.rxerrors.add(1);
 }
 
-/// Type, code, checksum and four more bytes, in both versions.
-const MESSAGE_HEADER: usize = icmpv4::HEADER;
-const _: () = assert!(icmpv4::HEADER == icmpv6::HEADER);
 /// Messages per second, direction and kind, and how many may come at once.
 const RATE: u64 = 50;
 const BURST: u64 = 100;

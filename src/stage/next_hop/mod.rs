@@ -23,7 +23,7 @@ mod mld;
 mod nd;
 
 use super::{Event, Events};
-use crate::count::{self, Counters, Owner, Reason, Side};
+use crate::count::{self, Counters, OwnerCounters, Reason, Side};
 use crate::frame::{Batch, Frame, Pool, Port};
 use crate::wire::ethernet::{self, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet};
 use crate::wire::ip::Family;
@@ -281,12 +281,12 @@ impl NextHop {
             self.waiting_since_ns = now_ns;
         }
         self.waiting.append(packets);
-        counters.dropped(packets.len() as u64, Reason::Unresolved(self.side), Owner::default());
+        counters.dropped(packets.len() as u64, Reason::Unresolved(self.side), OwnerCounters::default());
         packets.clear();
     }
 
     fn drop_waiting(&mut self, counters: &Counters) {
-        counters.dropped(self.waiting.len() as u64, Reason::Unresolved(self.side), Owner::default());
+        counters.dropped(self.waiting.len() as u64, Reason::Unresolved(self.side), OwnerCounters::default());
         self.waiting.clear();
     }
 
@@ -300,7 +300,7 @@ impl NextHop {
         events: &mut Events,
     ) {
         let count = counters.next_hop(self.side);
-        let dropped = |reason| counters.dropped(1, reason, Owner::default());
+        let dropped = |reason| counters.dropped(1, reason, OwnerCounters::default());
         let mut answers = Batch::new();
         for mut frame in packets.drain(..) {
             let ethertype = Ethernet::parse(frame.data()).map(|header| header.ethertype());
