@@ -28,7 +28,7 @@ pub enum Key {
     ChaCha20Poly1305([u8; 32]),
 }
 
-/// What the two ends of an SA agree on. Wiped when dropped.
+/// Parameters that the two ends of an SA agree on. Wiped when dropped.
 #[derive(Clone, PartialEq, Eq, ZeroizeOnDrop)]
 pub struct SaParameters {
     /// The security parameter index.
@@ -90,7 +90,7 @@ impl Key {
         })
     }
 
-    /// What it is for.
+    /// The algorithm that it is for.
     pub fn algorithm(&self) -> Algorithm {
         match self {
             Key::Aes128Gcm(_) => Algorithm::Aes128Gcm,

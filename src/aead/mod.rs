@@ -51,7 +51,7 @@ pub struct Job<'a> {
     pub key: &'a ExpandedKey,
     /// Salt and IV.
     pub nonce: [u8; 12],
-    /// What is authenticated and not encrypted: SPI and sequence number.
+    /// Associated data: SPI and sequence number, authenticated and not encrypted.
     pub associated: [u8; 12],
     /// The text and, behind it, [`ICV`] bytes: written by `seal`, checked by `open`. Shorter data is never authentic.
     pub data: &'a mut [u8],

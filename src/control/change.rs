@@ -41,7 +41,7 @@ struct Change {
     fault: Option<ApplyError>,
 }
 
-/// What is changed, and what is tolerated on the way.
+/// Kind of a change, which says what it tolerates.
 enum Kind {
     /// Routes and configured SAs only.
     Routes,
@@ -88,7 +88,7 @@ struct Prepared {
     started: Vec<(Starting, Result<Worker, StartError>)>,
 }
 
-/// For workers to carry out what they were told, as long as their threads live.
+/// Wait for workers to carry out their commands, as long as their threads live.
 struct Waiting {
     since: Instant,
     /// Whether the log says so.

@@ -12,7 +12,7 @@ use crate::graph::Plan;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What runs now.
+/// The running configuration and all that belongs to it.
 pub(super) struct Running {
     pub document: Document,
     /// One for each configured device that there is. They do not depend on workers: while one waits for an interface, is
@@ -24,11 +24,11 @@ pub(super) struct Running {
     pub neighbours: Neighbours,
     pub handoffs: Handoffs,
     pub mtus: Mtus,
-    /// What fits every tunnel.
+    /// Longest packet that fits every tunnel.
     pub mtu: u16,
 }
 
-/// What another configuration would run with.
+/// The same for another configuration, before it runs.
 pub(super) struct Next {
     pub numbers: Numbers,
     pub neighbours: Neighbours,
@@ -55,7 +55,7 @@ impl Running {
         }
     }
 
-    /// What has to be known of it for reading a layout.
+    /// The devices in use, for reading a layout.
     pub(super) fn known(&self, seen: &Devices) -> RunningDevices {
         let placements = self.queues.values().filter(|queue| !queue.is_dead()).map(Queue::placement);
         RunningDevices::new(self.document.config(), placements, seen)

@@ -10,7 +10,7 @@ use crate::wire::envelope;
 use crate::wire::ip::Family;
 use std::sync::Arc;
 
-/// What there is to show.
+/// Sources of the state tree.
 pub(super) struct Sources<'a> {
     pub running: &'a Running,
     /// Of workers that are about to end.

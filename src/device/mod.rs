@@ -45,7 +45,7 @@ pub trait Queue: Port {
     /// Publishes what only the kernel knows: a system call.
     fn count_kernel(&self, counters: &InterfaceCount);
 
-    /// What the control thread needs of the queue; none if there is no device.
+    /// The control thread's handle of the queue; none if there is no device.
     fn handle(&self) -> io::Result<Option<Handle>>;
 }
 
@@ -79,7 +79,7 @@ impl Handle {
 }
 
 impl PacketMemory {
-    /// What it takes, for messages.
+    /// Its size, for messages.
     pub const MIB: usize = Umem::CHUNKS as usize * Pool::CHUNK_SIZE / (1 << 20);
 
     /// Memory for two queues.

@@ -200,11 +200,11 @@ impl KeyManager {
         }
         output
     }
-    /// What it has counted so far.
+    /// Its counters so far.
     pub fn counters(&self) -> Counters {
         self.shared.counters
     }
-    /// What it was configured with.
+    /// Its settings.
     pub fn settings(&self) -> &Settings {
         &self.shared.settings
     }

@@ -173,7 +173,7 @@ pub struct Route {
     pub id: String,
     /// The SPI of the route, not of an SA: it is in the header of every message.
     pub spi: u32,
-    /// What both ends know.
+    /// The secret of both ends.
     pub preshared_key: PresharedKey,
     /// The peer's address for this queue.
     pub gateway: IpAddr,
@@ -226,7 +226,7 @@ pub struct Association<'a> {
     pub direction: Direction,
     /// The SPI of the SA.
     pub spi: u32,
-    /// What its packets are sealed with.
+    /// The algorithm of its packets.
     pub algorithm: Algorithm,
     /// When it was agreed on.
     pub created: Instant,

@@ -56,6 +56,6 @@ pub enum Retired {
     Inbound(Box<SadEntry>),
     /// An outbound SA.
     Outbound(Box<OutboundSa>),
-    /// What woke the other workers before.
+    /// Descriptors that woke the other workers before.
     Wakeups(Wakeups),
 }

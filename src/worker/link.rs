@@ -24,7 +24,7 @@ pub struct Link {
     pub events: ArrayQueue<Event>,
     /// SPIs of inbound SAs whose first authentic packet has arrived. None is lost: what finds no room waits at the worker.
     pub confirmed: ArrayQueue<u32>,
-    /// What the worker counts.
+    /// The worker's counters.
     pub counters: Arc<Counters>,
     /// Set once frames lead to the worker: what it asks before, it would not hear the answer to.
     pub(super) begin: AtomicBool,

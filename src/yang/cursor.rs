@@ -14,7 +14,7 @@ impl<'a> Cursor<'a> {
         Cursor { source, at: 0 }
     }
 
-    /// What has not been read yet.
+    /// The rest of the text.
     pub(super) fn rest(&self) -> &'a str {
         self.source.get(self.at..).unwrap_or("")
     }

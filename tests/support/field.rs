@@ -4,13 +4,13 @@
 use std::ops::Range;
 use vita::wire::checksum;
 
-/// Of the Ethernet header.
+/// Fields of the Ethernet header.
 pub const SOURCE_MAC: Range<usize> = 6..12;
 pub const ETHERTYPE: Range<usize> = 12..14;
 /// The IP packet begins.
 pub const IP: usize = 14;
 
-/// Of an IPv4 packet.
+/// Fields of an IPv4 packet.
 pub mod v4 {
     use super::Range;
 
@@ -33,7 +33,7 @@ pub mod v4 {
     pub const ESP_SEQUENCE: Range<usize> = 38..42;
 }
 
-/// Of an IPv6 packet.
+/// Fields of an IPv6 packet.
 pub mod v6 {
     use super::Range;
 
